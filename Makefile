@@ -1,0 +1,64 @@
+# `make demo` and `make test` need Python 3.11 to 3.13 with venv, and nothing else that is installed.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+
+BIN := .venv/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
+
+.PHONY: help demo test quick lint clean
+.NOTPARALLEL:
+
+help: ## this page
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@echo 'PYTHON=python3.12 chooses the Python of a new .venv; PIP_ARGS="..." goes to each pip install.'
+
+demo: .venv/.installed ## install, then run the quickstart campaign; KEEP_UI=1 keeps its server up
+	$(BIN)/finitewidth run quickstart --ui$(if $(filter-out 0,$(KEEP_UI)), --keep-ui)
+
+test: .venv/.installed-dev ## install what the tests need, then run all of them
+	$(BIN)/pytest
+
+quick: .venv/.installed-dev ## the tests that need neither patience nor a server
+	$(BIN)/pytest -m "not slow and not ray and not prefect"
+
+lint: .venv/.installed-dev ## style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-logo
+
+clean: ## remove caches and .venv; results stay
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are touched last, so that an interrupted installation goes on at the next call.
+
+.venv/.installed-dev: .venv/.created pyproject.toml constraints.txt
+	$(INSTALL) -e '.[dev]'
+	@touch .venv/.installed $@
+
+.venv/.installed: .venv/.created pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/.created:
+	$(if $(problem),$(error $(problem)))
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+# One line that says why $(PYTHON) will not do; nothing where it does. Debian packages venv apart.
+problem = $(shell $(examine))
+define examine
+version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+case "$$version" in \
+3.11|3.12|3.13) \
+  $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+  echo "$(PYTHON) is Python $$version without venv: install it with" \
+    "'apt-get install python3-venv' (python$$version-venv if it is not the system's own)" ;; \
+*) \
+  found=$${version:+Python $$version}; \
+  echo "$(PYTHON) is $${found:-not found}; wanted 3.11, 3.12 or 3.13:" \
+    "name one that is installed, as in 'PYTHON=python3.12 make demo'" ;; \
+esac
+endef

@@ -1,0 +1,205 @@
+"""The command line. Everything heavy is imported inside the command that needs it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pipelines.shadow import shadowing
+from storage.errors import CampaignError
+
+app = typer.Typer(
+    help="A laboratory for the statistical field theory of finite-width neural networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A campaign file, or a packaged name.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. sampler.draws=50."),
+]
+Root = Annotated[
+    str, typer.Option("--store", metavar="URL", help="Folder or s3:// URL that holds the stores.")
+]
+StorePath = Annotated[
+    str, typer.Argument(metavar="STORE", help="A campaign's folder, as `run` prints it.")
+]
+Plug = Annotated[
+    list[str] | None,
+    typer.Option("--plugins", metavar="MODULE", help="Allow code of your own, by module name."),
+]
+Executor = Annotated[
+    Literal["ray", "inline"], typer.Option(help="Where shards run: on Ray, or in this process.")
+]
+Address = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="A Ray cluster; by default a local one.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Workers of the local Ray; by default one per core.")
+]
+
+
+@app.command("list")
+def list_() -> None:
+    """Packaged campaigns, a line each."""
+    from pipelines.packaged import titles
+
+    for name, title in titles().items():
+        print(f"{name:24} {title}")
+
+
+@app.command()
+def plan(
+    spec: Spec,
+    set_: Set = None,
+    store: Root = "results",
+    plugins: Plug = None,
+) -> None:
+    """What a run would do: cells, shards, bytes, memory, time. Nothing is written."""
+    from pipelines import engine
+    from pipelines.estimate import estimate
+
+    prepared = engine.prepare(_read(spec, set_), store, plugins or ())
+    print(estimate(prepared))
+
+
+@app.command()
+def run(
+    spec: Spec,
+    set_: Set = None,
+    store: Root = "results",
+    executor: Executor = "ray",
+    address: Address = None,
+    workers: Workers = None,
+    plugins: Plug = None,
+    ui: Annotated[bool, typer.Option("--ui", help="Start a Prefect server for the run.")] = False,
+    keep_ui: Annotated[
+        bool, typer.Option("--keep-ui", help="Like --ui, and leave the server running.")
+    ] = False,
+) -> None:
+    """Run a campaign here to its end: simulate, predict, fit, report. The same command resumes."""
+    from pipelines import engine, launch, stages
+
+    if executor == "inline" and (address or workers):
+        raise CampaignError("--address and --workers belong to --executor ray; leave them out")
+    prepared = engine.prepare(_read(spec, set_), store, plugins or ())
+    options = stages.Options(executor, address, workers, tuple(plugins or ()))
+    launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
+
+
+@app.command()
+def status(store: StorePath) -> None:
+    """What is finished, running, failed and converged, read from the store alone."""
+    from pipelines.status import status
+
+    print(status(_open(store)))
+
+
+@app.command()
+def predict(store: StorePath, plugins: Plug = None) -> None:
+    """Compute theories, convergence, fits and the report anew on what is stored."""
+    from pipelines import launch
+
+    launch.again(_open(store), plugins or ())
+
+
+@app.command()
+def report(store: StorePath) -> None:
+    """Write the page with the pictures anew."""
+    from pipelines.report import write_report
+
+    print(write_report(_open(store)))
+
+
+@app.command()
+def export(
+    store: StorePath,
+    folder: Annotated[Path, typer.Argument(help="Where to put the files.")] = Path("export"),
+) -> None:
+    """Write what a paper needs: panels as PDF and SVG with their data, and a methods paragraph."""
+    from pipelines.export import export
+
+    for path in export(_open(store), folder):
+        print(path)
+
+
+@app.command()
+def verify(
+    store: StorePath,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Clear bad shards, so that a run computes them again.")
+    ] = False,
+) -> None:
+    """Check every finished shard against the digests of its receipt."""
+    from pipelines.launch import check
+
+    if not check(_open(store), repair):
+        raise SystemExit(1)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of a campaign, for editors."""
+    from storage.reading import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def download(
+    name: Annotated[Literal["mnist", "cifar10"], typer.Argument(help="Which data set.")],
+    folder: Annotated[Path | None, typer.Argument(help="By default your cache.")] = None,
+) -> None:
+    """Download a data set with a known hash, and print the folder to name in a campaign."""
+    from workers.data.download import download
+
+    print(download(name, folder))
+
+
+@app.command()
+def ui(
+    store: Root = "results",
+    port: Annotated[int | None, typer.Option(min=1024, max=65535)] = None,
+) -> None:
+    """Bring the Prefect UI of past runs back, until Ctrl-C."""
+    from pipelines.launch import show_ui
+
+    show_ui(store, port)
+
+
+def _read(spec: str, overrides: list[str] | None) -> Any:
+    from pipelines.packaged import find
+    from storage.reading import read
+
+    return read(find(spec), overrides or ())
+
+
+def _open(url: str) -> Any:
+    """A campaign's store; one line where there is none."""
+    from storage.store import Store
+
+    store = Store(url.rstrip("/").removesuffix("/data.zarr"))
+    store.specs()
+    return store
+
+
+def main() -> None:
+    """Run a command; what a user can put right is one line and exit status 2."""
+    if (problem := shadowing()) is not None:
+        _fail(problem)
+    try:
+        app()
+    except CampaignError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("stopped; what is finished is kept, and the same command goes on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _fail(line: str) -> None:
+    print(f"finitewidth: {line}", file=sys.stderr)
+    raise SystemExit(2)

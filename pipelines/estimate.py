@@ -1,0 +1,188 @@
+"""What a run would cost, and the numbers that say which regime it is in; nothing is written."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.engine import Prepared
+from storage import schema
+from storage.coordinates import physical_temperature
+from storage.data_spec import number_of_test_points
+from storage.plan import Cell, Plan, plan
+from storage.schema import Variable, chunks
+from storage.spec import Campaign
+from workers.datasets import dataset, pool
+
+FLOPS = 2e10  # of one core in the mix of products and elementwise work, single precision
+TOO_MANY = 100_000  # objects in one store
+PROFILE = 512  # training points from which the degrees of freedom are estimated at most
+
+
+def estimate(prepared: Prepared) -> str:
+    """The dry run in words: cells, shards, storage, work, and a line for each cell."""
+    known = prepared.store
+    stored = known.specs() if known.objects.names("specs") else []
+    planned = plan(prepared.spec, stored, prepared.sources)
+    finished = known.ledger.finished() if stored else set()
+    shards = [shard.name for shard in planned.shards()]
+    left = sum(name not in finished for name in shards)
+    size, objects = storage_needs(planned)
+    seconds = sum(_cell_flops(cell.spec) for cell in planned.cells) / FLOPS
+    ensemble, regression = len(planned.cells), len(planned.regressions)
+    block = max([_block_bytes(cell.spec) for cell in planned.cells], default=0)
+    repeat = _pool_bytes(prepared.spec)
+    lines = [
+        f"{prepared.spec.title or prepared.spec.name}",
+        f"store    {known.url}",
+        f"cells    {ensemble} of the ensemble, {regression} of the regression",
+        f"shards   {len(shards)}, of which {len(shards) - left} are finished",
+        f"storage  {_bytes(size)} before compression, {objects} objects",
+        f"memory   {_bytes(block)} per block, {_bytes(repeat)} per repeat of the regression",
+        f"work     about {seconds:.0f} core-seconds of sampling"
+        + (f", {left / max(len(shards), 1):.0%} of it left" if shards else ""),
+    ]
+    if objects > TOO_MANY:
+        lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
+    lines += [_cell_line(cell, prepared) for cell in planned.cells]
+    lines += [_regression_line(cell, prepared) for cell in planned.regressions]
+    return "\n".join(lines)
+
+
+def storage_needs(planned: Plan) -> tuple[int, int]:
+    """Bytes before compression and number of chunks and receipts of all arrays."""
+    size, objects = 0, sum(1 for _ in planned.shards())
+    for variables, sizes in _groups(planned):
+        for variable in variables.values():
+            length = math.prod(sizes[dim] for dim in variable.dims)
+            size += length * _item_bytes(variable)
+            objects += length // max(math.prod(chunks(variable, sizes, planned.spec)), 1)
+    return size, objects
+
+
+def _groups(planned: Plan) -> list[tuple[Mapping[str, Variable], Mapping[str, int]]]:
+    groups: list[Any] = []
+    if planned.cells:
+        groups.append((schema.ensemble_variables(planned.spec), schema.ensemble_sizes(planned)))
+    if planned.regressions:
+        groups.append((schema.regression_variables(planned.spec), schema.regression_sizes(planned)))
+    return groups
+
+
+def _item_bytes(variable: Variable) -> int:
+    return int(variable.dtype[1:])
+
+
+def _inputs(spec: Campaign) -> int:
+    for key in ("dimension", "modes"):
+        if (value := getattr(spec.data, key, None)) is not None:
+            return value
+    return {"digits": 64, "mnist": 784, "cifar10": 3072}.get(spec.data.source, 0)
+
+
+def _weights(spec: Campaign) -> int:
+    """Products per point and forward pass, which is the number of weights."""
+    assert spec.network is not None
+    width = spec.network.width
+    return width * (_inputs(spec) + 1) + (spec.network.depth - 1) * width * width
+
+
+def _cell_flops(spec: Campaign) -> float:
+    """Steps cost two products forward and two back, draws one forward at the test points."""
+    ensemble, sampler = spec.ensemble, spec.sampler
+    assert ensemble is not None
+    assert sampler is not None
+    chains = ensemble.datasets * ensemble.chains
+    steps = sampler.warmup + sampler.draws * sampler.thin
+    per_draw = number_of_test_points(spec.data) + spec.observe.points
+    points = 3 * steps * spec.data.train + sampler.draws * per_draw
+    return 2.0 * chains * points * _weights(spec)
+
+
+def _block_bytes(spec: Campaign) -> int:
+    """Parameters in a few copies (position, momentum, gradient, noise) and one forward pass."""
+    assert spec.ensemble is not None
+    assert spec.sampler is not None
+    assert spec.network is not None
+    item = 4 if spec.sampler.precision == "float32" else 8
+    points = max(number_of_test_points(spec.data), spec.data.train)
+    state = 6 * _weights(spec) + 2 * spec.network.width * min(points, spec.observe.points)
+    outputs = 3 * points * 8
+    return spec.ensemble.block * (item * state + outputs)
+
+
+def _pool_bytes(spec: Campaign) -> int:
+    return 0 if spec.regression is None else 4 * 8 * spec.regression.pool**2
+
+
+def _cell_line(cell: Cell, prepared: Prepared) -> str:
+    spec = cell.spec
+    network, sampler = spec.network, spec.sampler
+    assert network is not None
+    assert sampler is not None
+    settings = ", ".join(f"{path} {value}" for path, value in cell.settings.items()) or "one cell"
+    temperature = physical_temperature(spec)
+    variances = network.physical_weight_variance
+    decay = ", ".join(f"{temperature / variance:.4g}" for variance in variances)
+    line = (
+        f"  {settings}: temperature {sampler.temperature:g} (physical {temperature:.4g}), "
+        f"readout variance {network.weight_variance[-1]:g} (physical {variances[-1]:.4g}), "
+        f"weight decay times fan-in {decay}, coupling U {_coupling(spec):.3g}"
+    )
+    return line + _freedom(cell, prepared)
+
+
+def _coupling(spec: Campaign) -> float:
+    """U = n² σ_a² / (T² d N), the strength of feature learning, in physical units."""
+    network = spec.network
+    assert network is not None
+    temperature, inputs = physical_temperature(spec), max(_inputs(spec), 1)
+    readout = network.physical_weight_variance[-1]
+    return spec.data.train**2 * readout / (temperature**2 * inputs * network.width)
+
+
+def _freedom(cell: Cell, prepared: Prepared) -> str:
+    """dof/N = Tr K(K + T)^-1 / N, where the NNGP kernel is known."""
+    import torch
+
+    from storage.spec import ACTIVATIONS
+    from theory.kernels import nngp
+
+    network = cell.spec.network
+    assert network is not None
+    if network.architecture != "fcn" or network.activation not in ACTIVATIONS:
+        return ""
+    x = dataset(cell.spec, 0, prepared.plugins, prepared.sources).x_train
+    if len(x) > PROFILE:
+        return ""
+    kernel = nngp(
+        torch.as_tensor(x),
+        depth=network.depth,
+        activation=network.activation,
+        weight_variance=network.physical_weight_variance,
+        bias_variance=network.bias_variance,
+    )
+    values = torch.linalg.eigvalsh(kernel).clamp_min(0)
+    freedom = float((values / (values + physical_temperature(cell.spec))).sum())
+    return f", dof/N {freedom / network.width:.3g}"
+
+
+def _regression_line(cell: Cell, prepared: Prepared) -> str:
+    regression = cell.spec.regression
+    assert regression is not None
+    points = len(pool(cell.spec, prepared.plugins, prepared.sources).x)
+    largest = max(regression.train)
+    mark = (
+        "; above 0.3 of the pool, where theories of the pool miss" if largest > 0.3 * points else ""
+    )
+    return (
+        f"  regression: up to {largest} of {points} points{mark}, {regression.repeats} orders, "
+        f"ridges {', '.join(f'{ridge:g}' for ridge in regression.ridges)}"
+    )
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

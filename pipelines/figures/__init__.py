@@ -1,0 +1,1 @@
+"""The panels of a report, one module each: `panel(tree)`, None where the campaign lacks it."""

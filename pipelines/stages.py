@@ -1,0 +1,102 @@
+"""What happens to a campaign, stage by stage, with everything heavy imported where it is used."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pipelines.engine import Drive, Inline, Prepared, drive
+from pipelines.progress import Progress
+from storage.errors import CampaignError
+from storage.plugins import Plugins
+from storage.store import Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the shards of a run are computed."""
+
+    executor: str = "ray"  # or inline
+    address: str | None = None  # of a Ray cluster; by default a local one of the run's own
+    workers: int | None = None  # of the local cluster; by default one per core
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def waves_at_once(self) -> int:
+        """Two, so that the last shards of a wave leave no core idle; inline has one thread."""
+        return 1 if self.executor == "inline" else 2
+
+
+@contextmanager
+def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progress]]:
+    """Drive a campaign on the executor of the options, telling how it goes."""
+    if options.executor == "inline":
+        with drive(prepared, Inline()) as driven, _progress(driven) as progress:
+            yield driven, progress
+        return
+    from workers.remote import cluster
+
+    with drive(prepared, Inline()) as driven, _progress(driven) as progress:
+        if not driven.left:
+            yield driven, progress
+            return
+        progress.say("starting Ray")
+        with cluster(options.address, options.workers) as executor:
+            driven.executor = executor
+            yield driven, progress
+
+
+def _progress(driven: Drive) -> Progress:
+    return Progress(driven.total, driven.done)
+
+
+def simulate(driven: Drive, progress: Progress) -> None:
+    """Run all waves that are left, one after another."""
+    for wave in driven.left:
+        progress.stage(wave.name)
+        for outcome in driven.run(wave):
+            progress.count(outcome)
+    driven.check()
+
+
+def assess(store: Store, plugins: Plugins) -> None:
+    """R-hat, effective sample sizes and the convergence gate."""
+    from pipelines.convergence import assess
+
+    assess(store)
+
+
+def predict(store: Store, plugins: Plugins) -> None:
+    """Every theory of the campaign, in the shape of the measurement."""
+    from pipelines.predict import predict
+
+    predict(store, plugins)
+
+
+def fit(store: Store, plugins: Plugins) -> None:
+    """Measured against predicted."""
+    from pipelines.fits import fit
+
+    fit(store)
+
+
+def report(store: Store, plugins: Plugins) -> None:
+    """The page with the pictures."""
+    from pipelines.report import write_report
+
+    write_report(store)
+
+
+STAGES: dict[str, Callable[[Store, Plugins], None]] = {
+    "assess convergence": assess,
+    "predict": predict,
+    "fit": fit,
+    "report": report,
+}
+
+
+def analyze(store: Store, plugins: Plugins, names: Sequence[str] = tuple(STAGES)) -> None:
+    """The stages after the simulation, in their order."""
+    for name in names:
+        if name not in STAGES:
+            raise CampaignError(f"there is no stage {name}; choose from {', '.join(STAGES)}")
+        STAGES[name](store, plugins)

@@ -1,0 +1,1 @@
+"""What a campaign is (spec, plan, schema) and where it is kept (store, ledger)."""

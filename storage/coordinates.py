@@ -1,0 +1,210 @@
+"""Coordinates of the stored groups: what every index along a dimension means."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic_core import to_jsonable_python
+
+from storage.data_spec import component_names
+from storage.identity import regression_kernel
+from storage.plan import Cell, Plan
+from storage.schema import BIN_RANGE, BINS, ORDERS, direction_names
+from storage.spec import Campaign
+from storage.sweep import grid, resolve
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """Values along dimensions, with what a reader must know of them."""
+
+    dims: tuple[str, ...]
+    values: np.ndarray
+    attrs: Mapping[str, Any]
+
+
+def _coordinate(
+    dims: Sequence[str], values: Any, long_name: str, units: str = "1", **attrs: Any
+) -> Coordinate:
+    described = {"long_name": long_name, "units": units, **attrs}
+    return Coordinate(tuple(dims), np.asarray(values), described)
+
+
+def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coordinate]:
+    """Coordinates of the group `ensemble`."""
+    coordinates = _cell_coordinates(plan.cells, _swept(plan.spec)) | {
+        "physical_temperature": _coordinate(
+            ["cell"],
+            [physical_temperature(cell.spec) for cell in plan.cells],
+            "temperature after the division by chi",
+        ),
+        "physical_readout_variance": _coordinate(
+            ["cell"],
+            [_network(cell).physical_weight_variance[-1] for cell in plan.cells],
+            "weight variance of the readout after the division by chi",
+        ),
+        "depth": _coordinate(
+            ["cell"], [_network(cell).depth for cell in plan.cells], "number of hidden layers"
+        ),
+        "width": _coordinate(
+            ["cell"], [_network(cell).width for cell in plan.cells], "neurons in a hidden layer"
+        ),
+        "component": _coordinate(
+            ["component"], component_names(plan.spec.data), "part of the target"
+        ),
+    }
+    long_names = {
+        "dataset": "independent draw of the data",
+        "chain": "chain of a dataset",
+        "draw": "kept draw of a chain",
+        "block": "chains that ran side by side",
+        "segment": "draws between two checkpoints",
+    }
+    coordinates |= {
+        name: _coordinate([name], np.arange(sizes[name]), long_name)
+        for name, long_name in long_names.items()
+    }
+    if plan.spec.observe.histograms or plan.spec.observe.kernels:
+        coordinates["layer"] = _coordinate(
+            ["layer"], np.arange(1, sizes["layer"] + 1), "hidden layer"
+        )
+    if plan.spec.observe.histograms:
+        coordinates |= _histogram_coordinates(plan.spec)
+    return coordinates
+
+
+def _histogram_coordinates(spec: Campaign) -> dict[str, Coordinate]:
+    edges = bin_edges()
+    bounds = np.stack([edges[:-1], edges[1:]], axis=1)
+    units = "prior_deviation"
+    return {
+        "direction": _coordinate(
+            ["direction"], direction_names(spec), "unit vector over the probe points"
+        ),
+        "order": _coordinate(["order"], np.arange(ORDERS), "power of z"),
+        "bin": _coordinate(
+            ["bin"], bounds.mean(axis=1), "pre-activation z", units, bounds="bin_bounds"
+        ),
+        "bin_bounds": _coordinate(
+            ["bin", "bound"],
+            bounds,
+            "edges of the bin; the outermost bins are open to infinity",
+            units,
+        ),
+    }
+
+
+def bin_edges() -> np.ndarray:
+    """Edges of the histogram bins in prior standard deviations, (BINS + 1,)."""
+    return np.linspace(-BIN_RANGE, BIN_RANGE, BINS + 1)
+
+
+def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coordinate]:
+    """Coordinates of the group `regression`."""
+    regression = plan.spec.regression
+    assert regression is not None
+    return _cell_coordinates(plan.regressions, regression_axes(plan.spec)) | {
+        "repeat": _coordinate(["repeat"], np.arange(sizes["repeat"]), "random order of the pool"),
+        "train": _coordinate(["train"], list(regression.train), "training points"),
+        "ridge": _coordinate(["ridge"], list(regression.ridges), "ridge, the physical temperature"),
+        "mode": _coordinate(["mode"], np.arange(sizes["mode"]), "kernel mode, largest first"),
+    }
+
+
+def axes(spec: Campaign, paths: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[Any]]]:
+    """The grid for readers: axis -> coordinate name -> its values along the axis."""
+    first = next(grid(spec))
+    found = {}
+    for axis, wanted in paths.items():
+        rows = zip(*spec.sweep[axis].values(), strict=True)
+        cells = [
+            resolve(spec, first | dict(zip(spec.sweep[axis], row, strict=True))) for row in rows
+        ]
+        found[axis] = {
+            setting_name(path): setting_values([_setting(cell, path) for cell in cells]).tolist()
+            for path in wanted
+        }
+    return found
+
+
+def ensemble_axes(spec: Campaign) -> dict[str, list[str]]:
+    """The axes of the sweep, each with the settings it moves."""
+    return _swept(spec)
+
+
+def regression_axes(spec: Campaign) -> dict[str, list[str]]:
+    """The axes that a regression sees, each with the settings that matter to it."""
+    assert spec.regression is not None
+    kernel = (
+        ()
+        if spec.regression.kernel is not None
+        else tuple(type(regression_kernel(spec)).model_fields)
+    )
+    seen: dict[str, list[str]] = {}
+    for axis, paths in _swept(spec).items():
+        wanted = [path for path in paths if _matters(path, kernel)]
+        if wanted:
+            seen[axis] = wanted
+    return seen
+
+
+def _matters(path: str, kernel: tuple[str, ...]) -> bool:
+    section, key = path.split(".")[:2]
+    return (section == "data" and key != "train") or (section == "network" and key in kernel)
+
+
+def _swept(spec: Campaign) -> dict[str, list[str]]:
+    return {axis: list(settings) for axis, settings in spec.sweep.items()}
+
+
+def _cell_coordinates(
+    cells: Sequence[Cell], swept: Mapping[str, Sequence[str]]
+) -> dict[str, Coordinate]:
+    coordinates = {
+        "cell": _coordinate(["cell"], np.arange(len(cells)), "point of the grid"),
+    }
+    for path in (path for paths in swept.values() for path in paths):
+        values = setting_values([_setting(cell.spec, path) for cell in cells])
+        coordinates[setting_name(path)] = _coordinate(["cell"], values, path)
+    return coordinates
+
+
+def setting_name(path: str) -> str:
+    """The coordinate of a swept setting: data.train -> data_train."""
+    return path.replace(".", "_")
+
+
+def _setting(spec: Campaign, path: str) -> Any:
+    """The value of a setting, of the type that its field has: 1 is 1.0 where a float is wanted."""
+    place: Any = spec
+    for key in path.split("."):
+        if isinstance(place, tuple):
+            place = place[int(key)]
+        elif isinstance(place, dict):
+            place = place[int(key) if key.isdecimal() else key]
+        else:
+            place = getattr(place, key)
+    return to_jsonable_python(place)
+
+
+def setting_values(values: Sequence[Any]) -> np.ndarray:
+    """Numbers as numbers, everything else as text."""
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    if numbers:
+        kind = np.int64 if all(isinstance(v, int) for v in values) else np.float64
+        return np.array(values, dtype=kind)
+    text = [value if isinstance(value, str) else json.dumps(value) for value in values]
+    return np.array(text, dtype=str)
+
+
+def physical_temperature(spec: Campaign) -> float:
+    """T of the posterior: the temperature of the spec divided by chi."""
+    assert spec.sampler is not None
+    assert spec.network is not None
+    return spec.sampler.temperature / spec.network.chi
+
+
+def _network(cell: Cell) -> Any:
+    return cell.spec.network

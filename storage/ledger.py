@@ -1,0 +1,147 @@
+"""What is finished and what failed: one receipt per shard, created only if absent."""
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from storage.errors import CampaignError
+from storage.objects import Objects
+
+_RECEIPTS = "ledger/receipts"
+_FAILURES = "ledger/failures"
+_READERS = 16  # receipts read side by side: on S3 each is a round trip
+_BATCH = 1024  # receipts held in memory at once
+
+
+class Failure(NamedTuple):
+    """One attempt at a shard that failed; attempts count from 1."""
+
+    shard: str
+    attempt: int
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of the campaign kept at `objects`.
+
+    A shard (`ensemble/<cell>/d0000-b0000-s0003`) is finished when its receipt exists; the receipt
+    is written after the data and never replaced.
+    """
+
+    objects: Objects
+
+    def commit(self, shard: str, receipt: Mapping[str, object]) -> bool:
+        """Write the receipt of a shard; False where there is one, which then stands.
+
+        NumPy scalars are stored as numbers; NaN, infinity and whatever else JSON has no word for
+        are a ValueError.
+        """
+        return self.objects.create(_receipt(shard), _json(shard, receipt))
+
+    def receipt(self, shard: str) -> dict[str, Any] | None:
+        """The receipt of a shard, None where it is not finished; CampaignError if not whole."""
+        name = _receipt(shard)
+        data = self.objects.get(name)
+        if data is None:
+            return None
+        try:
+            return _record(data)
+        except ValueError:
+            url = self.objects.url
+            raise CampaignError(
+                f"found {url}/{name} with {len(data)} bytes that are no receipt; clear it with "
+                f"`finitewidth verify --repair {url}` and run the campaign again"
+            ) from None
+
+    def finished(self) -> set[str]:
+        """The shards that have a receipt, by one listing."""
+        names = self.objects.names(_RECEIPTS)
+        return {
+            name.removeprefix(f"{_RECEIPTS}/").removesuffix(".json")
+            for name in names
+            if name.endswith(".json")
+        }
+
+    def receipts(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every finished shard with its receipt, in the order of their names."""
+        shards = sorted(self.finished())
+        with ThreadPoolExecutor(_READERS) as pool:
+            for start in range(0, len(shards), _BATCH):
+                batch = shards[start : start + _BATCH]
+                for shard, receipt in zip(batch, pool.map(self.receipt, batch), strict=True):
+                    if receipt is not None:  # else cleared since the listing
+                        yield shard, receipt
+
+    def fail(self, shard: str, record: Mapping[str, object]) -> int:
+        """Write down a failed attempt at a shard and return its number."""
+        data = _json(shard, record)
+        return next(
+            attempt
+            for attempt in count(1)
+            if self.objects.create(f"{_FAILURES}/{shard}-{attempt}.json", data)
+        )
+
+    def failures(self) -> list[Failure]:
+        """All failed attempts, by shard and attempt; a record that is not whole says so."""
+        return sorted(self._failures(_FAILURES), key=lambda failure: failure[:2])
+
+    def clear(self, shard: str) -> None:
+        """Forget all about a shard, so that the next run computes it again."""
+        self.objects.delete(_receipt(shard))
+        folder = f"{_FAILURES}/{shard}".rpartition("/")[0]
+        for failure in self._failures(folder):
+            if failure.shard == shard:
+                self.objects.delete(f"{_FAILURES}/{shard}-{failure.attempt}.json")
+
+    def _failures(self, folder: str) -> Iterator[Failure]:
+        for name in self.objects.names(folder):
+            stem = name.removeprefix(f"{_FAILURES}/").removesuffix(".json")
+            shard, _, attempt = stem.rpartition("-")
+            data = self.objects.get(name)
+            if attempt.isdecimal() and data is not None:
+                yield Failure(shard, int(attempt), _readable(data))
+
+
+def _receipt(shard: str) -> str:
+    return f"{_RECEIPTS}/{shard}.json"
+
+
+def _json(shard: str, record: Mapping[str, object]) -> bytes:
+    try:
+        text = json.dumps(dict(record), sort_keys=True, allow_nan=False, default=_scalar)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the record of {shard} is no strict JSON: {error}; write numbers, strings and null"
+        ) from None
+    return f"{text}\n".encode()
+
+
+def _scalar(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"found a {type(value).__name__}")
+
+
+def _record(data: bytes) -> dict[str, Any]:
+    """The JSON object in these bytes; ValueError where there is none."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    record = json.loads(data.decode(), parse_constant=refuse)
+    if not isinstance(record, dict):
+        raise ValueError("no JSON object")
+    return record
+
+
+def _readable(data: bytes) -> dict[str, Any]:
+    try:
+        return _record(data)
+    except ValueError:
+        return {"error": f"the record of this failure is not whole: {len(data)} bytes"}

@@ -1,0 +1,94 @@
+"""One line for a person out of what pydantic found wrong."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a section of keys and values",
+    "none_required": "nothing; leave it out",
+    "model_type": "a section of keys and values",
+}
+_BOUNDS = {
+    "greater_than": ("a number above", "gt"),
+    "greater_than_equal": ("a number not below", "ge"),
+    "less_than": ("a number below", "lt"),
+    "less_than_equal": ("a number not above", "le"),
+}
+
+
+def explain(error: ValidationError) -> str:
+    """`key: found x, wanted y`, for the first thing that is wrong."""
+    first = error.errors(include_url=False)[0]
+    location = first["loc"]
+    path = ".".join(word(str(p)) for i, p in enumerate(location) if not _is_mark(location, i))
+    return f"{path}: {_problem(first)}" if path else _problem(first)
+
+
+def _is_mark(location: tuple[int | str, ...], i: int) -> bool:
+    """Tags of the unions `data` and `test`, and marks of keys: no reader of the YAML wrote them."""
+    if i == 0:
+        return False
+    tag = location[i - 1] in ("data", "test") and str(location[i]).startswith("@")
+    return tag or location[i] == "[key]"
+
+
+def _problem(first: Any) -> str:
+    kind, found, context = first["type"], first.get("input"), first.get("ctx", {})
+    if kind == "missing":
+        return "missing; add it"
+    if kind == "literal_error":
+        return f"found {short(found)}, wanted {_choice(found, context['expected'])}"
+    if kind in _WANTED:
+        return f"found {short(found)}, wanted {_WANTED[kind]}"
+    if kind in _BOUNDS:
+        phrase, key = _BOUNDS[kind]
+        return f"found {short(found)}, wanted {phrase} {context[key]}"
+    if kind == "too_short":
+        return f"found {context['actual_length']} values, wanted at least {context['min_length']}"
+    return clip(first["msg"], 400)
+
+
+def _choice(found: Any, expected: str) -> str:
+    names = [name.strip("' ") for name in expected.replace(" or ", ", ").split(",")]
+    close = difflib.get_close_matches(str(found), names, n=1)
+    return f"{expected}; did you mean {close[0]}?" if close else expected
+
+
+def nearest(found: str, allowed: Iterable[str]) -> str:
+    """'did you mean x? allowed: x, y, z', without the question where nothing is near."""
+    names = [str(name) for name in allowed]
+    close = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
+    question = f"did you mean {close[0]}? " if close else ""
+    return f"{question}allowed: {', '.join(names)}"
+
+
+def short(value: Any) -> str:
+    """A value as it may stand in one line."""
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else clip(repr(value))
+
+
+def word(name: str) -> str:
+    """A name as it may stand in one line: as it is, or quoted where it is no word."""
+    return (
+        name
+        if name.isprintable() and name == name.strip() != "" and len(name) <= 60
+        else short(name)
+    )
+
+
+def clip(text: str, length: int = 60) -> str:
+    """A text on one line, cut where it is longer."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."

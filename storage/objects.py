@@ -1,0 +1,221 @@
+"""Whole objects under names, in a local folder or under an s3:// URL, through one code path.
+
+Credentials and endpoint of S3 come from the AWS_* variables of the process that opens the place;
+what travels between processes is the URL alone.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, S3Store
+
+from storage.errors import CampaignError
+
+if TYPE_CHECKING:
+    from zarr.storage import ObjectStore
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://([^/]*)|(?=/))(.*)", re.DOTALL)
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
+# What killed writers leave: obstore stages an object as `name#1`, Zarr as `name.<hex>.partial`.
+_DEBRIS = re.compile(r".*(#\d+|\.partial)")
+_READ = "check the permissions"
+_WRITE = "check the permissions and the space left, or choose another --store"
+_BUCKET = (
+    "check the bucket and the AWS_* variables (AWS_ENDPOINT_URL, AWS_REGION, credentials; "
+    "AWS_ALLOW_HTTP=true for http)"
+)
+
+_openers: set[int] = set()  # processes that used a store: its threads do not survive a fork
+
+
+@dataclass(frozen=True)
+class Objects:
+    """A place for objects: a folder, a file:// URL of one, or s3://bucket/prefix.
+
+    Every object is whole: a reader sees the old bytes, the new ones or none, whenever the writer is
+    killed. Nothing is forced to disk, so a power cut can still truncate what was written last.
+    Names are segments of letters, digits and `_ . + = -` joined by `/`; other names are a
+    ValueError. Whatever keeps a place from being read or written is a CampaignError.
+    """
+
+    url: str  # absolute path of the folder, or s3://bucket/prefix
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", _normal(self.url))
+
+    def __reduce__(self) -> tuple[type["Objects"], tuple[str]]:
+        return Objects, (self.url,)
+
+    @property
+    def remote(self) -> bool:
+        """Whether the place is a bucket rather than a folder."""
+        return self.url.startswith("s3://")
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object, or replace the one there, in one step."""
+        path = _checked(name)
+        with self._explained("write", name, _WRITE):
+            obstore.put(self._store, path, data, use_multipart=False)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object if there is none: of any number of callers exactly one gets True.
+
+        A hard link on disk, a conditional put on S3. Where the answer to a put that succeeded is
+        lost on the network and the put is sent again, even the winner gets False: who must know
+        compares the bytes.
+        """
+        path = _checked(name)
+        with self._explained("write", name, _WRITE):
+            try:
+                obstore.put(self._store, path, data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def get(self, name: str) -> bytes | None:
+        """The bytes of an object, None where there is none."""
+        path = _checked(name)
+        if self._absent():
+            return None
+        with self._explained("read", name, _READ):
+            try:
+                return obstore.get(self._store, path).bytes().to_bytes()
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+                return None
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        path = _checked(name)
+        if self._absent():
+            return False
+        with self._explained("read", name, _READ):
+            try:
+                obstore.head(self._store, path)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names of all objects below a prefix (whole segments), sorted; unfinished ones not."""
+        path = _checked(prefix) if prefix else None
+        if self._absent():
+            return []
+        with self._explained("list", prefix, _READ):
+            found = [each["path"] for page in obstore.list(self._store, path) for each in page]
+        return sorted(name for name in found if not _DEBRIS.fullmatch(name))
+
+    def delete(self, name: str) -> None:
+        """Remove an object; it need not exist."""
+        path = _checked(name)
+        if self._absent():
+            return
+        with self._explained("delete", name, _WRITE), suppress(FileNotFoundError):
+            obstore.delete(self._store, path)
+
+    def child(self, prefix: str) -> "Objects":
+        """The place below a prefix."""
+        return Objects(f"{self.url}/{_checked(prefix)}")
+
+    def zarr(self, read_only: bool = False) -> "ObjectStore[LocalStore | S3Store]":
+        """This place as a store for Zarr. It holds a client: send the URL elsewhere, not this."""
+        from zarr.storage import ObjectStore
+
+        if read_only and self._absent():
+            raise CampaignError(
+                f"found no folder {self.url}, wanted one to read; check the path, or run the "
+                "campaign first"
+            )
+        with self._explained("open", "", _READ if read_only else _WRITE):
+            return ObjectStore(self._store, read_only=read_only)
+
+    def sweep(self, prefix: str = "") -> int:
+        """Remove what killed writers left below a prefix, and say how many files that were.
+
+        For the holder of the lease: a writer still alive loses the object it is writing (with an
+        error). On S3 an unfinished upload is no object; a lifecycle rule of the bucket ends it.
+        """
+        if self.remote:
+            return 0
+        top = Path(self.url, _checked(prefix) if prefix else "")
+        removed = 0
+        with self._explained("sweep", prefix, _WRITE):
+            for folder, _, files in os.walk(top):
+                for file in filter(_DEBRIS.fullmatch, files):
+                    Path(folder, file).unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    @property
+    def _store(self) -> LocalStore | S3Store:
+        _openers.add(os.getpid())
+        if len(_openers) > 1:
+            raise CampaignError(
+                f"found a forked process using {self.url}, wanted a fresh one, since a store does "
+                "not survive a fork; start processes with multiprocessing's 'spawn'"
+            )
+        return self._opened
+
+    @cached_property
+    def _opened(self) -> LocalStore | S3Store:
+        return S3Store.from_url(self.url) if self.remote else LocalStore(self.url, mkdir=True)
+
+    def _absent(self) -> bool:
+        """Whether the folder does not exist yet: reading must not make it."""
+        return not self.remote and not os.path.lexists(self.url)
+
+    @contextmanager
+    def _explained(self, doing: str, name: str, advice: str) -> Iterator[None]:
+        try:
+            yield
+        except (BaseError, OSError) as error:
+            place = f"{self.url}/{name}" if name else self.url
+            remedy = _BUCKET if self.remote else advice
+            raise CampaignError(f"cannot {doing} {place}: {_reason(error)}; {remedy}") from error
+
+
+def _normal(url: str) -> str:
+    """The absolute path or the s3:// URL without a trailing slash; CampaignError for any other."""
+    if not url:
+        raise CampaignError("found an empty store, wanted a folder or s3://bucket/prefix")
+    match = _URL.fullmatch(url)
+    if match is None:
+        return os.path.abspath(os.path.expanduser(url))
+    scheme, host, path = match[1].lower(), match[2] or "", match[3]
+    if scheme == "file" and host in ("", "localhost"):
+        return os.path.abspath(unquote(path))
+    place = f"{host}{path}".rstrip("/")
+    if scheme == "s3" and host and all(map(_SEGMENT.fullmatch, place.split("/"))):
+        return f"s3://{place}"
+    shown = re.sub(r".*@|[?#].*", "", host)  # a key in the URL is not repeated
+    raise CampaignError(
+        f"found a store at {scheme}://{shown}, wanted a folder, file:///folder or "
+        "s3://bucket/prefix, with letters, digits and _ . + = - (credentials go into AWS_*)"
+    )
+
+
+def _checked(name: str) -> str:
+    """The name itself; ValueError unless it means the same object on every kind of store."""
+    segments = name.split("/")
+    if not all(map(_SEGMENT.fullmatch, segments)) or _DEBRIS.fullmatch(name):
+        raise ValueError(
+            f"found the name {name!r}, wanted segments of letters, digits and _ . + = - joined "
+            "by '/', none starting with a dot, not ending in .partial"
+        )
+    return name
+
+
+def _reason(error: Exception) -> str:
+    """One line of the many that a store's error holds, S3's own code where it gives one."""
+    code = re.search(r"<Code>(\w+)</Code>", str(error))
+    return code[1] if code else str(error).partition("\n")[0][:300]

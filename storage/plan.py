@@ -1,0 +1,157 @@
+"""From specs to work: cells, and the shards of each cell in the order in which they must run."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from storage.identity import (
+    NO_SOURCES,
+    Sources,
+    campaign_identity,
+    cell_identity,
+    regression_identity,
+)
+from storage.spec import Campaign
+from storage.sweep import grid, resolve
+
+WARMUP = -1  # the segment before the first: it adapts, keeps a checkpoint and no draws
+
+Identity = Callable[[Campaign, Sources], str]
+Kind = Literal["ensemble", "regression", "spectrum"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid: its place along `cell`, its identity and its resolved settings."""
+
+    index: int
+    identity: str
+    spec: Campaign
+    settings: dict[str, Any]  # swept path -> value
+
+    @property
+    def key(self) -> str:
+        """The name of the cell in the ledger."""
+        return self.identity[:16]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The unit of work: a segment of a block of chains, or a repeat or spectrum of a regression."""
+
+    kind: Kind
+    cell: Cell
+    dataset: int = 0
+    block: int = 0
+    segment: int = 0
+    repeat: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the shard's receipt in the ledger."""
+        if self.kind == "ensemble":
+            last = "warmup" if self.segment == WARMUP else f"s{self.segment:05d}"
+            return f"ensemble/{self.cell.key}/d{self.dataset:04d}-b{self.block:04d}-{last}"
+        if self.kind == "regression":
+            return f"regression/{self.cell.key}/r{self.repeat:04d}"
+        return f"spectrum/{self.cell.key}/pool"
+
+
+Lane = tuple[Shard, ...]  # shards that must run one after another
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a spec asks for, on top of the specs that its store has seen, in their order."""
+
+    spec: Campaign
+    specs: tuple[Campaign, ...]
+    sources: Sources
+
+    @cached_property
+    def identity(self) -> str:
+        """The campaign's identity."""
+        return campaign_identity(self.spec, self.sources)
+
+    @property
+    def directory(self) -> str:
+        """The name of the campaign's directory."""
+        return f"{self.spec.name}-{self.identity[:10]}"
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell of every spec, in order of first appearance."""
+        return self._ensemble[0]
+
+    @cached_property
+    def regressions(self) -> tuple[Cell, ...]:
+        """Every regression of every spec, in order of first appearance."""
+        return self._regression[0]
+
+    @cached_property
+    def current(self) -> frozenset[str]:
+        """Identities of the cells and regressions that the spec asks for."""
+        return self._ensemble[1] | self._regression[1]
+
+    @cached_property
+    def _ensemble(self) -> tuple[tuple[Cell, ...], frozenset[str]]:
+        return self._cells(cell_identity) if self.spec.ensemble else ((), frozenset())
+
+    @cached_property
+    def _regression(self) -> tuple[tuple[Cell, ...], frozenset[str]]:
+        return self._cells(regression_identity) if self.spec.regression else ((), frozenset())
+
+    def _cells(self, identity: Identity) -> tuple[tuple[Cell, ...], frozenset[str]]:
+        """The cells of all specs, and the identities of those of the spec."""
+        cells: dict[str, Cell] = {}
+        current = set()
+        for spec in self.specs:
+            for settings in grid(spec):
+                resolved = resolve(spec, settings)
+                name = identity(resolved, self.sources)
+                cells.setdefault(name, Cell(len(cells), name, resolved, settings))
+                if spec == self.spec:
+                    current.add(name)
+        return tuple(cells.values()), frozenset(current)
+
+    def most(self, section: str, key: str) -> int:
+        """The largest value of a setting that an extension may raise, over all specs."""
+        values = [getattr(getattr(spec, section), key) for spec in self.specs]
+        return max(values)
+
+    def lanes(self) -> Iterator[Lane]:
+        """The work of the spec: regressions first, then one lane per block of chains."""
+        for cell in self.regressions:
+            if cell.identity in self.current:
+                yield from _regression_lanes(cell, self.spec)
+        for cell in self.cells:
+            if cell.identity in self.current:
+                yield from _ensemble_lanes(cell, self.spec)
+
+    def shards(self) -> Iterator[Shard]:
+        """All shards of the spec."""
+        for lane in self.lanes():
+            yield from lane
+
+
+def _ensemble_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
+    assert spec.ensemble is not None
+    assert spec.sampler is not None
+    segments = range(WARMUP, spec.sampler.draws // spec.sampler.segment)
+    for dataset in range(spec.ensemble.datasets):
+        for block in range(spec.ensemble.chains // spec.ensemble.block):
+            yield tuple(Shard("ensemble", cell, dataset, block, segment) for segment in segments)
+
+
+def _regression_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
+    assert spec.regression is not None
+    yield (Shard("spectrum", cell),)
+    for repeat in range(spec.regression.repeats):
+        yield (Shard("regression", cell, repeat=repeat),)
+
+
+def plan(spec: Campaign, stored: Sequence[Campaign] = (), sources: Sources = NO_SOURCES) -> Plan:
+    """The plan of a spec in a store that has seen the specs `stored`."""
+    specs = stored if spec in stored else [*stored, spec]
+    return Plan(spec, tuple(specs), sources)

@@ -1,0 +1,84 @@
+"""Reading a campaign: YAML 1.2, overrides, validation, and one line for whatever is wrong."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from storage.errors import CampaignError
+from storage.messages import explain, short, word
+from storage.plain import plain
+from storage.spec import Campaign
+from storage.sweep import assign, axis_lengths, grid, resolve
+from storage.yaml12 import load_yaml, write_yaml
+
+MAXIMUM_BYTES = 1_000_000
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Campaign:
+    """The campaign in a YAML file, with overrides `key=value` put in.
+
+    Raises CampaignError, one line that names the file and the key.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAXIMUM_BYTES + 1)
+    except OSError as error:
+        raise CampaignError(f"{path}: {error.strerror}; give a campaign file") from None
+    if len(content) > MAXIMUM_BYTES:
+        raise CampaignError(f"{path}: found more than {MAXIMUM_BYTES} bytes, wanted a campaign")
+    try:
+        return parse(content.decode(), overrides)
+    except UnicodeDecodeError:
+        raise CampaignError(f"{path}: not text in UTF-8; give a YAML file") from None
+    except CampaignError as error:
+        raise CampaignError(f"{path}: {error}") from None
+
+
+def parse(text: str, overrides: Sequence[str] = ()) -> Campaign:
+    """The campaign in a YAML text, with overrides `key=value` put in. Raises CampaignError."""
+    raw = _sections(load_yaml(text))
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not (path and equals):
+            raise CampaignError(
+                f"--set {word(override)}: wanted key=value, such as sampler.draws=50"
+            )
+        try:
+            assign(raw, path, load_yaml(value))
+        except CampaignError as error:
+            raise CampaignError(f"--set {word(override)}: {error}") from None
+    return validate(raw)
+
+
+def validate(raw: Any) -> Campaign:
+    """The campaign in nested mappings, its sweep and every cell of it checked.
+
+    Raises CampaignError.
+    """
+    try:
+        spec = Campaign.model_validate(_sections(plain(raw)))
+    except ValidationError as error:
+        raise CampaignError(explain(error)) from None
+    axis_lengths(spec)
+    for settings in grid(spec):
+        resolve(spec, settings)
+    return spec
+
+
+def _sections(raw: Any) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise CampaignError(f"found {short(raw)}, wanted the sections of a campaign")
+    return raw
+
+
+def dump_yaml(spec: Campaign) -> str:
+    """A campaign as YAML that reads back as the same campaign."""
+    return write_yaml(spec.model_dump(mode="json", exclude_unset=True))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a campaign, for editors."""
+    schema = Campaign.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

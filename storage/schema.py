@@ -1,0 +1,198 @@
+"""What a store holds: every variable with its dimensions, units and chunks.
+
+One outer chunk of a variable is the region that one shard writes, so that no two writers ever
+touch the same object.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.data_spec import component_names, has_teacher, number_of_test_points
+from storage.plan import Plan
+from storage.spec import PROBES, Campaign
+
+SCHEMA_VERSION = 1
+CONVENTIONS = "CF-1.11"
+
+BINS = 200
+BIN_RANGE = 6.0  # prior standard deviations; the outermost bins are open to infinity
+ORDERS = 7  # raw moments 0 to 6
+GROWING = ("cell", "dataset", "chain", "draw", "block", "segment", "repeat")
+COORDINATE_CHUNK = 4096  # values along a growing dimension
+STATUS = {"ok": 0, "diverged": 1}
+
+_CHAIN = ("cell", "dataset", "chain")
+_DRAW = (*_CHAIN, "draw")
+_SEGMENT = (*_CHAIN, "segment")
+_BLOCK = ("cell", "dataset", "block", "segment")
+_PRE_ACTIVATION = (*_SEGMENT, "layer", "direction")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A stored array: dimensions, dtype and what a reader must know of it."""
+
+    dims: tuple[str, ...]
+    dtype: str
+    long_name: str
+    units: str = "1"
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
+    """The variables of the group `ensemble`."""
+    variables = {
+        "loss": Variable(_DRAW, "f8", "training loss, half the sum of squared residuals"),
+        "weight_norm": Variable(_DRAW, "f8", "squared norm of the readout weights"),
+        "learnability": Variable(
+            (*_DRAW, "component"), "f8", "coefficient of the output on each part of the target"
+        ),
+        "output": Variable((*_DRAW, "probe"), "f4", "network output at the probe points"),
+        "output_mean": Variable(
+            (*_SEGMENT, "test"), "f8", "mean output over the draws of a segment"
+        ),
+        "output_square": Variable(
+            (*_SEGMENT, "test"), "f8", "mean squared output over the draws of a segment"
+        ),
+        "label": Variable(
+            ("cell", "dataset", "test"), "f8", "noise-free target at the test points"
+        ),
+        "step_size": Variable(
+            ("cell", "dataset", "block"), "f8", "step size, frozen before the first draw"
+        ),
+        "status": Variable(
+            _SEGMENT,
+            "u1",
+            "whether the chain is sound",
+            attrs={"flag_values": [*STATUS.values()], "flag_meanings": " ".join(STATUS)},
+        ),
+        "finished": Variable(
+            _BLOCK,
+            "u1",
+            "whether the shard is stored",
+            attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
+        ),
+    }
+    if has_teacher(spec.data) and layers(spec):
+        variables["max_overlap"] = Variable(
+            _DRAW, "f8", "largest |w·w*| over the first-layer neurons"
+        )
+    for name in spec.observe.measure:
+        variables[name.partition(":")[2]] = Variable(_DRAW, "f8", f"measured by {name}")
+    if spec.observe.histograms:
+        variables |= _histogram_variables()
+    if spec.observe.kernels:
+        variables |= _kernel_variables()
+    return variables
+
+
+def _histogram_variables() -> dict[str, Variable]:
+    return {
+        "histogram": Variable(
+            (*_PRE_ACTIVATION, "bin"), "u8", "neurons and draws with a pre-activation in the bin"
+        ),
+        "moment": Variable(
+            (*_PRE_ACTIVATION, "order"), "f8", "sum over neurons and draws of powers of z"
+        ),
+        "prior_deviation": Variable(
+            ("cell", "dataset", "layer", "direction"),
+            "f8",
+            "prior standard deviation of a pre-activation, the unit of z",
+        ),
+    }
+
+
+def _kernel_variables() -> dict[str, Variable]:
+    dims = (*_BLOCK, "layer", "probe", "probe_2")
+    name = "of the kernel σ²·φφ'/width over chains and draws"
+    return {
+        "kernel": Variable(dims, "f4", f"mean {name}"),
+        "kernel_square": Variable(dims, "f4", f"mean square {name}"),
+    }
+
+
+def regression_variables(spec: Campaign) -> dict[str, Variable]:
+    """The variables of the group `regression`."""
+    assert spec.regression is not None
+    curve = ("cell", "repeat", "train", "ridge")
+    variables = {
+        "train_error": Variable(curve, "f8", "mean squared error at the training points"),
+        "posterior_variance": Variable(curve, "f8", "mean posterior variance over the pool"),
+        "log_evidence": Variable(curve, "f8", "log marginal likelihood of the training targets"),
+        "learnability": Variable((*curve, "mode"), "f4", "learnability of each kernel mode"),
+        "eigenvalue": Variable(("cell", "mode"), "f8", "eigenvalue of the kernel over the pool"),
+        "coefficient": Variable(("cell", "mode"), "f8", "target coefficient of the kernel mode"),
+        "finished": Variable(
+            ("cell", "repeat"),
+            "u1",
+            "whether the shard is stored",
+            attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
+        ),
+    }
+    if "pool" in spec.regression.evaluate:
+        variables["pool_error"] = Variable(curve, "f8", "mean squared error over the whole pool")
+    if "heldout" in spec.regression.evaluate:
+        variables["test_error"] = Variable(curve, "f8", "mean squared error at held-out points")
+    return variables
+
+
+def ensemble_sizes(plan: Plan) -> dict[str, int]:
+    """Length of every dimension of the group `ensemble`."""
+    spec = plan.spec
+    assert spec.ensemble is not None
+    assert spec.sampler is not None
+    chains, draws = plan.most("ensemble", "chains"), plan.most("sampler", "draws")
+    test = number_of_test_points(spec.data)
+    return {
+        "cell": len(plan.cells),
+        "dataset": plan.most("ensemble", "datasets"),
+        "chain": chains,
+        "draw": draws,
+        "block": chains // spec.ensemble.block,
+        "segment": draws // spec.sampler.segment,
+        "layer": layers(spec),
+        "direction": len(direction_names(spec)),
+        "bin": BINS,
+        "order": ORDERS,
+        "probe": min(spec.observe.points, test, PROBES),
+        "probe_2": min(spec.observe.points, test, PROBES),
+        "component": len(component_names(spec.data)),
+        "test": test,
+    }
+
+
+def regression_sizes(plan: Plan) -> dict[str, int]:
+    """Length of every dimension of the group `regression`."""
+    regression = plan.spec.regression
+    assert regression is not None
+    return {
+        "cell": len(plan.regressions),
+        "repeat": plan.most("regression", "repeats"),
+        "train": len(regression.train),
+        "ridge": len(regression.ridges),
+        "mode": regression.pool,
+    }
+
+
+def direction_names(spec: Campaign) -> tuple[str, ...]:
+    """Unit vectors over the probe points along which pre-activations are observed."""
+    return ("random", "top", "target")
+
+
+def chunks(variable: Variable, sizes: Mapping[str, int], spec: Campaign) -> tuple[int, ...]:
+    """One outer chunk: what one shard writes."""
+    lengths = {"cell": 1, "dataset": 1, "block": 1, "segment": 1, "repeat": 1}
+    if spec.ensemble is not None and spec.sampler is not None:
+        lengths |= {"chain": spec.ensemble.block, "draw": spec.sampler.segment}
+    return tuple(lengths.get(dim, max(sizes[dim], 1)) for dim in variable.dims)
+
+
+def layers(spec: Campaign) -> int:
+    """Hidden layers whose pre-activations are known; none in an architecture of the user's."""
+    assert spec.network is not None
+    if spec.network.architecture != "fcn":
+        return 0
+    swept = (axis.get("network.depth", []) for axis in spec.sweep.values())
+    return max(itertools.chain.from_iterable(swept), default=spec.network.depth)

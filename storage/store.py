@@ -1,0 +1,317 @@
+"""A campaign's directory: specs, ledger, checkpoints, and data.zarr that xarray opens as it is."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from storage.coordinates import (
+    Coordinate,
+    axes,
+    ensemble_axes,
+    ensemble_coordinates,
+    regression_axes,
+    regression_coordinates,
+)
+from storage.errors import CampaignError
+from storage.ledger import Ledger
+from storage.objects import Objects
+from storage.plan import Plan, Shard
+from storage.reading import dump_yaml, parse
+from storage.schema import (
+    CONVENTIONS,
+    COORDINATE_CHUNK,
+    GROWING,
+    SCHEMA_VERSION,
+    Variable,
+    chunks,
+    ensemble_sizes,
+    ensemble_variables,
+    regression_sizes,
+    regression_variables,
+)
+from storage.spec import Campaign
+
+GROUPS = {"ensemble": "ensemble", "regression": "regression", "spectrum": "regression"}
+_INDEXED = ("cell", "dataset", "block", "segment", "repeat")  # one shard has one index along these
+_EMPTY = {
+    "zarr_format": 3,
+    "node_type": "group",
+    "attributes": {},
+    "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": {}},
+}
+
+
+class Store:
+    """One campaign's directory, a local path or an s3:// URL."""
+
+    def __init__(self, url: str) -> None:
+        self.objects = Objects(url)
+        self.ledger = Ledger(self.objects)
+
+    @property
+    def url(self) -> str:
+        """Where the campaign's directory is."""
+        return self.objects.url
+
+    @property
+    def data(self) -> str:
+        """Where the Zarr hierarchy is."""
+        return self.objects.child("data.zarr").url
+
+    def specs(self) -> list[Campaign]:
+        """Every spec that was run here, the oldest first.
+
+        Raises CampaignError where there is no campaign.
+        """
+        names = self.objects.names("specs")
+        if not names:
+            raise CampaignError(
+                f"{self.url}: no campaign is stored here; give the folder that `finitewidth run` "
+                "printed"
+            )
+        return [parse((self.objects.get(name) or b"").decode()) for name in names]
+
+    def sources(self) -> dict[str, str]:
+        """Content hashes of the user's files and modules, as they were at the first run."""
+        return json.loads(self.objects.get("provenance/sources.json") or b"{}")
+
+    def add_spec(self, spec: Campaign, sources: Mapping[str, str]) -> list[Campaign]:
+        """Keep a spec as the next of the campaign, unless it is the last one already."""
+        self.objects.create("provenance/sources.json", json.dumps(dict(sources)).encode())
+        known = self.specs() if self.objects.names("specs") else []
+        if spec not in known:
+            self.objects.create(f"specs/{len(known) + 1:04d}.yaml", dump_yaml(spec).encode())
+            known = [*known, spec]
+        return known
+
+    # -- the Zarr hierarchy -----------------------------------------------------------------
+
+    @cached_property
+    def root(self) -> Any:
+        """The root group of data.zarr, for making groups and arrays; `publish` shows them."""
+        import zarr
+
+        self.objects.create("data.zarr/zarr.json", json.dumps(_EMPTY).encode())
+        return zarr.open_group(self._zarr(), mode="r+", use_consolidated=False)
+
+    @cached_property
+    def _published(self) -> Any:
+        """The hierarchy as readers see it: one object holds the metadata of all arrays."""
+        import zarr
+
+        return zarr.open_group(self._zarr(), mode="r+", use_consolidated=True)
+
+    def _zarr(self) -> Any:
+        return self.objects.child("data.zarr").zarr()
+
+    def publish(self) -> None:
+        """Show readers all groups and arrays as they now are, in one step.
+
+        The last act of whoever makes or extends a group: until then readers see it as it was.
+        """
+        import zarr
+        from zarr.errors import ZarrUserWarning
+
+        with warnings.catch_warnings():
+            # of consolidated metadata not being in the specification, and of killed writers' files
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            zarr.consolidate_metadata(self._zarr())
+        self.__dict__.pop("_published", None)
+
+    def allocate(self, plan: Plan) -> None:
+        """Make or extend every array that the plan's shards write; repeating it is harmless."""
+        spec = plan.spec
+        if plan.cells:
+            sizes = ensemble_sizes(plan)
+            self._allocate_group("ensemble", spec, ensemble_variables(spec), sizes)
+            grid = axes(spec, ensemble_axes(spec))
+            self.write_coordinates("ensemble", ensemble_coordinates(plan, sizes), grid)
+        if plan.regressions:
+            sizes = regression_sizes(plan)
+            self._allocate_group("regression", spec, regression_variables(spec), sizes)
+            grid = axes(spec, regression_axes(spec))
+            self.write_coordinates("regression", regression_coordinates(plan, sizes), grid)
+        self.publish()
+        _update_attributes(
+            self._published,
+            {
+                "Conventions": CONVENTIONS,
+                "schema_version": SCHEMA_VERSION,
+                "title": spec.title or spec.name,
+                "campaign": spec.name,
+                "identity": plan.identity,
+            },
+        )
+
+    def _allocate_group(
+        self, name: str, spec: Campaign, variables: Mapping[str, Variable], sizes: Mapping[str, int]
+    ) -> None:
+        group = self.root.require_group(name)
+        for key, variable in variables.items():
+            shape = tuple(sizes[dim] for dim in variable.dims)
+            if key in group:
+                _grow(group[key], shape)
+            else:
+                create_array(group, key, shape, chunks(variable, sizes, spec), variable)
+
+    def write_coordinates(
+        self, name: str, coordinates: Mapping[str, Coordinate], grid: Mapping[str, Any]
+    ) -> None:
+        """Write the coordinates of a group and the grid that its cells form; then `publish`."""
+        group = self.root.require_group(name)
+        for key, coordinate in coordinates.items():
+            _write_coordinate(group, key, coordinate)
+        auxiliary = [key for key, c in coordinates.items() if c.dims != (key,)]
+        _update_attributes(group, {"coordinates": " ".join(auxiliary), "axes": dict(grid)})
+
+    # -- what a shard writes ----------------------------------------------------------------
+
+    def write(self, shard: Shard, values: Mapping[str, np.ndarray | np.generic]) -> dict[str, str]:
+        """Write a shard's region of each variable; sha256 of the decoded bytes of each.
+
+        The arrays have the variable's dimensions without those along which a shard has one index
+        (cell, dataset, block, segment, repeat). Raises ValueError where a region is not exactly
+        whole chunks.
+        """
+        group = self._published[GROUPS[shard.kind]]
+        return {name: _write_region(group[name], shard, value) for name, value in values.items()}
+
+    def read(self, shard: Shard, names: list[str]) -> dict[str, np.ndarray]:
+        """A shard's region of each variable, as `write` took it."""
+        group = self._published[GROUPS[shard.kind]]
+        found = {}
+        for name in names:
+            array = group[name]
+            keep = tuple(0 if dim in _INDEXED else slice(None) for dim in _dims(array))
+            found[name] = np.asarray(array[_region(array, shard)])[keep]
+        return found
+
+    def variables(self, shard: Shard) -> list[str]:
+        """The variables of the shard's group, coordinates not among them."""
+        arrays = self._published[GROUPS[shard.kind]].arrays()
+        return sorted(
+            name for name, array in arrays if _dims(array)[:1] == ("cell",) < _dims(array)
+        )
+
+    def chunk(self, shard: Shard, name: str) -> str:
+        """The name of the object that holds a shard's region of a variable; ValueError if none."""
+        array = self._published[GROUPS[shard.kind]][name]
+        region = zip(_region(array, shard), array.chunks, strict=True)
+        place = array.metadata.encode_chunk_key(tuple(part.start // n for part, n in region))
+        return f"data.zarr/{array.path}/{place}"
+
+
+def digest(values: np.ndarray) -> str:
+    """sha256 of the bytes of an array, the same whatever its layout in memory."""
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def checkpoint_name(shard: Shard) -> str:
+    """Where the state at the end of a shard is kept."""
+    return f"checkpoints/{shard.name}.npz"
+
+
+def create_array(
+    group: Any, name: str, shape: tuple[int, ...], chunk: tuple[int, ...], variable: Variable
+) -> Any:
+    """A Zarr array with named dimensions; floats fill with NaN, integers with 0."""
+    from zarr.codecs import ZstdCodec
+
+    dtype = np.dtype(variable.dtype)
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunk,
+        dtype=dtype,
+        fill_value=np.nan if dtype.kind == "f" else 0,
+        dimension_names=variable.dims,
+        compressors=[ZstdCodec(level=1, checksum=True)],
+        attributes={"long_name": variable.long_name, "units": variable.units, **variable.attrs},
+    )
+
+
+def _write_coordinate(group: Any, name: str, coordinate: Coordinate) -> None:
+    values = coordinate.values
+    if values.dtype.kind in "UO":
+        values = values.astype(np.dtypes.StringDType())
+    array = group.get(name)
+    if array is None or array.dtype != values.dtype or _dims(array) != coordinate.dims:
+        array = _create_coordinate(group, name, coordinate.dims, values)
+    if array.shape != values.shape:
+        array.resize(values.shape)
+    if not np.array_equal(array[...], values):
+        array[...] = values
+    _update_attributes(array, coordinate.attrs)
+
+
+def _create_coordinate(group: Any, name: str, dims: tuple[str, ...], values: np.ndarray) -> Any:
+    """An array that grows within its chunks, so that whoever saw it shorter reads it still."""
+    lengths = zip(dims, values.shape, strict=True)
+    return group.create_array(
+        name,
+        shape=values.shape,
+        chunks=tuple(COORDINATE_CHUNK if dim in GROWING else max(n, 1) for dim, n in lengths),
+        dtype=values.dtype,
+        fill_value=np.nan if values.dtype.kind == "f" else None,
+        dimension_names=dims,
+        overwrite=True,
+    )
+
+
+def _grow(array: Any, shape: tuple[int, ...]) -> None:
+    if any(new < old for new, old in zip(shape, array.shape, strict=True)):
+        raise ValueError(
+            f"{array.name}: found shape {array.shape}, wanted {shape}: an array never shrinks; "
+            "plan with all specs of the store"
+        )
+    if array.shape != shape:
+        array.resize(shape)
+
+
+def _update_attributes(node: Any, wanted: Mapping[str, Any]) -> None:
+    if any(node.attrs.get(key) != value for key, value in wanted.items()):
+        node.update_attributes(dict(wanted))
+
+
+def _write_region(array: Any, shard: Shard, value: np.ndarray | np.generic) -> str:
+    region = _region(array, shard)
+    shape = tuple(part.stop - part.start for part in region)
+    bare = tuple(n for n, dim in zip(shape, _dims(array), strict=True) if dim not in _INDEXED)
+    if value.shape != bare:
+        raise ValueError(f"{array.name}: found shape {value.shape}, wanted {bare}")
+    content = np.ascontiguousarray(value, dtype=array.dtype).reshape(shape)
+    # a finished chunk of fill values is a file too, so that a missing one is noticed
+    array.with_config({"write_empty_chunks": True})[region] = content
+    return digest(content)
+
+
+def _region(array: Any, shard: Shard) -> tuple[slice, ...]:
+    """The shard's slices of an array, checked to be whole chunks: never a read, modify, write."""
+    place = {
+        "cell": shard.cell.index,
+        "dataset": shard.dataset,
+        "block": shard.block,
+        "chain": shard.block,
+        "draw": shard.segment,
+        "segment": shard.segment,
+        "repeat": shard.repeat,
+    }
+    region = []
+    for dim, length, chunk in zip(_dims(array), array.shape, array.chunks, strict=True):
+        start = place[dim] * chunk if dim in place else 0
+        stop = start + chunk if dim in place else length
+        if start < 0 or stop > length or (dim not in place and chunk != length):
+            raise ValueError(
+                f"{array.name}: {dim} [{start}, {stop}) is not one chunk of {chunk} of {length}"
+            )
+        region.append(slice(start, stop))
+    return tuple(region)
+
+
+def _dims(array: Any) -> tuple[str, ...]:
+    return array.metadata.dimension_names

@@ -1,0 +1,195 @@
+"""From a campaign with a sweep to its cells: one resolved campaign for each point of the grid."""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from storage.data_spec import component_names
+from storage.errors import CampaignError
+from storage.messages import clip, explain, nearest, short, word
+from storage.plain import MAXIMUM_DEPTH
+from storage.spec import Campaign
+
+# A sweep axis becomes a dimension beside these, so it may not take one of their names.
+DIMENSIONS = (
+    "cell", "dataset", "chain", "draw", "block", "segment", "layer", "direction", "bin", "order",
+    "probe", "probe_2", "component", "test", "target", "train", "ridge", "repeat", "mode", "lag",
+    "time", "bound", "quantity", "theory",
+)  # fmt: skip
+# On the labelled grid an axis is a coordinate too, so it may not take a variable's name either.
+VARIABLES = (
+    "loss", "weight_norm", "learnability", "output", "output_mean", "output_square", "label",
+    "step_size", "status", "finished", "max_overlap", "histogram", "moment", "prior_deviation",
+    "kernel", "kernel_square", "train_error", "test_error", "pool_error", "posterior_variance",
+    "log_evidence", "eigenvalue", "coefficient", "bin_bounds", "physical_temperature",
+    "physical_readout_variance",
+)  # fmt: skip
+SECTIONS = ("data", "network", "sampler")
+SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")
+FIXED_DATA = ("source", "test", "folder", "file", "subset")  # they fix shapes, or name files
+MAXIMUM_CELLS = 100_000
+_AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
+
+
+def assign(raw: dict[str, Any], path: str, value: Any) -> None:
+    """Set `path` (a.b.3) in nested mappings and lists, making sections that are missing."""
+    *parents, last = _keys(path)
+    place: Any = raw
+    for key in parents:
+        place = _descend(place, key, path)
+    if isinstance(place, list):
+        place[_position(place, last, path)] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise CampaignError(
+            f"{word(path)}: found a value where a section was wanted; check the path"
+        )
+
+
+def _keys(path: str) -> list[str]:
+    """The keys along a path; in a sweep the third is a path itself."""
+    keys = path.split(".", 2) if path.startswith("sweep.") else path.split(".", MAXIMUM_DEPTH)
+    if len(keys) > MAXIMUM_DEPTH:
+        raise CampaignError(f"{word(path)}: deeper than any key of a campaign; check the path")
+    return keys
+
+
+def _descend(place: Any, key: str, path: str) -> Any:
+    if isinstance(place, list):
+        return place[_position(place, key, path)]
+    if not isinstance(place, dict):
+        raise CampaignError(
+            f"{word(path)}: found a value where a section was wanted; check the path"
+        )
+    if place.get(key) is None:
+        place[key] = {}
+    return place[key]
+
+
+def _position(place: list[Any], key: str, path: str) -> int:
+    positions = [str(i) for i in range(len(place))]
+    if key not in positions:
+        raise CampaignError(
+            f"{word(path)}: {word(key)} is no position in a list of {len(place)}, counted from 0"
+        )
+    return positions.index(key)
+
+
+def axis_lengths(spec: Campaign) -> dict[str, int]:
+    """Length of every axis of the sweep, after checking that the sweep makes sense."""
+    for axis, settings in spec.sweep.items():
+        _check_axis(axis, settings)
+        for path in settings:
+            _check_path(spec, f"sweep.{axis}: {word(path)}", path)
+    _check_overlaps(spec)
+    lengths = {axis: len(next(iter(s.values()))) for axis, s in spec.sweep.items()}
+    if (cells := math.prod(lengths.values())) > MAXIMUM_CELLS:
+        raise CampaignError(f"sweep: found {cells} cells, at most {MAXIMUM_CELLS} are allowed")
+    return lengths
+
+
+def _check_axis(axis: str, settings: Mapping[str, list[Any]]) -> None:
+    if not _AXIS.fullmatch(axis):
+        raise CampaignError(
+            f"sweep: found the axis {short(axis)}, wanted at most 40 lower-case letters, digits "
+            "and _, a letter first"
+        )
+    if axis in DIMENSIONS or axis in VARIABLES:
+        kind = "dimension" if axis in DIMENSIONS else "variable"
+        raise CampaignError(f"sweep: {axis} is a {kind} of the store; give the axis another name")
+    if not settings:
+        raise CampaignError(f"sweep.{axis}: found no setting; wanted at least one path with values")
+    if len({len(values) for values in settings.values()}) > 1:
+        found = clip(", ".join(f"{word(path)}: {len(v)}" for path, v in settings.items()), 200)
+        raise CampaignError(
+            f"sweep.{axis}: settings that move together need as many values ({found})"
+        )
+    rows: set[str] = set()
+    for row in zip(*settings.values(), strict=True):
+        if (name := json.dumps(_spelled_once(row), sort_keys=True)) in rows:
+            found = _written(dict(zip(settings, row, strict=True)))
+            raise CampaignError(f"sweep.{axis}: {found} appears twice; every cell must differ")
+        rows.add(name)
+
+
+def _spelled_once(value: Any) -> Any:
+    """Plain values with 1.0 as 1, so that what is equal looks the same."""
+    if isinstance(value, dict):
+        return {key: _spelled_once(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled_once(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_path(spec: Campaign, where: str, path: str) -> None:
+    section, _, key = path.partition(".")
+    if section not in SECTIONS:
+        raise CampaignError(f"{where} cannot be swept; {nearest(section, SECTIONS)}")
+    if not key:
+        raise CampaignError(f"{where} is a section; wanted a setting of it, such as data.train")
+    if getattr(spec, section) is None:
+        raise CampaignError(f"{where} cannot be swept: there is no section {section}; add it")
+    if section == "sampler" and key not in SWEPT_SAMPLER:
+        raise CampaignError(f"{where} cannot be swept; {nearest(key, SWEPT_SAMPLER)}")
+    if section == "data" and key.partition(".")[0] in FIXED_DATA:
+        raise CampaignError(f"{where} fixes the shape of the store: make it a campaign of its own")
+    if path == "network.architecture":
+        raise CampaignError(f"{where} fixes what is stored: make it a campaign of its own")
+
+
+def _check_overlaps(spec: Campaign) -> None:
+    """Refuse a setting that is swept twice, by itself or as part of a section."""
+    owner: dict[str, str] = {}
+    for axis, settings in spec.sweep.items():
+        for path in settings:
+            if path in owner:
+                raise CampaignError(f"sweep.{axis}: {path} is swept by axis {owner[path]} already")
+            owner[path] = axis
+    for path, axis in owner.items():
+        keys = _keys(path)
+        for section in (".".join(keys[:n]) for n in range(1, len(keys))):
+            if section in owner:
+                raise CampaignError(
+                    f"sweep.{axis}: {word(path)} is part of {word(section)}, which axis "
+                    f"{owner[section]} sweeps"
+                )
+
+
+def grid(spec: Campaign) -> Iterator[dict[str, Any]]:
+    """The swept settings of every point, path -> value, the last axis running fastest."""
+    axes = [
+        [dict(zip(settings, row, strict=True)) for row in zip(*settings.values(), strict=True)]
+        for settings in spec.sweep.values()
+    ]
+    for point in itertools.product(*axes):
+        yield {path: value for part in point for path, value in part.items()}
+
+
+def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
+    """The campaign of one point of the grid: the settings put in, the sweep taken out."""
+    raw = spec.model_dump(mode="json", exclude={"sweep"}, exclude_unset=True)
+    for path, value in settings.items():
+        assign(raw, path, value)
+    try:
+        resolved = Campaign.model_validate(raw)
+    except ValidationError as error:
+        raise CampaignError(f"sweep at {_written(settings)}: {explain(error)}") from None
+    if component_names(resolved.data) != component_names(spec.data):
+        raise CampaignError(
+            f"sweep at {_written(settings)}: the parts of the target change from "
+            f"{short(component_names(spec.data))} to {short(component_names(resolved.data))}; "
+            "name every order in data.teacher"
+        )
+    return resolved
+
+
+def _written(settings: Mapping[str, Any]) -> str:
+    return clip(
+        ", ".join(f"{word(path)} = {short(value)}" for path, value in settings.items()), 200
+    )

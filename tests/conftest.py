@@ -1,0 +1,51 @@
+"""Where tests run: a home of their own, so that nothing of the user's is read or written."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FOREIGN = ("RAY_", "PREFECT_", "AWS_", "FINITEWIDTH_")  # settings of whoever runs the tests
+SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "OMP_NUM_THREADS": "1",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+_place = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test module is imported, since Ray and Prefect read some of this on import."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
+    place = config.stash[_place] = Path(tempfile.mkdtemp(prefix="fwt"))
+    (place / "home").mkdir()
+    os.environ |= SETTINGS | {
+        "HOME": str(place / "home"),
+        "PREFECT_HOME": str(place / "prefect"),
+        "RAY_TMPDIR": str(place),
+    }
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove that home."""
+    if (place := config.stash.get(_place, None)) is not None:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture
+def short(monkeypatch) -> Iterator[Path]:
+    """A folder for temporary files with a path short enough for a socket below it."""
+    folder = Path(tempfile.mkdtemp(prefix="fwt", dir="/tmp"))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

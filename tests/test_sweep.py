@@ -1,0 +1,178 @@
+import itertools
+import math
+
+import pytest
+from example_specs import EXAMPLES, LINEAR, SINGLE_INDEX, campaign
+
+from storage.errors import CampaignError
+from storage.reading import validate
+from storage.schema import ensemble_variables, regression_variables
+from storage.spec import Campaign
+from storage.sweep import DIMENSIONS, VARIABLES, assign, axis_lengths, grid, resolve
+
+
+def swept(data=LINEAR, sweep=None, **sections):
+    return validate(campaign(data, sweep=sweep, **sections))
+
+
+def refusal(**arguments):
+    with pytest.raises(CampaignError) as error:
+        swept(**arguments)
+    return str(error.value)
+
+
+# -- the grid -------------------------------------------------------------------------------------
+
+
+def test_without_a_sweep_there_is_one_cell():
+    spec = swept(sweep={})
+    assert list(grid(spec)) == [{}]
+    assert resolve(spec, {}) == spec
+
+
+def test_cells_are_the_product_of_the_axes_with_the_last_running_fastest():
+    values = {"b": ("network.width", [8, 4]), "a": ("data.train", [3, 1, 2])}
+    spec = swept(sweep={axis: {path: numbers} for axis, (path, numbers) in values.items()})
+    assert axis_lengths(spec) == {"b": 2, "a": 3}
+    found = [(cell["network.width"], cell["data.train"]) for cell in grid(spec)]
+    assert found == [(8, 3), (8, 1), (8, 2), (4, 3), (4, 1), (4, 2)]
+    assert found == list(itertools.product([8, 4], [3, 1, 2]))
+
+
+def test_settings_on_one_axis_move_together():
+    spec = validate(EXAMPLES["prior"])
+    assert axis_lengths(spec) == {"shape": 2, "bias": 2}
+    assert [
+        (resolve(spec, cell).network.depth, resolve(spec, cell).network.weight_variance)
+        for cell in grid(spec)
+    ] == [(1, (1, 2)), (1, (1, 2)), (2, (1, 1, 2)), (2, (1, 1, 2))]
+
+
+def test_a_resolved_cell_has_the_settings_and_no_sweep():
+    spec = validate(EXAMPLES["quickstart"])
+    cell = resolve(spec, {"network.width": 1024})
+    assert cell.network.width == 1024
+    assert cell.sweep == {}
+    unchanged = set(Campaign.model_fields) - {"network", "sweep"}
+    assert all(getattr(cell, key) == getattr(spec, key) for key in unchanged)
+    assert spec.network.width == 64
+
+
+PATHS = [
+    ("data.teacher.3", [-0.05, 0.05], lambda cell: cell.data.teacher[3]),
+    ("network.weight_variance.1", [2, 8], lambda cell: cell.network.weight_variance[1]),
+    ("data.normalize.squared_norm", [1, 5], lambda cell: cell.data.normalize.squared_norm),
+    ("data.normalize", [None, {"center": True}], lambda cell: cell.data.normalize),
+    ("sampler.step_size", [1e-3, 1e-2], lambda cell: cell.sampler.step_size),
+    ("network.activation", ["erf", "my.mod:phi"], lambda cell: cell.network.activation),
+    ("data.inputs", ["gaussian", "sphere"], lambda cell: cell.data.inputs),
+]
+
+
+@pytest.mark.parametrize(("path", "values", "found"), PATHS, ids=[p[0] for p in PATHS])
+def test_a_path_reaches_what_it_names(path, values, found):
+    spec = swept(SINGLE_INDEX, {"axis": {path: values}})
+    cells = [found(resolve(spec, cell)) for cell in grid(spec)]
+    assert cells[0] != cells[1]
+    if isinstance(values[0], int | float | str):
+        assert cells == values
+
+
+def test_assign_makes_sections_that_are_missing_and_knows_positions():
+    raw = {"a": None, "b": [1, [2, 3]]}
+    assign(raw, "a.c.d", 4)
+    assign(raw, "b.1.0", 5)
+    assign(raw, "e", 6)
+    assign(raw, "sweep.axis.data.train", [7])
+    assert raw == {
+        "a": {"c": {"d": 4}},
+        "b": [1, [5, 3]],
+        "e": 6,
+        "sweep": {"axis": {"data.train": [7]}},
+    }
+
+
+# -- mistakes -------------------------------------------------------------------------------------
+
+TOO_MANY = {
+    "x": {"data.train": list(range(1, 402))},
+    "y": {"network.width": list(range(1, 252))},
+}
+MISTAKES = [
+    ({"Size": {"data.train": [1]}}, "sweep: found the axis 'Size', wanted at most 40 lower-case"),
+    ({"size\n": {"data.train": [1]}}, "sweep: found the axis 'size\\n', wanted"),
+    ({"x" * 41: {"data.train": [1]}}, "wanted at most 40 lower-case letters, digits and _, a"),
+    ({"draw": {"data.train": [1]}}, "sweep: draw is a dimension of the store; give the axis"),
+    ({"loss": {"data.train": [1]}}, "sweep: loss is a variable of the store; give the axis"),
+    ({"size": {}}, "sweep.size: found no setting; wanted at least one path with values"),
+    (
+        {"size": {"data.train": [1, 2], "network.width": [1]}},
+        "settings that move together need as many values (data.train: 2, network.width: 1)",
+    ),
+    ({"size": {"data.train": [1, 2, 1]}}, "sweep.size: data.train = 1 appears twice; every cell"),
+    ({"noise": {"data.label_noise": [1, 1.0]}}, "sweep.noise: data.label_noise = 1.0 appears"),
+    ({"noise": {"data.label_noise": [0.0, -0.0]}}, "sweep.noise: data.label_noise = -0.0"),
+    ({"s": {"network.weight_variance": [[1, 2], [1.0, 2]]}}, "network.weight_variance = [1.0, 2]"),
+    ({"size": {"dat.train": [1]}}, "sweep.size: dat.train cannot be swept; did you mean data?"),
+    ({"size": {"ensemble.chains": [2]}}, "sweep.size: ensemble.chains cannot be swept; allowed"),
+    ({"size": {"data": [1]}}, "sweep.size: data is a section; wanted a setting of it, such as"),
+    ({"size": {"data.": [1]}}, "sweep.size: data. is a section; wanted a setting of it"),
+    ({"t": {"sampler.temprature": [1]}}, "temprature cannot be swept; did you mean temperature?"),
+    ({"t": {"sampler.draws": [6]}}, "sweep.t: sampler.draws cannot be swept; allowed"),
+    ({"t": {"data.test": [6]}}, "sweep.t: data.test fixes the shape of the store: make it a"),
+    ({"t": {"data.source": ["digits"]}}, "sweep.t: data.source fixes the shape of the store"),
+    ({"t": {"network.architecture": ["fcn"]}}, "sweep.t: network.architecture fixes what is"),
+    (
+        {"a": {"data.train": [1]}, "b": {"data.train": [2]}},
+        "sweep.b: data.train is swept by axis a already",
+    ),
+    (
+        {"a": {"network.weight_variance.0": [1]}, "b": {"network.weight_variance": [[1, 2]]}},
+        "network.weight_variance.0 is part of network.weight_variance, which axis b sweeps",
+    ),
+    (TOO_MANY, "sweep: found 100651 cells, at most 100000 are allowed"),
+    ({"w": {"network.widht": [1]}}, "sweep at network.widht = 1: network: unknown key widht"),
+    ({"w": {"network.width": [1, 0]}}, "sweep at network.width = 0: network.width: found 0"),
+    ({"w": {"network.width": ["1"]}}, "sweep at network.width = '1': network.width: found '1'"),
+    ({"w": {"network.depth": [2]}}, "sweep at network.depth = 2: network: weight_variance has 2"),
+    ({"w": {"network.weight_variance.2": [2]}}, "2 is no position in a list of 2, counted from"),
+    ({"w": {"network.weight_variance.00": [2]}}, "00 is no position in a list of 2, counted"),
+    ({"w": {"network.width.x": [2]}}, "network.width.x: found a value where a section was wanted;"),
+    ({"w": {"network." + "a." * 99 + "a": [2]}}, "deeper than any key of a campaign; check the"),
+    ({"w": {"sampler.temperature": [math.inf]}}, "sampler.temperature: found inf, wanted a"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sweep", "line"), MISTAKES, ids=[line[:48] for _, line in MISTAKES])
+def test_a_mistake_in_a_sweep_gets_one_line(sweep, line):
+    assert line in refusal(sweep=sweep)
+
+
+def test_a_setting_of_a_section_that_is_not_there():
+    sections = {"network": None, "sampler": None, "ensemble": None}
+    regression = EXAMPLES["power_law"]["regression"]
+    line = refusal(sweep={"w": {"network.width": [1]}}, regression=regression, **sections)
+    assert "sweep.w: network.width cannot be swept: there is no section network; add it" in line
+
+
+def test_the_parts_of_the_target_are_those_of_every_cell():
+    line = refusal(data=SINGLE_INDEX, sweep={"e": {"data.teacher.2": [1, 2]}})
+    assert "the parts of the target change from ('He1', 'He3') to ('He1', 'He2', 'He3')" in line
+    assert "name every order in data.teacher" in line
+
+
+def test_every_mistake_of_a_cell_names_the_cell():
+    sweep = {"a": {"network.width": [1, 2]}, "b": {"network.chi": [1, 2]}}
+    assert refusal(sweep=sweep).startswith(
+        "sweep at network.width = 1, network.chi = 2: network: chi"
+    )
+
+
+def test_axes_may_take_no_name_that_is_stored():
+    spec = swept(SINGLE_INDEX, regression=EXAMPLES["digits"]["regression"])
+    both = spec.model_copy(
+        update={"regression": spec.regression.model_copy(update={"evaluate": ("pool", "heldout")})}
+    )
+    variables = ensemble_variables(both) | regression_variables(both)
+    assert set(variables) <= {*VARIABLES, *DIMENSIONS}
+    assert {dim for variable in variables.values() for dim in variable.dims} <= set(DIMENSIONS)

@@ -1,0 +1,291 @@
+"""Gaussian expectations E[φ(u)φ(v)] and E[φ'(u)φ'(v)] of activations.
+
+Throughout (u, v) ~ N(0, [[k11, k12], [k12, k22]]); formulas act elementwise and their arguments
+broadcast. Activations with a closed form have one function for φ and one for φ'; any other φ is
+expanded in Hermite polynomials, whose coefficients are found by quadrature.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Elementwise = Callable[[Tensor], Tensor]
+Activation = str | Elementwise
+Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+NODES = torch.linspace(-12.475, 12.475, 500, dtype=torch.float64)  # standard deviations; none is 0
+HIGHEST = 512  # Hermite order
+
+
+def linear_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    """E[u v] = k12."""
+    return k12
+
+
+def linear_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    """E[1] = 1, in the shape of k12."""
+    return torch.ones_like(k12)
+
+
+def erf_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    """E[erf(u) erf(v)] = (2/π) arcsin(2 k12 / √((1 + 2 k11)(1 + 2 k22))). Williams (1997)."""
+    return torch.asin(_erf_correlation(k11, k12, k22)) * (2 / math.pi)
+
+
+def erf_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    """E[erf'(u) erf'(v)] = (4/π) / √((1 + 2 k11)(1 + 2 k22) - 4 k12²)."""
+    sine = _erf_correlation(k11, k12, k22)
+    scale = (2 / math.pi) * _erf_scale(k11)
+    return torch.rsqrt(1 - sine * sine) * scale * _erf_scale(k22)
+
+
+def _erf_correlation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    return k12 * _erf_scale(k11) * _erf_scale(k22)
+
+
+def _erf_scale(variance: Tensor) -> Tensor:
+    return torch.sqrt(2 / (1 + 2 * variance))
+
+
+def relu_expectation(
+    k11: Tensor, k12: Tensor, k22: Tensor, precision: torch.dtype | None = None
+) -> Tensor:
+    """E[relu(u) relu(v)] = √(k11 k22) (sin θ + (π - θ) cos θ) / 2π. Cho and Saul (2009).
+
+    θ is the angle of u and v: cos θ = k12 / √(k11 k22). Functions of θ are computed in `precision`
+    (None: the dtype of k12), from halves of angles that keep their digits near 0 and π.
+    """
+    norm, sine, cosine = _half_angle(k11, k12, k22, precision)
+    angle = 2 * torch.atan2(sine, cosine)
+    below = sine * sine - (2 * sine * cosine - angle * (1 - 2 * sine * sine)) / (2 * math.pi)
+    return norm * (0.5 - below.to(norm.dtype))  # `below` is (1 - cos of the next layer's angle)/2
+
+
+def relu_derivative_expectation(
+    k11: Tensor, k12: Tensor, k22: Tensor, precision: torch.dtype | None = None
+) -> Tensor:
+    """E[relu'(u) relu'(v)] = (π - θ) / 2π, with cos θ = k12 / √(k11 k22). Cho and Saul (2009)."""
+    norm, sine, cosine = _half_angle(k11, k12, k22, precision)
+    return (torch.atan2(cosine, sine) / math.pi).to(norm.dtype)
+
+
+def _half_angle(
+    k11: Tensor, k12: Tensor, k22: Tensor, precision: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """√(k11 k22), sin(θ/2) and cos(θ/2); θ = π/2 where a variance is zero."""
+    norm = torch.sqrt(k11 * k22)
+    half = 0.5 / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    sine, cosine = (
+        (difference * half).clamp_(0, 1).to(precision or norm.dtype).sqrt_()
+        for difference in (norm - k12, norm + k12)
+    )
+    return norm, sine, cosine
+
+
+def sin_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    """E[sin u sin v] = e^{-(k11 + k22)/2} sinh k12."""
+    size = k12.abs()
+    envelope = torch.exp(size - (k11 + k22) / 2)  # at most 1
+    return -torch.sign(k12) * envelope * torch.expm1(-2 * size) / 2
+
+
+def sin_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    """E[cos u cos v] = e^{-(k11 + k22)/2} cosh k12."""
+    decay = (k11 + k22) / 2
+    return (torch.exp(k12 - decay) + torch.exp(-k12 - decay)) / 2
+
+
+def quadratic_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    """E[u² v²] = k11 k22 + 2 k12²."""
+    return k11 * k22 + 2 * k12 * k12
+
+
+def quadratic_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    """E[2u 2v] = 4 k12."""
+    return 4 * k12
+
+
+class Moment(Protocol):
+    """E[g(u) g(v)] over all pairs of two sets of points."""
+
+    def features(self, variance: Tensor) -> Tensor:
+        """What the moment needs to know of single points: (n,) variances to (n, m)."""
+        ...
+
+    def diagonal(self, variance: Tensor) -> Tensor:
+        """E[g(u)²] of each point."""
+        ...
+
+    def pairs(self, first: Tensor, k12: Tensor, second: Tensor) -> Tensor:
+        """E[g(u) g(v)], (n1, n2), from covariances (n1, n2) and features (n1, m), (n2, m).
+
+        Both sets of features are parts of what one call of `features` gave.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A moment given by a formula in (k11, k12, k22)."""
+
+    formula: Formula
+
+    def features(self, variance: Tensor) -> Tensor:
+        """The variances themselves."""
+        return variance[:, None]
+
+    def diagonal(self, variance: Tensor) -> Tensor:
+        """The formula for u = v."""
+        return self.formula(variance, variance, variance)
+
+    def pairs(self, first: Tensor, k12: Tensor, second: Tensor) -> Tensor:
+        """The formula on every pair."""
+        return self.formula(first, k12, second.T)
+
+
+@dataclass(frozen=True)
+class HermiteSeries:
+    """E[g(u) g(v)] = Σ_k c_k(k11) c_k(k22) ρ^k, with ρ = k12 / √(k11 k22). Mehler (1866).
+
+    c_k(k) = E[g(√k z) He_k(z)] / √k! over standard normal z, by the trapezoidal rule (exponentially
+    convergent for smooth g: Trefethen and Weideman 2014). Orders are added until the weight Σ c_k²
+    beyond them is rounding, at most 512; what is left then, if g has kinks, is put on the next even
+    and odd order, so that ρ = ±1 is right at any order. An even or odd g needs every `step`-th
+    order only, from `lowest`.
+    """
+
+    function: Elementwise
+    lowest: int
+    step: int
+
+    @classmethod
+    def of(cls, function: Elementwise) -> "HermiteSeries":
+        """The series of a function, which is even or odd if it is so to the last digit."""
+        value, mirrored = function(NODES), function(-NODES)
+        if torch.equal(value, mirrored):
+            return cls(function, lowest=0, step=2)
+        if torch.equal(value, -mirrored):
+            return cls(function, lowest=1, step=2)
+        return cls(function, lowest=0, step=1)
+
+    def features(self, variance: Tensor) -> Tensor:
+        """1/√k, then the coefficients of each point."""
+        variance64 = variance.double()
+        values = self._values(variance64)
+        order = 16
+        coefficients, rest = _expand(values, order)
+        while order < HIGHEST and not _is_rounding(rest, values, variance.dtype):
+            order *= 2
+            coefficients, rest = _expand(values, order)
+        used = torch.cat([coefficients, rest], dim=1)[:, self.lowest :: self.step]
+        inverse = torch.where(variance64 > 0, variance64, torch.inf).rsqrt()
+        return torch.cat([inverse[:, None], used], dim=1).to(variance.dtype)
+
+    def diagonal(self, variance: Tensor) -> Tensor:
+        """E[g(√k z)²], by quadrature."""
+        return self._values(variance.double()).square().sum(1).to(variance.dtype)
+
+    def pairs(self, first: Tensor, k12: Tensor, second: Tensor) -> Tensor:
+        """The series in ρ, by Horner's rule."""
+        correlation = (k12 * first[:, :1] * second[:, :1].T).clamp_(-1, 1)
+        power = correlation.square() if self.step == 2 else correlation
+        rows, columns = first.T[1:, :, None].contiguous(), second.T[1:, None, :].contiguous()
+        total = rows[-1] * columns[-1]
+        for row, column in zip(rows[:-1].flip(0), columns[:-1].flip(0), strict=True):
+            total.mul_(power).addcmul_(row, column)
+        return total.mul_(correlation) if self.lowest == 1 else total
+
+    def _values(self, variance: Tensor) -> Tensor:
+        """g(√k z) times the root of the weight: (n, nodes), whose squares sum to E[g²]."""
+        nodes, root_weight = _nodes(variance.device)
+        return self.function(variance.sqrt()[:, None] * nodes) * root_weight
+
+
+def _expand(values: Tensor, order: int) -> tuple[Tensor, Tensor]:
+    """Coefficients c_0, ..., c_{order-1}, and the roots of the weight of g on the even and odd
+    orders beyond them: (n, order) and (n, 2).
+    """
+    coefficients = values @ _hermite(order, values.device)
+    total, mirrored = values.square().sum(1), (values * values.flip(1)).sum(1)
+    weight = coefficients.square()
+    even = (total + mirrored) / 2 - weight[:, 0::2].sum(1)
+    odd = (total - mirrored) / 2 - weight[:, 1::2].sum(1)
+    return coefficients, torch.stack([even, odd], dim=1).clamp_min(0).sqrt()
+
+
+def _is_rounding(rest: Tensor, values: Tensor, dtype: torch.dtype) -> bool:
+    relative = max(torch.finfo(dtype).eps, 1e-14)  # `rest` is itself a difference in float64
+    return bool((rest.square().sum(1) <= relative * values.square().sum(1)).all())
+
+
+def _nodes(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes z, and the square roots of the weights e^{-z²/2} dz / √2π."""
+    nodes = NODES.to(device)
+    spacing = (nodes[-1] - nodes[0]) / (len(nodes) - 1)
+    return nodes, torch.exp(-nodes.square() / 4) * torch.sqrt(spacing / math.sqrt(2 * math.pi))
+
+
+def _hermite(order: int, device: torch.device) -> Tensor:
+    """Hermite functions He_k(z) / √k! times the root of the weight: (nodes, order), orthonormal."""
+    nodes, root_weight = _nodes(device)
+    basis = [root_weight, nodes * root_weight]
+    for k in range(1, order - 1):
+        following = (nodes * basis[k] - math.sqrt(k) * basis[k - 1]) / math.sqrt(k + 1)
+        basis.append(following)
+    return torch.stack(basis, dim=1)
+
+
+CLOSED_FORMS: dict[str, tuple[Formula, Formula]] = {
+    "linear": (linear_expectation, linear_derivative_expectation),
+    "erf": (erf_expectation, erf_derivative_expectation),
+    "relu": (relu_expectation, relu_derivative_expectation),
+    "sin": (sin_expectation, sin_derivative_expectation),
+    "quadratic": (quadratic_expectation, quadratic_derivative_expectation),
+}
+SMOOTH: dict[str, Elementwise] = {"tanh": torch.tanh, "gelu": torch.nn.functional.gelu}
+
+
+def moment(activation: Activation, precision: torch.dtype | None = None) -> Moment:
+    """E[φ(u)φ(v)] of a named activation, or of an elementwise function of tensors.
+
+    `precision` is that wanted of the result, where covariances come with more digits.
+    """
+    if activation == "relu":
+        return ClosedForm(partial(relu_expectation, precision=precision))
+    if isinstance(activation, str) and activation in CLOSED_FORMS:
+        return ClosedForm(CLOSED_FORMS[activation][0])
+    return HermiteSeries.of(_function(activation))
+
+
+def derivative_moment(activation: Activation, precision: torch.dtype | None = None) -> Moment:
+    """E[φ'(u)φ'(v)] of a named activation, or of a function that torch can differentiate."""
+    if activation == "relu":
+        return ClosedForm(partial(relu_derivative_expectation, precision=precision))
+    if isinstance(activation, str) and activation in CLOSED_FORMS:
+        return ClosedForm(CLOSED_FORMS[activation][1])
+    return HermiteSeries.of(_derivative(_function(activation)))
+
+
+def _function(activation: Activation) -> Elementwise:
+    if callable(activation):
+        return activation
+    if activation not in SMOOTH:
+        known = ", ".join([*CLOSED_FORMS, *SMOOTH])
+        raise ValueError(
+            f"unknown activation {activation!r}; name one of {known}, or give a function"
+        )
+    return SMOOTH[activation]
+
+
+def _derivative(function: Elementwise) -> Elementwise:
+    def derivative(z: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            return torch.autograd.grad(function(leaf).sum(), leaf)[0]
+
+    return derivative

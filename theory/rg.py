@@ -1,0 +1,197 @@
+"""Wilsonian renormalisation of Gaussian process regression: unlearnable modes integrated out.
+
+Modes of the kernel beyond a cutoff Λ are averaged over their prior. At the first cumulant, exact
+for one mode at given φ_k(x), they leave the data term as it is with a ridge that depends on the
+position, T(x) = T + Σ_{k>Λ} λ_k φ_k(x)²; where features self-average that is one coupling,
+T(Λ) = T + Σ_{k>Λ} λ_k. Their share of the target acts as label noise Σ_{k>Λ} w_k² in training,
+but stays an error at test points. Howard et al. (2024).
+
+Three predictions follow from the same decimation and are kept apart by name: `rg_gpr` is exact
+regression with the truncated kernel, `rg_ridge` the effective ridge on the truncated spectrum,
+`rg_ek` the equivalent kernel on it. Conventions are those of theory.spectrum; spectra are sorted,
+largest first, and a cutoff is the number of modes kept.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from theory.regression import Posterior, posterior
+from theory.spectrum import (
+    LearningCurve,
+    Numbers,
+    effective_ridge,
+    equivalent_kernel,
+    learning_curve,
+)
+
+
+class Decimation(NamedTuple):
+    """A kernel on a pool without its modes beyond the cutoff."""
+
+    kernel: Tensor  # K_<, (M, M)
+    tail: Tensor  # v(x) = K(x, x) - K_<(x, x), (M,): prior variance of the modes removed
+
+
+def cutoff(eigenvalues: Tensor, train: float, ridge: float, *, learnability: float) -> int:
+    """Number of modes with L_k = λ_k/(λ_k + κ) of at least `learnability`, and at least one.
+
+    κ is the effective ridge of the whole spectrum. Errors as in `theory.spectrum.effective_ridge`.
+    """
+    if not 0 < learnability < 1:
+        raise ValueError(f"learnability is {learnability}; give a number between 0 and 1")
+    spectrum = _sorted(eigenvalues)
+    kappa = effective_ridge(spectrum, train, ridge)
+    return max(1, int((spectrum / (spectrum + kappa) >= learnability).sum()))
+
+
+def hard_flow(eigenvalues: Tensor, ridge: float) -> Tensor:
+    """T(Λ) = T + Σ_{k>Λ} λ_k for Λ = 0, ..., modes: (modes + 1,)."""
+    return ridge + _tails(_sorted(eigenvalues))
+
+
+def soft_flow(eigenvalues: Tensor, train: float, ridge: float) -> Tensor:
+    """T(Λ) = T + Σ_{k>Λ} λ_k (1 - L_k) for Λ = 0, ..., modes: (modes + 1,).
+
+    A mode gives its posterior variance only, with L_k at the effective ridge n κ, where the flow
+    ends at Λ = 0: the equation of the effective ridge is the self-consistent soft decimation.
+    """
+    spectrum = _sorted(eigenvalues)
+    kappa = effective_ridge(spectrum, train, ridge)
+    return ridge + _tails(spectrum * kappa / (spectrum + kappa))
+
+
+def sequential_flow(eigenvalues: Tensor, train: float, ridge: float) -> Tensor:
+    """T(Λ - 1) = T(Λ) + λ_Λ / (1 + n λ_Λ / T(Λ)) from T(modes) = T > 0: (modes + 1,).
+
+    Soft decimation one mode after another, each with the ridge that has run up to it. It stays
+    below the effective ridge, since a mode does not see the modes kept.
+    """
+    if not ridge > 0:
+        raise ValueError(f"ridge is {ridge}; the flow starts from it, give a positive number")
+    running = [float(ridge)]
+    for eigenvalue in _sorted(eigenvalues).flip(0).tolist():
+        running.append(running[-1] + eigenvalue / (1 + train * eigenvalue / running[-1]))
+    return torch.tensor(running[::-1], dtype=torch.float64, device=eigenvalues.device)
+
+
+def decimate(kernel: Tensor, kept: int) -> Decimation:
+    """Keep the leading modes of the kernel of a pool, (M, M).
+
+    The tail needs no mode beyond the cutoff: it is what the diagonal of the kernel lacks.
+    """
+    if not 1 <= kept <= len(kernel):
+        raise ValueError(f"cutoff is {kept} of {len(kernel)} modes; keep 1 at least, all at most")
+    values, vectors = torch.linalg.eigh(kernel.double())
+    weighted = vectors[:, -kept:] * values[-kept:].clamp_min(0).sqrt()
+    truncated = weighted @ weighted.T
+    return Decimation(truncated, (kernel.diagonal() - truncated.diagonal()).clamp_min(0))
+
+
+def rg_gpr(
+    kernel_train: Tensor,
+    kernel_cross: Tensor,
+    kernel_test_diagonal: Tensor,
+    y: Tensor,
+    ridge: float,
+    tail_train: float | Tensor,
+    tail_test: float | Tensor,
+) -> Posterior:
+    """Exact regression with truncated kernels and ridge T(x_μ) = T + v(x_μ).
+
+    Kernels as in `theory.regression.posterior`, but K_<; the tail v is a number for the uniform
+    ridge T(Λ), or one for each point. The modes removed keep their prior: the variance at a test
+    point is that of the modes kept plus v(x).
+    """
+    mean, variance = posterior(
+        kernel_train, kernel_cross, kernel_test_diagonal, y, ridge + tail_train
+    )
+    return Posterior(mean, variance + tail_test)
+
+
+def rg_ridge(
+    eigenvalues: Tensor,
+    coefficients_squared: Tensor,
+    train: Numbers,
+    ridge: Numbers,
+    kept: int,
+    noise_variance: Numbers = 0.0,
+) -> LearningCurve:
+    """Effective ridge on the modes kept, with ridge T(Λ) and noise s² + Σ_{k>Λ} w_k².
+
+    error = E_0 (Σ_{k≤Λ} (1 - L)² w² + s² + Σ_{k>Λ} w²) - s². Arguments as in
+    `theory.spectrum.learning_curve`, and the number of modes kept.
+    """
+    return _decimated(
+        learning_curve, eigenvalues, coefficients_squared, train, ridge, kept, noise_variance
+    )
+
+
+def rg_ek(
+    eigenvalues: Tensor,
+    coefficients_squared: Tensor,
+    train: Numbers,
+    ridge: Numbers,
+    kept: int,
+    noise_variance: Numbers = 0.0,
+) -> LearningCurve:
+    """Equivalent kernel on the modes kept, with ridge T(Λ): L = λ/(λ + T(Λ)/n).
+
+    error = Σ_{k≤Λ} (1 - L)² w² + Σ_{k>Λ} w². It misses what learned modes add to the ridge.
+    Arguments as in `rg_ridge`.
+    """
+    return _decimated(
+        equivalent_kernel, eigenvalues, coefficients_squared, train, ridge, kept, noise_variance
+    )
+
+
+def _decimated(
+    theory: Callable[..., LearningCurve],
+    eigenvalues: Tensor,
+    coefficients_squared: Tensor,
+    train: Numbers,
+    ridge: Numbers,
+    kept: int,
+    noise_variance: Numbers,
+) -> LearningCurve:
+    """A theory on the modes kept, with the modes removed as ridge, as noise and as error."""
+    spectrum = _sorted(eigenvalues)
+    if not 1 <= kept <= len(spectrum):
+        raise ValueError(f"cutoff is {kept} of {len(spectrum)} modes; keep 1 at least, all at most")
+    power = torch.as_tensor(coefficients_squared, dtype=torch.float64, device=spectrum.device)
+    bare, noise = (
+        torch.as_tensor(value, dtype=torch.float64, device=spectrum.device)
+        for value in (ridge, noise_variance)
+    )
+    removed_variance, removed_power = spectrum[kept:].sum(), power[kept:].sum()
+    curve = theory(
+        spectrum[:kept], power[:kept], train, bare + removed_variance, noise + removed_power
+    )
+    error = curve.error + removed_power
+    posterior_variance = curve.posterior_variance + removed_variance
+    unlearned = torch.zeros_like(spectrum[kept:]).expand(*error.shape, -1)
+    return curve._replace(
+        error=error,
+        bias=curve.bias + removed_power,
+        posterior_variance=posterior_variance,
+        sample_error=error + posterior_variance,
+        train_error=(bare / curve.effective_ridge).square() * (error + noise),
+        learnability=torch.cat([curve.learnability, unlearned], dim=-1),
+    )
+
+
+def _sorted(eigenvalues: Tensor) -> Tensor:
+    spectrum = torch.as_tensor(eigenvalues, dtype=torch.float64)
+    if spectrum.ndim != 1 or not bool((spectrum.diff() <= 0).all()):
+        raise ValueError(
+            f"eigenvalues of shape {tuple(spectrum.shape)} are not in order; "
+            "give one row, largest first"
+        )
+    return spectrum
+
+
+def _tails(terms: Tensor) -> Tensor:
+    """Σ_{k>Λ} of the terms for Λ = 0, ..., modes."""
+    return torch.cat([terms.flip(0).cumsum(0).flip(0), terms.new_zeros(1)])

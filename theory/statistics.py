@@ -1,0 +1,162 @@
+"""Tests from independent units: means, several means at once, and laws in 1/N. float64, numpy.
+
+Every p-value here knows that its errors are estimated: Student's t, Hotelling's F and Johansen's
+F, never a normal or a chi-square, which reject true theories too often at few units.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+Array = NDArray[np.float64]
+
+FEWEST_UNITS = 4  # below that there is no verdict
+UNITS_PER_OBSERVABLE = 3  # of a joint test
+
+
+class Joint(NamedTuple):
+    """Several means tested at once."""
+
+    statistic: float  # T² turned into an F
+    p_value: float
+    degrees: tuple[int, int]  # of freedom, of F
+
+
+class WeightedFit(NamedTuple):
+    """Coefficients of a linear law and a test of the law itself."""
+
+    coefficients: Array  # (terms,)
+    errors: Array  # (terms,): standard errors
+    degrees: Array  # (terms,): of freedom, of each error
+    p_values: Array  # (terms,): two-sided, of each coefficient being zero
+    goodness: float  # p-value of the law; nan where it has as many terms as there are points
+
+
+def p_value(difference: ArrayLike, error: ArrayLike, degrees: ArrayLike) -> Array:
+    """Two-sided p-value of a difference that has a standard error with so many degrees of freedom.
+
+    Student's t: P(|t| > |difference/error|). nan where the error is nan or zero. Broadcasts.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.asarray(difference) / np.where(np.asarray(error) > 0, error, np.nan)
+    return 2 * stats.t.sf(np.abs(t), degrees)
+
+
+def pooled_degrees(variances: ArrayLike, degrees: ArrayLike, axis: int = -1) -> Array:
+    """Degrees of freedom of Σ v_i: (Σ v_i)²/Σ(v_i²/f_i). Satterthwaite (1946)."""
+    v = np.asarray(variances)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return v.sum(axis) ** 2 / (v**2 / degrees).sum(axis)
+
+
+def jackknife_error(left_out: Array) -> Array:
+    """Standard error from the estimates without each unit, (units, ...) -> (...).
+
+    √((n - 1)/n Σ (θ_i - θ̄)²); for a mean it is the usual one. Tukey (1958).
+    """
+    units = len(left_out)
+    return np.sqrt((units - 1) / units * np.square(left_out - left_out.mean(0)).sum(0))
+
+
+def hotelling(sample: Array, expected: Array) -> Joint:
+    """Whether the mean of the sample (units, observables) is `expected`. Hotelling (1931).
+
+    T² = n (x̄ - μ)ᵀ S⁻¹ (x̄ - μ); T² (n - k)/(k (n - 1)) is F with k and n - k degrees of freedom.
+    Raises ValueError for fewer than 4 units, or fewer than 3 for each observable: with more
+    observables the estimated covariance S would decide, not the data.
+    """
+    units, observables = sample.shape
+    if units < max(FEWEST_UNITS, UNITS_PER_OBSERVABLE * observables):
+        raise ValueError(
+            f"{units} units for {observables} observables; give at least {FEWEST_UNITS} units and "
+            f"{UNITS_PER_OBSERVABLE} for each observable"
+        )
+    deviation = sample.mean(0) - expected
+    # In standard errors of each observable, whose scales may differ by orders of magnitude.
+    scale = sample.std(0, ddof=1)
+    if not np.all(scale > 0):
+        raise ValueError("an observable is the same in every unit; leave it out")
+    correlation = np.cov((sample / scale).T, ddof=1).reshape(observables, observables)
+    whitened = np.linalg.solve(correlation, deviation / scale)
+    t_squared = units * float(whitened @ (deviation / scale))
+    degrees = (observables, units - observables)
+    statistic = t_squared * degrees[1] / (observables * (units - 1))
+    return Joint(statistic, float(stats.f.sf(statistic, *degrees)), degrees)
+
+
+def detectable(sample: Array, direction: Array, level: float, power: float = 0.95) -> float:
+    """The length of a deviation along `direction` that `hotelling` finds with this power.
+
+    Found means a p-value below `level`; F is then noncentral with n dᵀ S⁻¹ d for a deviation d, S
+    being taken for the true covariance. Arguments as in `hotelling`; direction is (observables,).
+    """
+    units, observables = sample.shape
+    degrees = (observables, units - observables)
+    threshold = stats.f.isf(level, *degrees)
+    needed = optimize.brentq(
+        lambda noncentrality: stats.ncf.sf(threshold, *degrees, noncentrality) - power, 1e-6, 1e6
+    )
+    covariance = np.cov(sample.T, ddof=1).reshape(observables, observables)
+    strength = units * float(direction @ np.linalg.solve(covariance, direction))
+    return float(np.sqrt(needed / strength))
+
+
+def law_in_inverse(
+    size: Array, values: Array, errors: Array, degrees: Array, order: int
+) -> WeightedFit:
+    """Σ_k c_k N^-k, k ≤ order, through values with independent errors at each size N.
+
+    Least squares with weights N^p, the power law that the squared errors follow: weights 1/error²
+    would favour the points whose error came out small by chance, and turn 5 % false rejections
+    into 7 to 25 %. The errors of the coefficients follow from those of the points, with
+    Satterthwaite's degrees of freedom. The law itself is tested by the residual sum of squares
+    with weights 1/error². Johansen (1980).
+
+    All arguments are (points,); there must be more points than terms, or as many.
+    """
+    design = np.stack([size ** -float(k) for k in range(order + 1)], axis=1)
+    if len(size) < order + 1:
+        raise ValueError(f"{len(size)} points for {order + 1} terms; give as many points as terms")
+    slope = np.polyfit(np.log(size), np.log(np.square(errors)), 1)[0]
+    hat = _solution(design, size**-slope)
+    parts = np.square(hat * errors)  # (terms, points)
+    coefficients, deviations = hat @ values, np.sqrt(parts.sum(1))
+    freedom = pooled_degrees(parts, degrees)
+    return WeightedFit(
+        coefficients,
+        deviations,
+        freedom,
+        p_value(coefficients, deviations, freedom),
+        _goodness(design, values, errors, degrees),
+    )
+
+
+def _solution(design: Array, weights: Array) -> Array:
+    """The matrix that takes values to coefficients, (terms, points)."""
+    weighted = design.T * weights
+    return np.asarray(np.linalg.solve(weighted @ design, weighted), dtype=np.float64)
+
+
+def _goodness(design: Array, values: Array, errors: Array, degrees: Array) -> float:
+    """p-value of Q = Σ (residual/error)²: Q/c is F with f and ν degrees of freedom, where
+
+    f = points - terms, A = Σ (1 - h_i)²/f_i, c = f + 2A - 6A/(f + 2), ν = f (f + 2)/(3A).
+    """
+    free = len(values) - design.shape[1]
+    if free == 0:
+        return np.nan
+    weights = 1 / np.square(errors)
+    projection = design @ _solution(design, weights)
+    q = float((weights * np.square(values - projection @ values)).sum())
+    a = float((np.square(1 - projection.diagonal()) / degrees).sum())
+    scale = free + 2 * a - 6 * a / (free + 2)
+    return float(stats.f.sf(q / scale, free, free * (free + 2) / (3 * a)))
+
+
+def bonferroni(p_values: ArrayLike, comparisons: int | None = None) -> Array:
+    """p-values times the number of comparisons, at most 1; by default those that are not nan."""
+    p = np.asarray(p_values, dtype=np.float64)
+    count = int(np.isfinite(p).sum()) if comparisons is None else comparisons
+    return np.minimum(p * count, 1.0)

@@ -1,0 +1,71 @@
+"""Activation functions φ and their derivatives φ', elementwise on tensors of any shape."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Activation(NamedTuple):
+    """φ and φ': neither changes its argument, and φ' returns a new tensor."""
+
+    phi: Callable[[Tensor], Tensor]
+    dphi: Callable[[Tensor], Tensor]
+
+
+def differentiable(phi: Callable[[Tensor], Tensor]) -> Activation:
+    """φ with φ' by automatic differentiation, for an elementwise φ made of torch operations."""
+
+    def dphi(z: Tensor) -> Tensor:
+        return torch.func.grad(lambda z: phi(z).sum())(z)
+
+    return Activation(phi, dphi)
+
+
+def _identity(z: Tensor) -> Tensor:
+    """φ(z) = z."""
+    return z
+
+
+def _erf_slope(z: Tensor) -> Tensor:
+    """erf'(z) = (2/√π) exp(-z²)."""
+    return z.square().neg_().exp_().mul_(2 / math.sqrt(math.pi))
+
+
+def _relu_slope(z: Tensor) -> Tensor:
+    """1 for z > 0, else 0."""
+    return (z > 0).to(z.dtype)
+
+
+def _tanh_slope(z: Tensor) -> Tensor:
+    """tanh'(z) = 1 - tanh(z)²."""
+    return torch.tanh(z).square_().neg_().add_(1)
+
+
+def _gelu(z: Tensor) -> Tensor:
+    """gelu(z) = z (1 + erf(z/√2)) / 2, without the tanh approximation."""
+    return torch.nn.functional.gelu(z)
+
+
+def _gelu_slope(z: Tensor) -> Tensor:
+    """gelu'(z) = (1 + erf(z/√2)) / 2 + z exp(-z²/2) / √(2π)."""
+    density = z.square().mul_(-0.5).exp_().mul_(z).mul_(1 / math.sqrt(2 * math.pi))
+    return torch.erf(z * math.sqrt(0.5)).add_(1).mul_(0.5).add_(density)
+
+
+def _quadratic_slope(z: Tensor) -> Tensor:
+    """The derivative 2 z of z²."""
+    return 2 * z
+
+
+ACTIVATIONS = {
+    "linear": Activation(_identity, torch.ones_like),
+    "erf": Activation(torch.erf, _erf_slope),
+    "relu": Activation(torch.relu, _relu_slope),
+    "tanh": Activation(torch.tanh, _tanh_slope),
+    "gelu": Activation(_gelu, _gelu_slope),
+    "sin": Activation(torch.sin, torch.cos),
+    "quadratic": Activation(torch.square, _quadratic_slope),
+}

@@ -1,0 +1,88 @@
+"""A finite set of points, and how training and test points are taken from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import CampaignError
+from workers.data.dataset import Array, Points
+
+
+class Images(NamedTuple):
+    """Pixels (n, d) from 0 to `white`, and labels (n,)."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    white: float
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """Points to draw from, in the order of their files; the last `reserved` are for testing only.
+
+    Kept in the dtype of the file (a byte a pixel): point i is values[i] / unit.
+    """
+
+    values: NDArray[Any]  # (n, d)
+    targets: Array  # (n,)
+    unit: float = 1.0
+    reserved: int = 0
+
+    @property
+    def pool(self) -> int:
+        """How many points training may draw from."""
+        return len(self.values) - self.reserved
+
+    def mean(self) -> Array:
+        """The mean point (d,) of the pool."""
+        return self.values[: self.pool].mean(axis=0, dtype=np.float64) / self.unit
+
+    def points(self, index: NDArray[np.intp]) -> Points:
+        """The points at these places, with their target as the only component."""
+        return Points(self.values[index] / self.unit, self.targets[index][:, None])
+
+
+def split(
+    collection: Collection, train: int, test: int, generator: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Places of the training and of the test points; neither depends on the number of the other.
+
+    Training takes the first of one random order of the pool. Testing takes the last of that order
+    or, where points are reserved for it, the first of those in the order of their file.
+    """
+    order = generator.permutation(collection.pool)
+    if collection.reserved:
+        _enough(collection.pool, f"{train}", train, "to learn from")
+        _enough(collection.reserved, f"{test}", test, "to test on")
+        return order[:train], collection.pool + np.arange(test)
+    total = train + test
+    _enough(collection.pool, f"{train} + {test} = {total}", total, "to learn from and to test on")
+    return order[:train], order[collection.pool - test :]
+
+
+def _enough(found: int, asked: str, wanted: int, purpose: str) -> None:
+    if wanted > found:
+        raise CampaignError(
+            f"the data hold {found} points {purpose}, but {asked} are asked for; ask for fewer"
+        )
+
+
+def binary(images: Images, positive: Sequence[int], negative: Sequence[int]) -> Collection:
+    """Images of the `positive` classes with target +1 and the `negative` with -1, no others."""
+    if not positive or not negative:
+        raise CampaignError("positive and negative must each name at least one class")
+    if both := sorted(set(positive) & set(negative)):
+        raise CampaignError(
+            f"class {both[0]} is in both positive and negative; a class can have one target only"
+        )
+    present = np.unique(images.labels).tolist()
+    if absent := sorted({*positive, *negative} - set(present)):
+        raise CampaignError(
+            f"no image of class {absent[0]} in the data; choose from the classes {present}"
+        )
+    plus = np.isin(images.labels, positive)
+    chosen = plus | np.isin(images.labels, negative)
+    return Collection(images.pixels[chosen], np.where(plus[chosen], 1.0, -1.0), images.white)

@@ -1,0 +1,63 @@
+"""MNIST (LeCun, Cortes, Burges 1998) and whatever is kept in the same four files."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from storage.errors import CampaignError
+from workers.data.collection import Images
+from workers.data.files import existing_folder, unpacked
+from workers.data.idx import parse
+
+PARTS = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+SUBSETS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
+
+
+def files(folder: str | Path, subset: str) -> dict[str, Path]:
+    """Where the files of a subset ("train", "test" or "all") are, by their official names."""
+    names = [name for part in SUBSETS[subset] for name in PARTS[part]]
+    place = existing_folder(folder, "the IDX files of MNIST")
+    return {name: _find(place, name) for name in names}
+
+
+def load(folder: str | Path, subset: str) -> Images:
+    """Images of a subset as rows of pixels, the rows of an image one after the other."""
+    paths = files(folder, subset)
+    parts = [_load(*(paths[name] for name in PARTS[part])) for part in SUBSETS[subset]]
+    sizes = sorted({images.pixels.shape[1] for images in parts})
+    if len(sizes) > 1:
+        raise CampaignError(
+            f"training and test images in {folder} have {sizes[0]} and {sizes[1]} pixels; "
+            "put files of the same data set in the folder"
+        )
+    pixels, labels, _ = zip(*parts, strict=True)
+    return Images(np.concatenate(pixels), np.concatenate(labels), 255.0)
+
+
+def _find(folder: Path, name: str) -> Path:
+    spellings = [name, name.replace("-idx", ".idx")]
+    accepted = [spelling + suffix for spelling in spellings for suffix in ("", ".gz")]
+    for candidate in accepted:
+        if os.path.isfile(folder / candidate):
+            return folder / candidate
+    raise CampaignError(f"{folder} has no {name}; accepted names are {', '.join(accepted)}")
+
+
+def _load(image_file: Path, label_file: Path) -> Images:
+    images = parse(unpacked(image_file), 3, str(image_file))
+    labels = parse(unpacked(label_file), 1, str(label_file))
+    if len(images) != len(labels):
+        raise CampaignError(
+            f"{image_file} holds {len(images)} images but {label_file.name} {len(labels)} labels; "
+            "put files that belong together in the folder"
+        )
+    if labels.max() > 9:
+        raise CampaignError(
+            f"{label_file} holds the label {labels.max()}, but labels are 0 to 9; "
+            "put the official file in its place"
+        )
+    return Images(images.reshape(len(images), -1), labels, 255.0)

@@ -1,0 +1,170 @@
+"""From data settings to arrays: the one place that knows which source has which settings.
+
+Settings are any object with the attributes that its source needs. A seed is a 64-bit integer
+that stands for the campaign's seed, the identity of the data and the index of the dataset: for
+one seed smaller training sets are prefixes of larger ones, and neither the teacher nor the test
+points depend on how many training points there are.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from storage.errors import CampaignError
+from workers.data import cifar, digits, mnist, npz, synthetic
+from workers.data.collection import Collection, binary, split
+from workers.data.dataset import Array, Dataset, Points, Pool
+from workers.data.files import read, sha256, unpacked
+from workers.data.normalize import rescale
+from workers.data.streams import Stream, generator
+from workers.data.synthetic import Law
+
+SYNTHETIC = ("single_index", "linear", "power_law")
+
+
+def make(data: Any, seed: int) -> Dataset:
+    """One draw of the data: y_train has Gaussian noise of variance label_noise, y_test has none.
+
+    A synthetic target is a function of the point before normalize.squared_norm rescales it.
+    Pixels are in [0, 1], classes targets +1 and -1. CampaignError for what cannot be read or met.
+    """
+    if data.source in SYNTHETIC:
+        law = _law(data, seed)
+        train = _draw(law, data, data.train, _inputs(data), 1.0, seed, Stream.TRAIN_INPUTS)
+        test = _draw(law, data, *_test(data), seed, Stream.TEST_INPUTS)
+        teacher = law.teacher
+    else:
+        collection = _collection(data)
+        train, test = _split(collection, data, data.train, _count(data), seed)
+        teacher = None
+    noise = generator(seed, Stream.TRAIN_NOISE).standard_normal(data.train)
+    y_train = train.y + math.sqrt(data.label_noise) * noise
+    return Dataset(train.x, y_train, test.x, test.y, test.components, teacher)
+
+
+def make_pool(data: Any, size: int | None, seed: int, heldout: int) -> Pool:
+    """A pool of `size` points and `heldout` more outside it; `train` and `test` have no say.
+
+    Synthetic: fresh points, and a size must be given. Finite: the first of one random order, and
+    without a size all points that are not held out. Held-out points are the last of that order,
+    or the first of x_test where the file has such. No target has label noise.
+    """
+    if data.source in SYNTHETIC:
+        if size is None:
+            raise CampaignError(f"{data.source} has no end of points; give the size of the pool")
+        law, inputs = _law(data, seed), _inputs(data)
+        pool = _draw(law, data, size, inputs, 1.0, seed, Stream.POOL_INPUTS)
+        rest = _draw(law, data, heldout, inputs, 1.0, seed, Stream.HELDOUT_INPUTS)
+    else:
+        collection = _collection(data)
+        if size is None:
+            size = max(1, collection.pool - (0 if collection.reserved else heldout))
+        pool, rest = _split(collection, data, size, heldout, seed)
+    return Pool(pool.x, pool.y, rest.x, rest.y)
+
+
+def pool_size(data: Any) -> int | None:
+    """How many points training can draw from; None where there is no end of them."""
+    return None if data.source in SYNTHETIC else _collection(data).pool
+
+
+def files_identity(data: Any) -> dict[str, str]:
+    """sha256 of each file that the source reads, by a name that does not depend on where it lies.
+
+    Compressed IDX files count by what is in them, so that packing them changes nothing.
+    """
+    match data.source:
+        case "mnist":
+            paths = mnist.files(data.folder, data.subset)
+        case "cifar10":
+            paths = cifar.files(data.folder, data.subset)
+        case "npz":
+            return {"npz": sha256(read(npz.location(data.file)))}
+        case _:
+            return {}
+    return {name: sha256(unpacked(path)) for name, path in paths.items()}
+
+
+def _law(data: Any, seed: int) -> Law:
+    source = generator(seed, Stream.TEACHER)
+    match data.source:
+        case "single_index":
+            return synthetic.single_index(data.dimension, data.teacher, data.basis, source)
+        case "linear":
+            return synthetic.linear(data.dimension, source)
+        case _:
+            return synthetic.power_law(
+                data.modes, data.eigenvalue_exponent, data.target_exponent, source
+            )
+
+
+def _inputs(data: Any) -> str:
+    return "gaussian" if data.source == "power_law" else data.inputs
+
+
+def _test(data: Any) -> tuple[int, str, float]:
+    """Number, inputs and scale of the test points."""
+    if isinstance(data.test, int):
+        return data.test, _inputs(data), 1.0
+    if data.test.scale != 1 and data.normalize and data.normalize.squared_norm is not None:
+        raise CampaignError(
+            f"test.scale = {data.test.scale:g} would be undone by normalize.squared_norm = "
+            f"{data.normalize.squared_norm:g}; leave out one of them"
+        )
+    return data.test.points, data.test.inputs, data.test.scale
+
+
+def _count(data: Any) -> int:
+    """Number of test points of a finite source."""
+    if isinstance(data.test, int):
+        return data.test
+    raise CampaignError(
+        f"test with a distribution of its own needs a synthetic source, not {data.source}; "
+        "give the number of test points"
+    )
+
+
+def _draw(
+    law: Law, data: Any, count: int, inputs: str, scale: float, seed: int, stream: Stream
+) -> Points:
+    if data.normalize and data.normalize.center:
+        raise CampaignError(
+            f"normalize.center subtracts the mean of a finite pool, but {data.source} has none "
+            "(its mean is zero); leave it out"
+        )
+    points = law.draw(count, inputs, scale, generator(seed, stream))
+    return Points(_rescaled(points.x, data), points.components)
+
+
+def _collection(data: Any) -> Collection:
+    match data.source:
+        case "npz":
+            return npz.load(data.file)
+        case "digits":
+            images = digits.load()
+        case "mnist":
+            images = mnist.load(data.folder, data.subset)
+        case "cifar10":
+            images = cifar.load(data.folder, data.subset)
+        case _:
+            raise CampaignError(f"there is no data source {data.source}; check data.source")
+    return binary(images, data.positive, data.negative)
+
+
+def _split(
+    collection: Collection, data: Any, train: int, test: int, seed: int
+) -> tuple[Points, Points]:
+    places = split(collection, train, test, generator(seed, Stream.ORDER))
+    mean = collection.mean() if data.normalize and data.normalize.center else np.float64(0)
+    first, last = (collection.points(index) for index in places)
+    return (
+        Points(_rescaled(first.x - mean, data), first.components),
+        Points(_rescaled(last.x - mean, data), last.components),
+    )
+
+
+def _rescaled(x: Array, data: Any) -> Array:
+    if data.normalize is None or data.normalize.squared_norm is None:
+        return x
+    return rescale(x, data.normalize.squared_norm)

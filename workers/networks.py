@@ -1,0 +1,276 @@
+"""Networks as functions of a flat parameter tensor (chain, parameter), many chains at a time.
+
+Chains run side by side on the first axis and share the data x (n, d), y (n,). The loss is
+L = ½ Σ_μ (f(x_μ) - y_μ)² and the prior is a Gaussian of its own width for each parameter.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from workers.activations import Activation
+from workers.samplers.sampler import Gradient
+
+CPU_ELEMENTS = 1 << 17  # of an array at a time: a few arrays of 512 KiB stay in the cache
+DEVICE_ELEMENTS = 1 << 27
+
+
+class Model(Protocol):
+    """What a sampler and a measurement need of a network."""
+
+    @property
+    def size(self) -> int:
+        """How many parameters there are."""
+        ...
+
+    @property
+    def standard_deviations(self) -> Tensor:
+        """The prior's, (parameter,), float64."""
+        ...
+
+    def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
+        """h of each hidden layer, (chain, width, point); empty where the network has no layers."""
+        ...
+
+    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """f(x), (chain, point)."""
+        ...
+
+    def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """L (chain,) and ∇L (chain, parameter)."""
+        ...
+
+
+def potential(model: Model, x: Tensor, y: Tensor, temperature: float) -> Gradient:
+    """U(z) = |z|²/2 + L(σ z)/T and ∇U, for parameters σ z whitened by their prior's widths σ.
+
+    exp(-U) is the posterior of z under labels with Gaussian noise of variance T. The energy is
+    (chain,), the gradient (chain, parameter), both of z's dtype, which x and y must share.
+    """
+    if y.shape != x.shape[:1]:
+        raise ValueError(
+            f"labels have shape {tuple(y.shape)} and inputs {tuple(x.shape)}; "
+            "give y as (n,) and x as (n, d)"
+        )
+    widths = model.standard_deviations.to(x)
+    scale = widths / temperature
+
+    def gradient(position: Tensor) -> tuple[Tensor, Tensor]:
+        energy, slope = position.new_empty(len(position)), torch.empty_like(position)
+        for chains in _spans(len(position), _room(position) // model.size):
+            z = position[chains]
+            loss, force = model.loss_and_gradient(z * widths, x, y)
+            torch.addcmul(z, force, scale, out=slope[chains])
+            energy[chains] = torch.linalg.vecdot(z, z) / 2 + loss / temperature
+        return energy, slope
+
+    return gradient
+
+
+class Layer(NamedTuple):
+    """Where parameters of one kind lie in the flat tensor, and the width of their prior."""
+
+    name: str  # weight_1, bias_1, weight_2, ..., readout
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    standard_deviation: float
+
+    def of(self, parameters: Tensor) -> Tensor:
+        """This layer's part of (chain, parameter), as a view (chain, *shape)."""
+        return parameters[:, self.start : self.stop].unflatten(1, self.shape)
+
+
+@dataclass(frozen=True)
+class Network:
+    """f(x) = Σ_i a_i φ(h_i), h = W_l φ(W_{l-1} ... φ(W_1 x + b_1) ...) + b_l; no bias on f.
+
+    The factors 1/√fan_in are in the prior: see `fully_connected`, which makes networks.
+    """
+
+    inputs: int
+    widths: tuple[int, ...]
+    activation: Activation
+    layers: tuple[Layer, ...]
+
+    @property
+    def depth(self) -> int:
+        """The number of hidden layers."""
+        return len(self.widths)
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return self.layers[-1].stop
+
+    @property
+    def standard_deviations(self) -> Tensor:
+        """The prior's, (parameter,), float64."""
+        widths = [
+            torch.full((layer.stop - layer.start,), layer.standard_deviation, dtype=torch.float64)
+            for layer in self.layers
+        ]
+        return torch.cat(widths)
+
+    def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
+        """h of each hidden layer, (chain, width, point)."""
+        return self._forward(parameters, x)[0]
+
+    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """f(x), (chain, point)."""
+        values = parameters.new_empty(len(parameters), len(x))
+        for chains, points in self._chunks(parameters, x):
+            signal = self._forward(parameters[chains], x[points])[1][-1]
+            values[chains, points] = self._read(parameters[chains], signal)
+        return values
+
+    def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """L (chain,) and ∇L (chain, parameter), a few chains or points at a time."""
+        loss, gradient = parameters.new_zeros(len(parameters)), torch.zeros_like(parameters)
+        for chains, points in self._chunks(parameters, x):
+            self._add_loss_and_gradient(
+                parameters[chains], x[points], y[points], loss[chains], gradient[chains]
+            )
+        return loss, gradient
+
+    def _add_loss_and_gradient(
+        self, parameters: Tensor, x: Tensor, y: Tensor, loss: Tensor, gradient: Tensor
+    ) -> None:
+        """Add L and ∇L of these chains and points by backpropagation, with δ_l = ∂L/∂h_l."""
+        fields, signals = self._forward(parameters, x)
+        residual = self._read(parameters, signals[-1]) - y
+        loss.add_(residual.square().sum(1), alpha=0.5)
+        readout = self.layers[-1]
+        readout.of(gradient).unsqueeze(2).baddbmm_(signals[-1], residual[:, :, None])
+        delta = self.activation.dphi(fields[-1])
+        delta.mul_(readout.of(parameters)[:, :, None]).mul_(residual[:, None])
+        for level, (weight, bias) in reversed(list(enumerate(self._hidden()))):
+            weight.of(gradient).baddbmm_(delta, signals[level].transpose(1, 2))
+            if bias is not None:
+                bias.of(gradient).add_(delta.sum(2))
+            if level:
+                delta = torch.bmm(weight.of(parameters).transpose(1, 2), delta)
+                delta.mul_(self.activation.dphi(fields[level - 1]))
+
+    def _forward(self, parameters: Tensor, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """h of each hidden layer, and the inputs and each φ(h), all (chain, width, point)."""
+        fields, signals = [], [x.t().expand(len(parameters), -1, -1)]
+        for weight, bias in self._hidden():
+            if bias is None:
+                field = torch.bmm(weight.of(parameters), signals[-1])
+            else:
+                shift = bias.of(parameters)[:, :, None]
+                field = torch.baddbmm(shift, weight.of(parameters), signals[-1])
+            fields.append(field)
+            signals.append(self.activation.phi(field))
+        return fields, signals
+
+    def _read(self, parameters: Tensor, signal: Tensor) -> Tensor:
+        """f = Σ_i a_i φ(h_i), (chain, point)."""
+        return torch.bmm(self.layers[-1].of(parameters)[:, None], signal)[:, 0]
+
+    def _hidden(self) -> list[tuple[Layer, Layer | None]]:
+        """Weights and biases of each hidden layer."""
+        named = {layer.name: layer for layer in self.layers}
+        levels = range(1, self.depth + 1)
+        return [(named[f"weight_{level}"], named.get(f"bias_{level}")) for level in levels]
+
+    def _chunks(self, parameters: Tensor, x: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Parts of (chain, point) whose pre-activations fit the cache."""
+        room = _room(parameters) // max(self.widths)
+        for chains in _spans(len(parameters), room // max(1, len(x))):
+            for points in _spans(len(x), max(32, room)):
+                yield chains, points
+
+
+def _room(tensor: Tensor) -> int:
+    """How many elements of an array are best worked on at a time."""
+    return CPU_ELEMENTS if tensor.is_cpu else DEVICE_ELEMENTS
+
+
+def _spans(total: int, most: int) -> Iterator[slice]:
+    """0..total-1 in nearly equal parts of at most `most`, which counts as 1 if it is less."""
+    parts = -(-total // max(1, most))
+    for part in range(parts):
+        yield slice(part * total // parts, (part + 1) * total // parts)
+
+
+def fully_connected(
+    inputs: int,
+    widths: Sequence[int],
+    activation: Activation,
+    *,
+    weight_variance: Sequence[float],
+    bias_variance: float,
+    chi: float,
+) -> Network:
+    """A network of len(widths) hidden layers, laid out as weight_1, bias_1, ..., readout.
+
+    `weight_variance` is σ² of each layer, the readout last. The prior of hidden weights is
+    N(0, σ_l²/fan_in), of the readout N(0, σ_a²/(N χ)), of biases N(0, σ_b²); there are no biases
+    if σ_b² is 0. χ = 1 is standard scaling, χ up to N is mean field.
+    """
+    if len(weight_variance) != len(widths) + 1:
+        raise ValueError(
+            f"weight_variance has {len(weight_variance)} entries for {len(widths)} hidden layers; "
+            f"give {len(widths) + 1}, one per layer and the readout's last"
+        )
+    fans = (inputs, *widths)
+    shapes: list[tuple[str, tuple[int, ...], float]] = []
+    for level, (fan_in, width) in enumerate(zip(fans, widths, strict=False), start=1):
+        shapes.append((f"weight_{level}", (width, fan_in), weight_variance[level - 1] / fan_in))
+        if bias_variance > 0:
+            shapes.append((f"bias_{level}", (width,), bias_variance))
+    shapes.append(("readout", (widths[-1],), weight_variance[-1] / (widths[-1] * chi)))
+    layers, start = [], 0
+    for name, shape, variance in shapes:
+        stop = start + math.prod(shape)
+        layers.append(Layer(name, start, stop, shape, math.sqrt(variance)))
+        start = stop
+    return Network(inputs, tuple(widths), activation, tuple(layers))
+
+
+@dataclass(frozen=True)
+class FunctionNetwork:
+    """A network that is any function of a parameter vector; see `from_function`."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    size: int
+    standard_deviations: Tensor
+
+    def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
+        """Nothing: the function keeps its layers to itself."""
+        return []
+
+    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """f(x), (chain, point)."""
+        return torch.func.vmap(self.function, in_dims=(0, None))(parameters, x)
+
+    def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """L (chain,) and ∇L (chain, parameter), by automatic differentiation."""
+
+        def loss(vector: Tensor) -> Tensor:
+            return (self.function(vector, x) - y).square().sum() / 2
+
+        gradient, value = torch.func.vmap(torch.func.grad_and_value(loss))(parameters)
+        return value, gradient
+
+
+def from_function(
+    function: Callable[[Tensor, Tensor], Tensor], parameters: int, standard_deviations: Tensor
+) -> FunctionNetwork:
+    """The network function(θ, x) -> (n,) of a vector θ (parameters,) and inputs x (n, d).
+
+    The function is made of torch operations that torch.func can differentiate and batch. Prior
+    widths are (parameters,).
+    """
+    if standard_deviations.shape != (parameters,):
+        raise ValueError(
+            f"standard_deviations has shape {tuple(standard_deviations.shape)} for {parameters} "
+            f"parameters; give one per parameter, ({parameters},)"
+        )
+    return FunctionNetwork(function, parameters, standard_deviations)

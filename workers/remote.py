@@ -1,0 +1,141 @@
+"""Shards as Ray tasks. The only module that knows Ray."""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from storage.errors import CampaignError
+from storage.plan import Lane, Shard
+from workers.shard import Job, Outcome, attempt
+
+ATTEMPTS = 5  # of a shard whose worker died; a shard that fails by itself is not tried again
+POLL = 0.5  # seconds; Python handles signals only between waits
+OBJECT_STORE = 100_000_000  # bytes; only receipts travel through it
+
+
+@dataclass
+class _Running:
+    lane: Lane
+    place: int = 0
+    attempts: int = 1
+
+    @property
+    def shard(self) -> Shard:
+        return self.lane[self.place]
+
+
+class RayExecutor:
+    """Runs lanes side by side on a Ray cluster, the shards of a lane one after another."""
+
+    def __init__(self, slots: int) -> None:
+        import ray
+
+        self._ray = ray
+        self._task = ray.remote(num_cpus=1, max_retries=0)(attempt)
+        self.slots = slots
+        self.stop = threading.Event()
+
+    def run(self, job: Job, lanes: Iterable[Lane]) -> Iterator[Outcome]:
+        """Outcomes as they come; what a dead worker was doing is tried again elsewhere."""
+        waiting = deque(_Running(lane) for lane in lanes if lane)
+        running: dict[Any, _Running] = {}
+        try:
+            while (waiting or running) and not self.stop.is_set():
+                while waiting and len(running) <= self.slots:
+                    work = waiting.popleft()
+                    running[self._task.remote(job, work.shard)] = work
+                ready, _ = self._ray.wait(list(running), timeout=POLL, fetch_local=False)
+                for reference in ready:
+                    work = running.pop(reference)
+                    outcome = self._collect(reference, work)
+                    if outcome is None:
+                        work.attempts += 1
+                        waiting.appendleft(work)
+                        continue
+                    yield outcome
+                    if outcome.receipt is not None and work.place + 1 < len(work.lane):
+                        waiting.appendleft(_Running(work.lane, work.place + 1))
+        finally:
+            for reference in running:
+                self._ray.cancel(reference, force=True)
+
+    def _collect(self, reference: Any, work: _Running) -> Outcome | None:
+        """The outcome of a task that ended; None where its worker died and may be replaced."""
+        from ray import exceptions as errors
+
+        try:
+            return self._ray.get(reference)
+        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
+            if work.attempts < ATTEMPTS:
+                return None
+            reason = f"its worker died {ATTEMPTS} times: {type(error).__name__}"
+            return Outcome(work.shard, None, reason)
+        except errors.RayTaskError as error:
+            cause = error.as_instanceof_cause()
+            if isinstance(cause, CampaignError):
+                raise CampaignError(str(cause.args[0] if cause.args else cause)) from None
+            raise
+
+
+@contextmanager
+def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[RayExecutor]:
+    """A Ray cluster for the length of a run: a local one of its own, or the one at `address`."""
+    _set_environment(address)
+    import ray
+
+    # A socket's path has at most 107 characters, so the folder's own must stay short.
+    folder = tempfile.mkdtemp(prefix="fw") if address is None else None
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        if folder is not None:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE,
+                _temp_dir=folder,
+                logging_level=logging.ERROR,
+            )
+        else:
+            _attach(ray, address)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # ray.init puts sys.exit in its place
+        yield RayExecutor(max(int(ray.cluster_resources().get("CPU", 0)), 1))
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _set_environment(address: str | None) -> None:
+    """What Ray reads when it is imported, and its workers inherit.
+
+    A local cluster answers only to a token of its own, made here and kept in no file.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if address is None and "ray" not in sys.modules:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
+
+
+def _attach(ray: Any, address: str | None) -> None:
+    try:
+        ray.init(address=address, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CampaignError(
+            f"--address {address}: no Ray cluster answers there ({reason}); give host:port of its "
+            "head, or leave --address out"
+        ) from None

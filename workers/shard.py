@@ -1,0 +1,156 @@
+"""One shard from beginning to end: compute it, write its region, and then its receipt."""
+
+import os
+import socket
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from storage import lease
+from storage.checkpoint import CorruptCheckpoint, load, save
+from storage.errors import CampaignError
+from storage.plan import WARMUP, Shard
+from storage.plugins import Plugins
+from storage.store import Store
+from workers import numerics
+
+State = dict[str, np.ndarray]
+Values = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker must know beside the shard; small, since it travels with every one."""
+
+    url: str  # of the campaign's directory
+    epoch: int  # of the driver's lease
+    numerics: dict[str, str]  # what the campaign computes with
+    plugins: Plugins
+    sources: dict[str, str]  # content hashes of the user's files and modules
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A shard that ended: with its receipt, or with the reason why there is none."""
+
+    shard: Shard
+    receipt: dict[str, Any] | None
+    reason: str = ""
+
+
+class SupersededError(CampaignError):
+    """Another driver has taken the campaign over; what this worker does is not wanted any more."""
+
+
+def attempt(job: Job, shard: Shard) -> Outcome:
+    """Run a shard and say how it ended; a fault is kept in the ledger with its traceback.
+
+    Raises CampaignError for what the user must put right first.
+    """
+    store = Store(job.url)
+    try:
+        return Outcome(shard, execute(job, shard, store))
+    except CampaignError:
+        raise
+    except Exception as error:  # noqa: BLE001  a fault of one shard must not end the campaign
+        record = {"error": repr(error), "traceback": traceback.format_exc(), **_place()}
+        store.ledger.fail(shard.name, record)
+        return Outcome(shard, None, " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
+    """Run a shard where it is and write it from there; only the receipt travels back."""
+    if (known := store.ledger.receipt(shard.name)) is not None:
+        return known
+    if unlike := numerics.difference(job.numerics, numerics.describe()):
+        raise CampaignError(
+            f"this worker would compute other bits: {unlike}; use the same versions and kind of "
+            "processor, or start the campaign in another store"
+        )
+    started = time.time()
+    job.plugins.load()
+    with numerics.fixed_threads():
+        values, state = compute(job, shard, store)
+    if not lease.is_current(store.objects, job.epoch):
+        raise SupersededError(
+            f"{store.url} was taken over by another driver while {shard.name} was computed; this "
+            "run ends, and the other one goes on"
+        )
+    receipt = {
+        "shard": shard.name,
+        "digests": store.write(shard, values),
+        "started": started,
+        "seconds": time.time() - started,
+        **_place(),
+    }
+    if "status" in values:
+        receipt["diverged"] = int(np.count_nonzero(values["status"]))
+    if state is not None:
+        receipt["checkpoint"] = save(store.objects, checkpoint_name(shard), state)
+    if shard.kind == "regression" or (shard.kind == "ensemble" and shard.segment != WARMUP):
+        store.write(shard, {"finished": np.uint8(1)})
+    if state is not None and shard.segment > WARMUP + 1:
+        # Before the receipt, since nobody comes back to a shard that has one.
+        store.objects.delete(checkpoint_name(_previous(_previous(shard))))
+    if not store.ledger.commit(shard.name, receipt):
+        return store.ledger.receipt(shard.name) or receipt
+    return receipt
+
+
+def compute(job: Job, shard: Shard, store: Store) -> tuple[Values, State | None]:
+    """The numbers of a shard, and the state from which the next one of its lane goes on."""
+    if shard.kind == "ensemble":
+        return ensemble_run(job, shard, _state_before(job, shard, store))
+    from workers import regression
+
+    if shard.kind == "spectrum":
+        return regression.spectrum(shard, job.plugins, job.sources), None
+    return regression.run(shard, job.plugins, job.sources), None
+
+
+def ensemble_run(job: Job, shard: Shard, state: State | None) -> tuple[Values, State]:
+    """One segment of a block of chains; torch is imported only where it is needed."""
+    from workers import ensemble
+
+    return ensemble.run(shard, job.plugins, job.sources, state)
+
+
+def _state_before(job: Job, shard: Shard, store: Store) -> State | None:
+    """The state that a shard goes on from: a checkpoint, or the lane run again from an earlier."""
+    lost: list[Shard] = []
+    state = None
+    while state is None and shard.segment > WARMUP:
+        shard = _previous(shard)
+        state = _checkpoint(shard, store)
+        if state is None:
+            lost.append(shard)
+    for earlier in reversed(lost):
+        state = ensemble_run(job, earlier, state)[1]
+    return state
+
+
+def _checkpoint(shard: Shard, store: Store) -> State | None:
+    receipt = store.ledger.receipt(shard.name)
+    if receipt is None:
+        return None
+    try:
+        return load(store.objects, checkpoint_name(shard), receipt["checkpoint"])
+    except CorruptCheckpoint as error:
+        store.ledger.fail(shard.name, {"error": str(error), **_place()})
+        return None
+
+
+def _previous(shard: Shard) -> Shard:
+    return Shard(shard.kind, shard.cell, shard.dataset, shard.block, shard.segment - 1)
+
+
+def checkpoint_name(shard: Shard) -> str:
+    """Where the state at the end of a shard is kept."""
+    return f"checkpoints/{shard.name}.npz"
+
+
+def _place() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
