@@ -12,6 +12,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from storage.results import stored_plan
 from storage.store import Store
 
 INTERVAL = 3.0  # seconds between two moves of the bar; each is a request to the server
@@ -38,12 +39,12 @@ class Bar:
 
 def publish(name: str, store: Store) -> None:
     """The table of cells and the link to the report, once they exist."""
-    from pipelines.conclusions import conclusions
-    from pipelines.status import cell_table
+    from pipelines.report.conclusions import conclusions
+    from pipelines.report.table import cell_rows
     from storage.reader import open_campaign
 
     tree = open_campaign(store.url)
-    rows = cell_table(store)
+    rows, _ = cell_rows(stored_plan(store), store)
     if rows:
         create_table_artifact(rows, key=_key(name, "cells"), description="Cells of the campaign")
     place = f"{store.url}/report/report.html"

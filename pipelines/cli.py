@@ -110,7 +110,7 @@ def predict(store: StorePath, plugins: Plug = None) -> None:
 @app.command()
 def report(store: StorePath) -> None:
     """Write the page with the pictures anew."""
-    from pipelines.report import write_report
+    from pipelines.report.html import write_report
 
     print(write_report(_open(store)))
 
@@ -121,7 +121,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Where to put the files.")] = Path("export"),
 ) -> None:
     """Write what a paper needs: panels as PDF and SVG with their data, and a methods paragraph."""
-    from pipelines.export import export
+    from pipelines.report.export import export
 
     for path in export(_open(store), folder):
         print(path)

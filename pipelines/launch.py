@@ -2,8 +2,9 @@
 
 import os
 import shlex
-from collections.abc import Sequence
-from contextlib import ExitStack
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pipelines import server, stages
@@ -19,32 +20,65 @@ def launch(prepared: Prepared, options: stages.Options, ui: bool, keep: bool) ->
     It runs as a Prefect flow where a server is asked for or named by PREFECT_API_URL, and by the
     engine alone otherwise.
     """
-    with ExitStack() as stack:
-        if ui:
-            _say("starting a Prefect server")
-            address = stack.enter_context(server.local_server(prepared.root, keep))
-            _say(f"watch the run at {address}")
-        if ui or os.environ.get("PREFECT_API_URL"):
-            from pipelines import flows
-
-            flows.run(prepared, options)
-        else:
-            with stages.driving(prepared, options) as (driven, progress):
-                stages.simulate(driven, progress)
-                for name in stages.STAGES:
-                    progress.stage(name)
-                    stages.STAGES[name](driven.store, prepared.plugins)
+    try:
+        with _unwinding(), ExitStack() as stack:
+            if ui:
+                _say("starting a Prefect server")
+                address = stack.enter_context(server.local_server(prepared.root, keep))
+                _say(f"watch the run at {address}")
+            _run(prepared, options)
+    except (KeyboardInterrupt, SystemExit):
+        _say("stopped; what is finished is kept, and the same command goes on")
+        raise
     _results(prepared, keep, ui)
 
 
+def _run(prepared: Prepared, options: stages.Options) -> None:
+    if url := os.environ.get("PREFECT_API_URL"):
+        server.check(url)
+        from pipelines import flows
+
+        flows.run(prepared, options)
+        return
+    with stages.driving(prepared, options) as (driven, progress):
+        stages.simulate(driven, progress)
+        for name in stages.STAGES:
+            progress.stage(name)
+            stages.STAGES[name](driven.store, prepared.plugins)
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind as Ctrl-C does, so that the lease, Ray and a server end as well."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    signs = [sign for sign in (signal.SIGTERM, signal.SIGHUP) if _is_default(sign)]
+    for sign in signs:
+        signal.signal(sign, end)
+    try:
+        yield
+    finally:
+        for sign in signs:
+            signal.signal(sign, signal.SIG_DFL)
+
+
+def _is_default(sign: signal.Signals) -> bool:
+    return signal.getsignal(sign) == signal.SIG_DFL
+
+
 def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
-    from pipelines.conclusions import conclusions
+    from pipelines.report.conclusions import SHOWN, conclusions
     from storage.reader import open_campaign
 
     store = prepared.store
     _say("")
-    for line in conclusions(open_campaign(store.url)):
+    lines = conclusions(open_campaign(store.url))
+    for line in lines[:SHOWN]:
         _say(f"- {line}")
+    if len(lines) > SHOWN:
+        _say(f"  ({len(lines) - SHOWN} more in the report)")
     _say("")
     _say(f"report  {store.url}/report/report.html")
     _say(f"store   {store.data}")
@@ -88,7 +122,8 @@ def show_ui(root: str, port: int | None) -> None:
     process, port = server.start(server.home(root), port)
     _say(f"http://{server.HOST}:{port} (Ctrl-C ends it)")
     try:
-        process.wait()
+        with _unwinding(), suppress(KeyboardInterrupt):
+            process.wait()
     finally:
         server.stop(process)
 

@@ -16,6 +16,7 @@ from storage.errors import CampaignError
 
 HOST = "127.0.0.1"
 START = 120  # seconds; a fresh database on a busy machine needs its time
+CONNECT = 10  # seconds
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -89,6 +90,21 @@ def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
     raise CampaignError(f"the Prefect server did not answer in {START} s; see {log}")
+
+
+def check(url: str) -> None:
+    """CampaignError where no server answers at PREFECT_API_URL."""
+    try:
+        address = f"{url.rstrip('/')}/health"
+        urllib.request.urlopen(address, timeout=CONNECT).close()  # noqa: S310  the user's own
+    except urllib.error.HTTPError:
+        return  # somebody answers; what Prefect makes of it is for Prefect to say
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise CampaignError(
+            f"no Prefect server answers at PREFECT_API_URL={url} ({reason}); start one there, "
+            "unset PREFECT_API_URL, or add --ui"
+        ) from None
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -33,8 +33,9 @@ def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progr
         with drive(prepared, Inline()) as driven, _progress(driven) as progress:
             yield driven, progress
         return
-    from workers.remote import cluster
+    from workers.remote import check, cluster
 
+    check(options.address)
     with drive(prepared, Inline()) as driven, _progress(driven) as progress:
         if not driven.left:
             yield driven, progress
@@ -60,28 +61,28 @@ def simulate(driven: Drive, progress: Progress) -> None:
 
 def assess(store: Store, plugins: Plugins) -> None:
     """R-hat, effective sample sizes and the convergence gate."""
-    from pipelines.convergence import assess
+    from pipelines.analysis.convergence import assess
 
     assess(store)
 
 
 def predict(store: Store, plugins: Plugins) -> None:
     """Every theory of the campaign, in the shape of the measurement."""
-    from pipelines.predict import predict
+    from pipelines.analysis.predict import predict
 
     predict(store, plugins)
 
 
 def fit(store: Store, plugins: Plugins) -> None:
     """Measured against predicted."""
-    from pipelines.fits import fit
+    from pipelines.analysis.fits import fit
 
     fit(store)
 
 
 def report(store: Store, plugins: Plugins) -> None:
     """The page with the pictures."""
-    from pipelines.report import write_report
+    from pipelines.report.html import write_report
 
     write_report(store)
 

@@ -1,9 +1,8 @@
 """What is finished, running, failed and converged, read from the store alone."""
 
 import math
-import statistics
-from typing import Any
 
+from pipelines.report.table import cell_rows
 from storage import lease
 from storage.plan import Plan, plan
 from storage.store import Store
@@ -28,7 +27,9 @@ def status(store: Store) -> str:
     ]
     lines += [f"failed    {fault.shard}: {fault.record['error']}" for fault in failures[:SHOWN]]
     lines += _kinds(planned, finished)
-    lines += [_cell_line(row) for row in cell_table(store)]
+    if planned.cells:
+        rows, _ = cell_rows(planned, store)
+        lines += ["  " + ", ".join(f"{key} {value}" for key, value in row.items()) for row in rows]
     return "\n".join(lines)
 
 
@@ -50,43 +51,3 @@ def _eta(store: Store, names: list[str], finished: set[str], holder: str | None)
         return ""
     pace = (recent[-1] - recent[0]) / (len(recent) - 1)
     return f", about {math.ceil(pace * len(left))} s left at the pace of the last ones"
-
-
-def cell_table(store: Store) -> list[dict[str, Any]]:
-    """A row for each cell: its settings, learnability with error, R-hat, ESS, diverged chains."""
-    from storage.reader import open_raw
-
-    tree = open_raw(store.url)
-    if "progress" not in tree.children or "ensemble" not in tree.children:
-        return []
-    ensemble, progress = tree["ensemble"].to_dataset(), tree["progress"].to_dataset()
-    settings = [name for axis in ensemble.attrs.get("axes", {}).values() for name in axis]
-    rows = []
-    for cell in range(ensemble.sizes["cell"]):
-        row = {name: ensemble[name].values[cell].item() for name in settings}
-        row["physical temperature"] = f"{float(ensemble.physical_temperature[cell]):.4g}"
-        for component in ensemble.component.values:
-            chains = ensemble.learnability.isel(cell=cell).sel(component=component).mean("draw")
-            row[f"learnability {component}"] = _mean_with_error(chains.values)
-        quantities = progress.isel(cell=cell)
-        row["R-hat"] = f"{float(quantities.rhat.max()):.3f}"
-        row["ESS"] = f"{float(quantities.ess_bulk.min()):.0f}"
-        row["diverged"] = int(quantities.diverged.sum())
-        row["converged"] = "yes" if bool((quantities.converged == 1).all()) else "no"
-        rows.append(row)
-    return rows
-
-
-def _mean_with_error(chains: Any) -> str:
-    """Mean over chains (dataset, chain) with the standard error of independent chains."""
-    rows = [[value for value in row if math.isfinite(value)] for row in chains.tolist()]
-    rows = [row for row in rows if len(row) > 1]
-    if not rows:
-        return "not measured"
-    mean = statistics.fmean(statistics.fmean(row) for row in rows)
-    variance = sum(statistics.variance(row) / len(row) for row in rows) / len(rows) ** 2
-    return f"{mean:.4f} ± {math.sqrt(variance):.4f}"
-
-
-def _cell_line(row: dict[str, Any]) -> str:
-    return "  " + ", ".join(f"{key} {value}" for key, value in row.items())

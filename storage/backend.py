@@ -47,7 +47,9 @@ class FinitewidthBackend(BackendEntrypoint):
         snapshot.group(top)
         paths = [path for path in snapshot.groups if _is_below(path, top)]
         dropped = _names(drop_variables)
-        return {path.removeprefix(top) or "/": dataset(snapshot, path, dropped) for path in paths}
+        return {
+            f"/{path[len(top) :].strip('/')}": dataset(snapshot, path, dropped) for path in paths
+        }
 
     def open_datatree(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,

@@ -23,7 +23,7 @@ def dataset(snapshot: Snapshot, path: str, dropped: set[str]) -> Dataset:
     names = [name for name in sorted(group.arrays) if name not in dropped]
     variables = {name: group.variable(name) for name in names if name not in group.replaced}
     labels = {name: label for name, label in group.labels().items() if name not in dropped}
-    named = {name for name in variables if name in group.sizes or name in group.coordinates}
+    named = [name for name in variables if name in group.sizes or name in group.coordinates]
     coordinates = {name: variables.pop(name) for name in named} | labels
     attrs = {key: value for key, value in group.attrs.items() if key != "coordinates"}
     return Dataset(variables, Coordinates(coordinates, indexes={}), attrs)

@@ -25,6 +25,7 @@ class Stored:
     path: str
 
     def __call__(self, indices: Indices) -> np.ndarray:
+        """The outer product of the indices."""
         array = self.snapshot.root[self.path]
         key = tuple(_slice(index) for index in indices)
         basic = all(isinstance(part, slice) for part in key)
@@ -44,6 +45,7 @@ class Finished:
         self._seen = np.full(shape, _UNSEEN, dtype=np.uint8)
 
     def __call__(self, indices: Indices) -> np.ndarray:
+        """The outer product of the indices."""
         place = np.ix_(*indices)
         seen = self._seen[place]
         if (seen == _UNSEEN).any():
@@ -61,6 +63,7 @@ class Masked:
     steps: tuple[tuple[int, int], ...]  # the array's dimension and its length in a shard, in order
 
     def __call__(self, indices: Indices) -> np.ndarray:
+        """The outer product of the indices."""
         unfinished = self._unfinished(indices)  # first: what is finished by now is there to read
         values = self.stored(indices)
         if values.dtype.kind != "f":
@@ -87,6 +90,7 @@ class Unfolded:
     dtype: np.dtype[Any]
 
     def __call__(self, indices: Indices) -> np.ndarray:
+        """The outer product of the indices."""
         at, end = self.cell, self.cell + self.places.ndim
         points = np.ravel(self.places[np.ix_(*indices[at:end])])
         stored = points != MISSING

@@ -52,6 +52,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.objects = Objects(url)
         self.ledger = Ledger(self.objects)
+        self._arrays: dict[str, Any] = {}  # those opened to write or read shards
 
     @property
     def url(self) -> str:
@@ -106,6 +107,12 @@ class Store:
 
         return zarr.open_group(self._zarr(), mode="r+", use_consolidated=True)
 
+    def _array(self, shard: Shard, name: str) -> Any:
+        path = f"{GROUPS[shard.kind]}/{name}"
+        if path not in self._arrays:
+            self._arrays[path] = self._published[path]
+        return self._arrays[path]
+
     def _zarr(self) -> Any:
         return self.objects.child("data.zarr").zarr()
 
@@ -122,6 +129,7 @@ class Store:
             warnings.simplefilter("ignore", ZarrUserWarning)
             zarr.consolidate_metadata(self._zarr())
         self.__dict__.pop("_published", None)
+        self._arrays.clear()
 
     def allocate(self, plan: Plan) -> None:
         """Make or extend every array that the plan's shards write; repeating it is harmless."""
@@ -178,15 +186,16 @@ class Store:
         (cell, dataset, block, segment, repeat). Raises ValueError where a region is not exactly
         whole chunks.
         """
-        group = self._published[GROUPS[shard.kind]]
-        return {name: _write_region(group[name], shard, value) for name, value in values.items()}
+        return {
+            name: _write_region(self._array(shard, name), shard, value)
+            for name, value in values.items()
+        }
 
     def read(self, shard: Shard, names: list[str]) -> dict[str, np.ndarray]:
         """A shard's region of each variable, as `write` took it."""
-        group = self._published[GROUPS[shard.kind]]
         found = {}
         for name in names:
-            array = group[name]
+            array = self._array(shard, name)
             keep = tuple(0 if dim in _INDEXED else slice(None) for dim in _dims(array))
             found[name] = np.asarray(array[_region(array, shard)])[keep]
         return found
@@ -200,7 +209,7 @@ class Store:
 
     def chunk(self, shard: Shard, name: str) -> str:
         """The name of the object that holds a shard's region of a variable; ValueError if none."""
-        array = self._published[GROUPS[shard.kind]][name]
+        array = self._array(shard, name)
         region = zip(_region(array, shard), array.chunks, strict=True)
         place = array.metadata.encode_chunk_key(tuple(part.start // n for part, n in region))
         return f"data.zarr/{array.path}/{place}"
@@ -282,12 +291,25 @@ def _write_region(array: Any, shard: Shard, value: np.ndarray | np.generic) -> s
     region = _region(array, shard)
     shape = tuple(part.stop - part.start for part in region)
     bare = tuple(n for n, dim in zip(shape, _dims(array), strict=True) if dim not in _INDEXED)
+    value = _padded(array, value, bare)
     if value.shape != bare:
         raise ValueError(f"{array.name}: found shape {value.shape}, wanted {bare}")
     content = np.ascontiguousarray(value, dtype=array.dtype).reshape(shape)
     # a finished chunk of fill values is a file too, so that a missing one is noticed
     array.with_config({"write_empty_chunks": True})[region] = content
     return digest(content)
+
+
+def _padded(array: Any, value: np.ndarray | np.generic, shape: tuple[int, ...]) -> np.ndarray:
+    """A network with fewer hidden layers than the deepest fills the layers that it has."""
+    value = np.asarray(value)
+    kept = [dim for dim in _dims(array) if dim not in _INDEXED]
+    if "layer" not in kept or value.ndim != len(shape):
+        return value
+    axis = kept.index("layer")
+    missing = [(0, 0)] * value.ndim
+    missing[axis] = (0, max(shape[axis] - value.shape[axis], 0))
+    return np.pad(value, missing, constant_values=array.fill_value)
 
 
 def _region(array: Any, shard: Shard) -> tuple[slice, ...]:

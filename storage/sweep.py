@@ -19,7 +19,7 @@ from storage.spec import Campaign
 DIMENSIONS = (
     "cell", "dataset", "chain", "draw", "block", "segment", "layer", "direction", "bin", "order",
     "probe", "probe_2", "component", "test", "target", "train", "ridge", "repeat", "mode", "lag",
-    "time", "bound", "quantity", "theory",
+    "time", "bound", "quantity", "theory", "observable",
 )  # fmt: skip
 # On the labelled grid an axis is a coordinate too, so it may not take a variable's name either.
 VARIABLES = (

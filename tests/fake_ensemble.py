@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from storage.identity import NO_SOURCES, Sources
 from storage.plan import Plan, Shard, plan
 from storage.reading import parse
 from storage.schema import ensemble_sizes, ensemble_variables
@@ -25,11 +26,16 @@ WIDTHS = "\nsweep: {size: {network.width: [32, 64, 128, 256]}}\n"
 Values = dict[str, np.ndarray]
 
 
-def stored(folder: Path, text: str = TEXT, overrides: Iterable[str] = ()) -> tuple[Store, Plan]:
+def stored(
+    folder: Path,
+    text: str = TEXT,
+    overrides: Iterable[str] = (),
+    sources: Sources = NO_SOURCES,
+) -> tuple[Store, Plan]:
     """A campaign whose arrays are allocated and hold nothing."""
     store = Store(str(folder))
     spec = parse(text, list(overrides))
-    planned = plan(spec, store.add_spec(spec, {}))
+    planned = plan(spec, store.add_spec(spec, sources), sources)
     store.allocate(planned)
     return store, planned
 

@@ -100,3 +100,11 @@ def finish_all(store: Store, shards: Iterable[Shard]) -> list[Shard]:
     for shard in done:
         finish(store, shard)
     return done
+
+
+def finish_most(store: Store) -> None:
+    """Finish three of four shards, and write the data of another whose worker is killed then."""
+    shards = list(planned(store).shards())
+    finish_all(store, [shard for i, shard in enumerate(shards) if i % 4])
+    killed = next(shard for shard in shards[::4] if shard.segment == 1)
+    store.write(killed, values(killed))

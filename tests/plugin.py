@@ -11,7 +11,7 @@ from storage.errors import CampaignError
 
 
 def slow(outputs, fields, data):
-    """Mean square of the output, (chain,): takes its time, and writes down who asked."""
+    """Mean square of the output, (chain,): takes its time, and writes down what it was given."""
     time.sleep(float(os.environ.get("SLOW_SECONDS", 0)))
     if "SLOW_DRAWS" in os.environ:
         with open(os.environ["SLOW_DRAWS"], "a") as file:
@@ -28,7 +28,7 @@ def picky(outputs, fields, data):
 
 
 def mortal(h):
-    """tanh, whose process dies on the first call of all, which leaves a file behind."""
+    """tanh, where a file says that a process has died of it already; otherwise one does."""
     file = Path(os.environ["MORTAL_FILE"])
     if not file.exists():
         file.touch()
@@ -36,6 +36,11 @@ def mortal(h):
     return torch.tanh(h)
 
 
+def deadly(h):
+    """The end of the process."""
+    os._exit(1)
+
+
 def helpless(h):
-    """Something that only the user can put right."""
+    """What only the user can put right."""
     raise CampaignError("found a network, wanted a cat; bring a cat")

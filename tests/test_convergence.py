@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from fake_ensemble import TEXT, fill, noise, stored
 
-from pipelines.convergence import LARGEST_R_HAT, SMALLEST_ESS, assess, diagnostics
+from pipelines.analysis.convergence import LARGEST_R_HAT, SMALLEST_ESS, assess, diagnostics
 from storage.plan import Shard
 
 CHAINS, DRAWS, POINTS = 4, 100, 40  # of a block

@@ -80,7 +80,7 @@ def test_observable_is_measured_on_every_draw(modules):
 
 
 def test_theory_is_held_against_the_ensemble(modules):
-    from pipelines.predict import predict
+    from pipelines.analysis.predict import predict
 
     prepared = engine.prepare(parse(CAMPAIGN, ["theories=['ridge:predict']"]), "results", ["ridge"])
     with engine.drive(prepared, engine.Inline()) as driven:

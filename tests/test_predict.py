@@ -11,14 +11,14 @@ import torch
 import xarray as xr
 from fake_ensemble import TEXT, WIDTHS, stored
 
-from pipelines import ensemble_theories
-from pipelines.ensemble_theories import Problem
-from pipelines.predict import group_name, predict
+from pipelines.analysis import ensemble_theories
+from pipelines.analysis.ensemble_theories import Problem
+from pipelines.analysis.predict import group_name, predict
 from storage.errors import CampaignError
 from storage.plugins import Plugins, allow
 from storage.reading import parse
 from theory.spectrum import learning_curve
-from workers.datasets import dataset
+from workers.datasets import content_digests, dataset
 
 REGRESSION = """
 version: 1
@@ -331,6 +331,24 @@ def test_a_module_that_has_changed_since_is_refused(tmp_path, module):
     changed = replace(plugins, digests=((module, "0" * 64),))
     with pytest.raises(CampaignError, match="differs from the one"):
         predict(store, changed)
+
+
+def test_a_theory_may_change_while_the_data_may_not(tmp_path, module):
+    x, y = np.random.default_rng(4).normal(size=(20, 3)), np.ones(20)
+    file = tmp_path / "mine.npz"
+    np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
+    data = f"data: {{source: npz, file: {file}, train: 8, test: 10}}\n"
+    text = TEXT.replace(TEXT[TEXT.index("data:") : TEXT.index("network:")], data)
+    text = text.replace("[nngp, kernel_scaling]", f"['{module}:half']")
+    spec = parse(text)
+    plugins = allow(spec, [module], tmp_path)
+    store, _ = stored(tmp_path / "store", text, sources=content_digests(spec, plugins))
+    source = tmp_path / f"{module}.py"
+    source.write_text(source.read_text().replace("/ 2", "/ 3"))
+    predict(store, allow(spec, [module], tmp_path))
+    np.savez(file, x_train=x, y_train=-y, x_test=x, y_test=y)
+    with pytest.raises(CampaignError, match="npz has changed since the campaign began"):
+        predict(store, allow(spec, [module], tmp_path))
 
 
 def test_theories_that_would_share_a_group_are_refused(tmp_path):

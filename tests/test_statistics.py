@@ -85,18 +85,14 @@ def test_too_few_units_for_a_verdict(units, observables):
 
 
 def test_what_is_said_to_be_detectable_is_detected():
-    # With the true covariance in the place of the estimated one the power is exact: 95 %.
+    # Lengths go as the root of an inverse covariance, whose estimate is unbiased.
     rng = np.random.default_rng(7)
-    mean, direction = np.zeros(4), np.array([1.0, 1e-3, -20.0, 0.5])
-    length = detectable(correlated(rng, 1, mean)[0].repeat(1, 0), direction, LEVEL)
-    many = correlated(rng, 1, mean)[0]
-    assert length > 0
-    lengths = [detectable(s, direction, LEVEL) for s in correlated(rng, 400, mean)]
-    typical = float(np.sqrt(1 / np.mean(1 / np.square(lengths))))
-    samples = correlated(rng, TRIALS, typical * direction)
-    rate = rejected([hotelling(sample, mean).p_value for sample in samples])
-    assert many.shape == (20, 4)
-    assert rate == pytest.approx(0.95, abs=0.05)
+    nothing, direction = np.zeros(4), np.array([1.0, 1e-3, -20.0, 0.5])
+    samples = correlated(rng, TRIALS // 8, nothing)
+    lengths = np.array([detectable(sample, direction, LEVEL, 0.95) for sample in samples])
+    deviation = direction / np.sqrt(np.mean(lengths**-2))
+    found = [hotelling(sample, nothing).p_value for sample in correlated(rng, TRIALS, deviation)]
+    assert rejected(found) == pytest.approx(0.95, abs=BINOMIAL)
 
 
 # -- laws in 1/N ----------------------------------------------------------------------------
@@ -145,6 +141,6 @@ def test_errors_of_the_coefficients_are_those_of_repetition():
 
 def test_a_law_that_lacks_a_term_is_rejected():
     rng = np.random.default_rng(9)
-    fits = [law(rng, [0.0, 1.6, -8.0], np.full(4, 1e-3), 14, 1) for _ in range(200)]
-    # The missing -8/N² is 31 standard errors at the narrowest width.
+    # What the best straight line leaves of -40/N² is some ten standard errors.
+    fits = [law(rng, [0.0, 1.6, -40.0], np.full(4, 1e-3), 14, 1) for _ in range(200)]
     assert all(fit.goodness < 1e-3 for fit in fits)

@@ -89,8 +89,9 @@ def hotelling(sample: Array, expected: Array) -> Joint:
 def detectable(sample: Array, direction: Array, level: float, power: float = 0.95) -> float:
     """The length of a deviation along `direction` that `hotelling` finds with this power.
 
-    Found means a p-value below `level`; F is then noncentral with n dᵀ S⁻¹ d for a deviation d, S
-    being taken for the true covariance. Arguments as in `hotelling`; direction is (observables,).
+    Found means a p-value below `level`; F is then noncentral with n dᵀ Σ⁻¹ d for a deviation d.
+    Without bias, Σ⁻¹ is (n - k - 2)/(n - 1) S⁻¹. Arguments as in `hotelling`; direction is
+    (observables,).
     """
     units, observables = sample.shape
     degrees = (observables, units - observables)
@@ -99,7 +100,8 @@ def detectable(sample: Array, direction: Array, level: float, power: float = 0.9
         lambda noncentrality: stats.ncf.sf(threshold, *degrees, noncentrality) - power, 1e-6, 1e6
     )
     covariance = np.cov(sample.T, ddof=1).reshape(observables, observables)
-    strength = units * float(direction @ np.linalg.solve(covariance, direction))
+    unbiased = (units - observables - 2) / (units - 1)
+    strength = units * unbiased * float(direction @ np.linalg.solve(covariance, direction))
     return float(np.sqrt(needed / strength))
 
 

@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -16,11 +17,13 @@ from typing import Any
 
 from storage.errors import CampaignError
 from storage.plan import Lane, Shard
+from storage.store import Store
 from workers.shard import Job, Outcome, attempt
 
 ATTEMPTS = 5  # of a shard whose worker died; a shard that fails by itself is not tried again
 POLL = 0.5  # seconds; Python handles signals only between waits
 OBJECT_STORE = 100_000_000  # bytes; only receipts travel through it
+CONNECT = 10  # seconds
 
 
 @dataclass
@@ -57,7 +60,7 @@ class RayExecutor:
                 ready, _ = self._ray.wait(list(running), timeout=POLL, fetch_local=False)
                 for reference in ready:
                     work = running.pop(reference)
-                    outcome = self._collect(reference, work)
+                    outcome = self._collect(job, reference, work)
                     if outcome is None:
                         work.attempts += 1
                         waiting.appendleft(work)
@@ -69,17 +72,18 @@ class RayExecutor:
             for reference in running:
                 self._ray.cancel(reference, force=True)
 
-    def _collect(self, reference: Any, work: _Running) -> Outcome | None:
+    def _collect(self, job: Job, reference: Any, work: _Running) -> Outcome | None:
         """The outcome of a task that ended; None where its worker died and may be replaced."""
         from ray import exceptions as errors
 
         try:
             return self._ray.get(reference)
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
+            death = f"{type(error).__name__}: its worker died"
+            Store(job.url).ledger.fail(work.shard.name, {"error": death, "reason": str(error)})
             if work.attempts < ATTEMPTS:
                 return None
-            reason = f"its worker died {ATTEMPTS} times: {type(error).__name__}"
-            return Outcome(work.shard, None, reason)
+            return Outcome(work.shard, None, f"{death}, {work.attempts} times")
         except errors.RayTaskError as error:
             cause = error.as_instanceof_cause()
             if isinstance(cause, CampaignError):
@@ -94,10 +98,12 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
     import ray
 
     # A socket's path has at most 107 characters, so the folder's own must stay short.
-    folder = tempfile.mkdtemp(prefix="fw") if address is None else None
+    folder = None if address else tempfile.mkdtemp(prefix="fw")
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        if folder is not None:
+        if address:
+            _attach(ray, address)
+        else:
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -106,8 +112,6 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
                 _temp_dir=folder,
                 logging_level=logging.ERROR,
             )
-        else:
-            _attach(ray, address)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # ray.init puts sys.exit in its place
         yield RayExecutor(max(int(ray.cluster_resources().get("CPU", 0)), 1))
@@ -123,6 +127,7 @@ def _set_environment(address: str | None) -> None:
     A local cluster answers only to a token of its own, made here and kept in no file.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # no cluster starts by itself when ours has ended
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if address is None and "ray" not in sys.modules:
@@ -130,7 +135,25 @@ def _set_environment(address: str | None) -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
 
 
-def _attach(ray: Any, address: str | None) -> None:
+def check(address: str | None) -> None:
+    """CampaignError where nothing listens at an address: Ray itself would try for minutes."""
+    if address is None or address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    advice = "give host:port of a cluster's head, or leave --address out"
+    if not host or "/" in host or not port.isdecimal():
+        raise CampaignError(f"--address {address}: found no host:port; {advice}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CampaignError(
+            f"--address {address}: no Ray cluster answers there ({reason}); {advice}"
+        ) from None
+
+
+def _attach(ray: Any, address: str) -> None:
+    check(address)
     try:
         ray.init(address=address, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -1,0 +1,1 @@
+"""From what is stored to verdicts: convergence, predictions, fits against the measurement."""

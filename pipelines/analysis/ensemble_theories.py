@@ -1,0 +1,207 @@
+"""Theories of an ensemble on one dataset: what each predicts, in the shape of the measurement.
+
+Per dataset: learnability (component,), output_mean and predictive_variance (test,), mse_mean and
+mse_sample (); where the campaign observes them also kernel (layer, probe, probe), density (layer,
+direction, bin) and pre_activation_variance (layer, direction).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.special import ndtr
+from torch import Tensor
+
+from storage.coordinates import bin_edges, physical_temperature
+from storage.data_spec import PLUGIN
+from storage.errors import CampaignError
+from storage.identity import digest
+from storage.plugins import Plugins
+from storage.spec import PROBES, Campaign, Network
+from theory import kernels
+from theory.expectations import Activation
+from theory.kernel_scaling import kernel_scale, prediction
+from theory.regression import Posterior, posterior
+from workers.data.dataset import Dataset
+from workers.observables import learnability
+
+Prediction = dict[str, np.ndarray]
+
+CONVERGED = 1e-8  # of the stationarity condition of kernel scaling, whose terms are of order one
+TILE = 256  # test points at a time where only the diagonal of a kernel is wanted
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network, one dataset and a temperature: all that these theories see, but for the width."""
+
+    spec: Campaign
+    data: Dataset
+    plugins: Plugins
+
+    @property
+    def network(self) -> Network:
+        """The network of the spec."""
+        assert self.spec.network is not None
+        return self.spec.network
+
+    @property
+    def prior(self) -> bool:
+        """Whether the ensemble is the prior, which no data have touched."""
+        assert self.spec.sampler is not None
+        return self.spec.sampler.scheme == "prior"
+
+    @property
+    def temperature(self) -> float:
+        """T, the ridge of the regression."""
+        return physical_temperature(self.spec)
+
+    @cached_property
+    def y(self) -> Tensor:
+        """Labels of the training points, (train,)."""
+        return torch.as_tensor(self.data.y_train)
+
+    @cached_property
+    def train(self) -> Tensor:
+        """NNGP kernel of the training points, with the physical variance of the readout."""
+        return self.nngp(torch.as_tensor(self.data.x_train))
+
+    @cached_property
+    def cross(self) -> Tensor:
+        """NNGP kernel, (test, train)."""
+        return self.nngp(torch.as_tensor(self.data.x_test), torch.as_tensor(self.data.x_train))
+
+    @cached_property
+    def diagonal(self) -> Tensor:
+        """NNGP variance at the test points, (test,)."""
+        tiles = torch.as_tensor(self.data.x_test).split(TILE)
+        return torch.cat([self.nngp(tile).diagonal() for tile in tiles])
+
+    def nngp(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+        """Prior covariance of the outputs."""
+        return kernels.nngp(
+            x1,
+            x2,
+            depth=self.network.depth,
+            activation=self.activation,
+            weight_variance=self.network.physical_weight_variance,
+            bias_variance=self.network.bias_variance,
+        )
+
+    @property
+    def activation(self) -> Activation:
+        """φ, by its name or as the user's own function."""
+        name = self.network.activation
+        return self.plugins.get(name) if PLUGIN.fullmatch(name) else name
+
+
+def key(spec: Campaign) -> str:
+    """Equal for cells that are one `Problem`: those that differ in width or in how they sample."""
+    assert spec.network is not None
+    assert spec.sampler is not None
+    return digest(
+        [
+            spec.data.model_dump(mode="json"),
+            spec.network.model_dump(mode="json", exclude={"width"}),
+            spec.sampler.temperature,
+            spec.sampler.scheme == "prior",
+        ]
+    )
+
+
+def nngp(problem: Problem) -> Prediction:
+    """Regression with the NNGP kernel and ridge T; hidden layers as under the prior.
+
+    An infinitely wide network in standard scaling, or at fixed χ, learns in its readout alone.
+    """
+    return _summary(problem, _posterior(problem, 1.0)) | _layers(problem) | _regime(problem)
+
+
+def _regime(problem: Problem) -> Prediction:
+    """Where a network stands between lazy and feature learning, but for the division by its width.
+
+    The degrees of freedom are Tr K(K + T)⁻¹; the coupling U = n² σ_a²/(T² d N) has the physical
+    readout variance and temperature.
+    """
+    values = torch.linalg.eigvalsh(problem.train).clamp_min(0)
+    freedom = (values / (values + problem.temperature)).sum()
+    points, inputs = problem.data.x_train.shape
+    readout = problem.network.physical_weight_variance[-1]
+    coupling = points**2 * readout / (problem.temperature**2 * inputs)
+    return {"degrees_of_freedom": freedom.numpy(), "coupling_times_width": np.array(coupling)}
+
+
+def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Prediction]:
+    """Regression with the NNGP kernel times Q(N), at each width N, one after another.
+
+    The law of a single pre-activation is that of the NNGP. Raises CampaignError where the
+    equation for Q is not solved.
+    """
+    layers = _layers(problem)
+    if problem.prior:
+        scales, residuals = np.ones(len(widths)), np.zeros(len(widths))
+    else:
+        width = torch.tensor(widths, dtype=torch.float64)
+        found = kernel_scale(
+            problem.train, problem.y, problem.temperature, width, depth=problem.network.depth
+        )
+        scales, residuals = found.scale.numpy(), found.residual.numpy()
+    for width, scale, residual in zip(widths, scales, residuals, strict=True):
+        if not abs(residual) < CONVERGED:
+            raise CampaignError(
+                f"kernel_scaling: at width {width} the equation for the scale is left with "
+                f"{residual:.1e}, wanted {CONVERGED:.0e}; take kernel_scaling out of theories"
+            )
+        equations = {"scale": np.asarray(scale), "residual": np.asarray(residual)}
+        yield _summary(problem, _posterior(problem, float(scale))) | layers | equations
+
+
+def _posterior(problem: Problem, scale: float) -> Posterior:
+    """Mean and variance at the test points of the Gaussian process with kernel `scale` K."""
+    if problem.prior:
+        return Posterior(torch.zeros_like(problem.diagonal), scale * problem.diagonal)
+    matrices = (problem.train, problem.cross, problem.diagonal, problem.y, problem.temperature)
+    return posterior(*matrices) if scale == 1 else prediction(*matrices, scale)
+
+
+def _summary(problem: Problem, found: Posterior) -> Prediction:
+    y, parts = torch.as_tensor(problem.data.y_test), torch.as_tensor(problem.data.components)
+    error = (found.mean - y).square().mean()
+    return {
+        "learnability": learnability(found.mean[None], parts)[0].numpy(),
+        "output_mean": found.mean.numpy(),
+        "predictive_variance": found.variance.numpy(),
+        "mse_mean": error.numpy(),
+        "mse_sample": (error + found.variance.mean()).numpy(),
+    }
+
+
+def _layers(problem: Problem) -> Prediction:
+    """Kernels of the layers, and Gaussian pre-activations of the prior's variance, if observed."""
+    depth, observe = problem.network.depth, problem.spec.observe
+    found: Prediction = {}
+    if observe.kernels:
+        probes = problem.data.x_test[: min(observe.points, PROBES)]
+        found["kernel"] = _layer_kernels(problem, torch.as_tensor(probes)).numpy()
+    if observe.histograms:
+        edges = np.concatenate([[-np.inf], bin_edges()[1:-1], [np.inf]])
+        found["density"] = np.broadcast_to(np.diff(ndtr(edges)), (depth, 1, len(edges) - 1))
+        found["pre_activation_variance"] = np.ones((depth, 1))
+    return found
+
+
+def _layer_kernels(problem: Problem, x: Tensor) -> Tensor:
+    """σ² E[φφ'] with σ² of the layer above, before the division by χ; (layer, n, n)."""
+    network = problem.network
+    arguments = {
+        "depth": network.depth,
+        "activation": problem.activation,
+        "weight_variance": network.weight_variance,
+        "bias_variance": network.bias_variance,
+    }
+    inner = kernels.pre_activation_kernels(x, **arguments)[1:]
+    return torch.stack(
+        [kernel - network.bias_variance for kernel in inner] + [kernels.nngp(x, **arguments)]
+    )

@@ -1,0 +1,77 @@
+"""Observables of an ensemble at one dataset, each with what it would be without each chain.
+
+Chains are the independent units: they share the data and nothing else. What is quadratic in the
+mean output takes products of different chains only, so that the noise of the mean does not add to
+it: the error of the mean output is the mean over pairs of chains of ⟨(f₁ - y)(f₂ - y)⟩.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.analysis.chains import Chains
+from theory.statistics import jackknife_error
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Estimates of all observables, and their standard errors from independent chains."""
+
+    estimate: Array  # (observable,)
+    error: Array  # (observable,): nan where there are too few chains for one
+
+
+def observable_names(group: Any, components: Sequence[str], directions: Sequence[str]) -> list[str]:
+    """Names of the observables, in the order of `measure`."""
+    names = [f"learnability {part}" for part in components]
+    names += ["mse_mean", "predictive_variance"]
+    if "moment" in group:
+        layers = range(1, group["moment"].shape[4] + 1)
+        names += [f"pre_activation_variance {layer} {d}" for layer in layers for d in directions]
+    return names
+
+
+def measure(chains: Chains) -> Measured:
+    """All observables of a dataset, from its sound chains."""
+    label = np.asarray(chains.group["label"][chains.cell, chains.dataset])
+    mean = chains.accumulated("output_mean").mean(axis=1)  # (chain, test)
+    square = chains.accumulated("output_square").mean(axis=(1, 2))  # (chain,)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = [
+            without_each(chains.draws("learnability").mean(axis=1)),
+            pairs_without_each((mean - label) @ (mean - label).T / len(label))[:, None],
+            without_each(square[:, None]) - pairs_without_each(mean @ mean.T / len(label))[:, None],
+        ]
+        if "moment" in chains.group:
+            moments = chains.accumulated("moment").sum(axis=1)  # (chain, layer, direction, order)
+            columns.append(variances_without_each(moments).reshape(len(mean) + 1, -1))
+        table = np.concatenate(columns, axis=1)
+        return Measured(table[0], jackknife_error(table[1:]))
+
+
+def without_each(values: Array) -> Array:
+    """The mean over chains, then the means without each chain; (chain, ...) -> (1 + chain, ...)."""
+    total, count = values.sum(0), len(values)
+    return np.concatenate([total[None] / count, (total - values) / (count - 1)])
+
+
+def pairs_without_each(products: Array) -> Array:
+    """The mean of products (chain, chain) over different chains, then without each chain."""
+    count = len(products)
+    off = products - np.diag(products.diagonal())
+    total, row = off.sum(), off.sum(0)
+    rest = (total - 2 * row) / ((count - 1) * (count - 2))
+    return np.concatenate([[total / (count * (count - 1))], rest])
+
+
+def variances_without_each(moments: Array) -> Array:
+    """Variance of z over all chains, then without each: from sums of its powers, along order."""
+    total = moments.sum(0)
+    sums = np.concatenate([total[None], total - moments])
+    mean = sums[..., 1] / sums[..., 0]
+    return sums[..., 2] / sums[..., 0] - np.square(mean)

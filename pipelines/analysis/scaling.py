@@ -1,0 +1,235 @@
+"""How residuals vanish with the width N, at every point of the other axes: the group `scaling`.
+
+Where one axis of the sweep moves network.width alone and has at least three widths, the residual
+of each theory (measured minus predicted, mean over the same datasets at every width) is fitted by
+a + b/N, or by a + b/N + c/N² where the first law is rejected at 5 % and there are at least four
+widths. The intercept a tells whether the theory holds in the limit of infinite width. A term too
+small for the data to demand can still move a by its standard error, so that the law with one more
+term is fitted too, to confirm the intercept: the choice between the laws turns 5 % false rejections
+into 7 %, and both laws reject a true intercept in 2 %. Width by width, p-values corrected for the
+number of widths (Bonferroni) tell where the theory fails.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.analysis.comparison import Averages, Comparison, averages
+from pipelines.analysis.verdicts import REJECTED
+from storage.coordinates import setting_name
+from storage.plan import Plan
+from storage.results import labels, points_grid, write_group
+from storage.schema import Variable
+from storage.store import Store
+from theory.statistics import WeightedFit, bonferroni, law_in_inverse
+
+PATH = "network.width"
+WIDTH = setting_name(PATH)
+FEWEST_WIDTHS = 3
+FEWEST_FOR_CURVATURE = 4
+LAW_REJECTED = 0.05  # where the law a + b/N gets another term
+
+Array = NDArray[np.float64]
+
+_POINT = ("theory", "cell", "observable")
+_WIDTH = ("theory", "cell", WIDTH, "observable")
+VARIABLES = {
+    "intercept": Variable(_POINT, "f8", "a: the residual at infinite width"),
+    "intercept_error": Variable(_POINT, "f8", "standard error of a"),
+    "intercept_p_value": Variable(_POINT, "f8", "two-sided p-value of a, uncorrected"),
+    "intercept_degrees": Variable(_POINT, "f8", "degrees of freedom of the error of a"),
+    "next_intercept": Variable(_POINT, "f8", "a in the law with one more term"),
+    "next_intercept_error": Variable(_POINT, "f8", "standard error of next_intercept"),
+    "next_intercept_p_value": Variable(_POINT, "f8", "two-sided p-value of next_intercept"),
+    "slope": Variable(_POINT, "f8", "b: the coefficient of 1/N"),
+    "slope_error": Variable(_POINT, "f8", "standard error of b"),
+    "slope_p_value": Variable(_POINT, "f8", "two-sided p-value of b, uncorrected"),
+    "curvature": Variable(_POINT, "f8", "c: the coefficient of 1/N²"),
+    "curvature_error": Variable(_POINT, "f8", "standard error of c"),
+    "order": Variable(_POINT, "u1", "highest power of 1/N in the law; 0 where none was fitted"),
+    "goodness": Variable(_POINT, "f8", "p-value of the law itself"),
+    "reference": Variable(_POINT, "f8", "prediction at the largest width"),
+    "datasets": Variable(_POINT, "i4", "datasets compared at every width of the law"),
+    "fails_below": Variable(_POINT, "f8", "largest width at which the theory is rejected"),
+    "residual": Variable(_WIDTH, "f8", "measured minus predicted, mean over the datasets"),
+    "residual_error": Variable(_WIDTH, "f8", "standard error of the residual"),
+    "degrees": Variable(_WIDTH, "f8", "degrees of freedom of residual_error"),
+    "relative_residual": Variable(_WIDTH, "f8", "residual over the size of the prediction"),
+    "relative_error": Variable(_WIDTH, "f8", "standard error of relative_residual"),
+    "p_value": Variable(_WIDTH, "f8", "two-sided p-value, corrected for the number of widths"),
+    "rejected": Variable(
+        _WIDTH,
+        "u1",
+        f"whether the corrected p-value is below {REJECTED:g}",
+        attrs={"flag_values": [0, 1], "flag_meanings": "not_rejected rejected"},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the other axes, and the cell of each width there (-1 for none)."""
+
+    settings: dict[str, Any]
+    cells: NDArray[np.intp]  # (width,)
+
+
+def width_axis(planned: Plan) -> str | None:
+    """The axis that moves the width and nothing else, where the sweep has one."""
+    for axis, settings in planned.spec.sweep.items():
+        if list(settings) == [PATH]:
+            return axis
+    return None
+
+
+def write(store: Store, planned: Plan, comparison: Comparison) -> None:
+    """Write the group `scaling`, where the sweep has an axis of widths and there are theories."""
+    axis = width_axis(planned)
+    if axis is None or not comparison.theories:
+        return
+    widths = np.unique([cell.settings[PATH] for cell in planned.cells])
+    if len(widths) < FEWEST_WIDTHS:
+        return
+    points = _points(planned, widths)
+    shape = {
+        "theory": len(comparison.theories),
+        "cell": len(points),
+        WIDTH: len(widths),
+        "observable": len(comparison.observables),
+    }
+    values = {
+        name: np.full(
+            [shape[dim] for dim in variable.dims],
+            np.nan if variable.dtype.startswith("f") else 0,
+            variable.dtype,
+        )
+        for name, variable in VARIABLES.items()
+    }
+    for theory in range(shape["theory"]):
+        for place, point in enumerate(points):
+            for observable in range(shape["observable"]):
+                found = _fitted(comparison, theory, point.cells, observable, widths)
+                for name, value in found.items():
+                    values[name][_index(VARIABLES[name], theory, place, observable)] = value
+    coordinates, grid = points_grid(planned.spec, [point.settings for point in points], axis)
+    coordinates["theory"] = labels("theory", comparison.theories, "theory")
+    coordinates["observable"] = labels("observable", comparison.observables, "what is compared")
+    coordinates[WIDTH] = labels(WIDTH, widths, PATH)
+    write_group(store, "scaling", VARIABLES, values, coordinates, grid)
+
+
+def _index(variable: Variable, theory: int, place: int, observable: int) -> tuple[Any, ...]:
+    middle = (slice(None),) if WIDTH in variable.dims else ()
+    return (theory, place, *middle, observable)
+
+
+def _points(planned: Plan, widths: Array) -> list[Point]:
+    """The points of the other axes in order of first appearance."""
+    points: dict[tuple[str, ...], Point] = {}
+    for cell in planned.cells:
+        settings = {path: value for path, value in cell.settings.items() if path != PATH}
+        found = points.setdefault(
+            tuple(map(repr, settings.values())), Point(settings, np.full(len(widths), -1))
+        )
+        found.cells[np.searchsorted(widths, cell.settings[PATH])] = cell.index
+    return list(points.values())
+
+
+def _fitted(
+    comparison: Comparison, theory: int, cells: NDArray[np.intp], observable: int, widths: Array
+) -> dict[str, Any]:
+    """Everything about one theory, observable and point, by the names of `VARIABLES`."""
+    residual = comparison.residual[theory, cells, :, observable]  # (width, dataset)
+    error = comparison.error[cells, :, observable]
+    known = np.isfinite(residual) & (error > 0) & (cells >= 0)[:, None]
+    present, paired = _pairing(known)
+    if not present.any():
+        return {}
+    over = averages(
+        residual[np.ix_(present, paired)].T,
+        error[np.ix_(present, paired)].T,
+        comparison.predicted[theory, cells, :, observable][np.ix_(present, paired)].T,
+        comparison.chains[cells][np.ix_(present, paired)].T,
+    )
+    return (
+        _width_by_width(over, present)
+        | law_of(over, widths[present])
+        | {
+            "datasets": int(paired.sum()),
+            "reference": over.predicted[-1],
+            "fails_below": _fails_below(over, widths[present]),
+        }
+    )
+
+
+def _pairing(known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Widths and datasets such that every dataset is known at every width, from (width, dataset).
+
+    The widths are those of one of the datasets, and the datasets all that are known at them: the
+    choice that leaves most to compare.
+    """
+    kept = [present.sum() * known[present].all(0).sum() for present in known.T]
+    present = known[:, int(np.argmax(kept))]
+    return present, np.logical_and(known[present].all(0), present.any())
+
+
+def _width_by_width(over: Averages, present: NDArray[np.bool_]) -> dict[str, Array]:
+    p = bonferroni(over.p_value)
+    size = np.where(over.predicted != 0, np.abs(over.predicted), np.nan)
+    found = {
+        "residual": over.residual,
+        "residual_error": over.error,
+        "degrees": over.degrees,
+        "relative_residual": over.residual / size,
+        "relative_error": over.error / size,
+        "p_value": p,
+    }
+    table = {name: _spread(value, present, np.nan) for name, value in found.items()}
+    return table | {"rejected": _spread(p < REJECTED, present, 0)}
+
+
+def _spread(values: NDArray[Any], present: NDArray[np.bool_], fill: float) -> Array:
+    full = np.full(len(present), fill)
+    full[present] = values
+    return full
+
+
+def _fails_below(over: Averages, widths: Array) -> float:
+    rejected = widths[bonferroni(over.p_value) < REJECTED]
+    return float(rejected.max()) if len(rejected) else np.nan
+
+
+def law_of(over: Averages, widths: Array) -> dict[str, float]:
+    """The law in 1/N, where there are widths enough and each has enough chains."""
+    if len(widths) < FEWEST_WIDTHS or not np.isfinite(over.p_value).all():
+        return {}
+    arguments = (widths.astype(np.float64), over.residual, over.error, over.degrees)
+    fit, order = law_in_inverse(*arguments, order=1), 1
+    if fit.goodness < LAW_REJECTED and len(widths) >= FEWEST_FOR_CURVATURE:
+        fit, order = law_in_inverse(*arguments, order=2), 2
+    further = law_in_inverse(*arguments, order=order + 1)
+    return _named(fit) | {
+        "order": order,
+        "next_intercept": float(further.coefficients[0]),
+        "next_intercept_error": float(further.errors[0]),
+        "next_intercept_p_value": float(further.p_values[0]),
+    }
+
+
+def _named(fit: WeightedFit) -> dict[str, float]:
+    names: Sequence[str] = ("intercept", "slope", "curvature")[: len(fit.coefficients)]
+    found = {name: float(value) for name, value in zip(names, fit.coefficients, strict=True)}
+    errors = {f"{name}_error": float(e) for name, e in zip(names, fit.errors, strict=True)}
+    return (
+        found
+        | errors
+        | {
+            "intercept_p_value": float(fit.p_values[0]),
+            "intercept_degrees": float(fit.degrees[0]),
+            "slope_p_value": float(fit.p_values[1]),
+            "goodness": fit.goodness,
+        }
+    )

@@ -1,0 +1,309 @@
+"""What a campaign has found, in sentences with numbers, errors and p-values."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, kind_of, percent, summary
+from pipelines.report.figures.cells import group, label
+from pipelines.rounding import plain, uncertain
+from theory.statistics import bonferroni
+
+if TYPE_CHECKING:
+    from xarray import DataArray, Dataset, DataTree
+
+WIDTH = "network_width"
+MOST_NAMED = 3
+SHOWN = 7  # sentences that a summary has room for
+FIRST = "learnability"
+
+LIMITS = {
+    "rejected": "the limit is not reached",
+    "doubtful": "whether the limit is reached is in doubt",
+    "unresolved": "the error is too large to tell whether the limit is reached",
+    "agrees": "the limit is reached ({seen} would have been seen)",
+    "missing": "the limit is not judged",
+}
+THEORIES = {"nngp": "the NNGP", "kernel_scaling": "kernel scaling"}
+CURVES = {
+    "pool_error": "the error over the pool",
+    "train_error": "the training error",
+    "posterior_variance": "the posterior variance",
+}
+
+
+def conclusions(tree: "DataTree") -> list[str]:
+    """Sentences for a person, from a campaign opened as a labelled grid or as it is stored.
+
+    What holds for the learnabilities and the learning curve comes before the other observables.
+    """
+    theories = list(_theories(tree))
+    first = [line for line in theories if FIRST in line]
+    rest = [line for line in theories if FIRST not in line]
+    lines = [*_convergence(tree), *first, *_curves(tree), *rest]
+    return [line[0].upper() + line[1:] for line in lines] or ["Nothing is compared yet."]
+
+
+def _theories(tree: "DataTree") -> Iterator[str]:
+    fits = group(tree, "fits")
+    if fits is None or not fits.sizes["theory"]:
+        return
+    if bool(fits["residual"].isnull().all()):
+        yield "no theory is compared with the ensemble: no dataset has converged."
+        return
+    if (scaling := group(tree, "scaling")) is None:
+        yield from _cells(fits)
+        return
+    yield from _limits(scaling)
+    yield from _widths(scaling, fits)
+
+
+# -- what may be compared -------------------------------------------------------------------
+
+
+def _convergence(tree: "DataTree") -> Iterator[str]:
+    progress = group(tree, "progress")
+    if progress is None:
+        return
+    finished = float(progress["finished_fraction"].mean())
+    if finished < 1:
+        yield f"{plain(100 * finished, 3)} % of the ensemble is finished; what follows may change."
+    converged = progress["converged"].transpose("cell", "dataset").values > 0
+    chains = progress["chains"].transpose("cell", "dataset").values
+    started = chains >= 2
+    if not started.any():
+        return
+    diverged = int(np.nansum(progress["diverged"].values))
+    if diverged:
+        yield f"{_count(diverged, 'chain')} diverged and {_is(diverged)} left out."
+    rhat = progress["rhat"].max("quantity").transpose("cell", "dataset").values
+    ess = progress["ess_bulk"].min("quantity").transpose("cell", "dataset").values
+    if converged.any():
+        which = "all" if converged[started].all() else f"{converged.sum()} of {started.sum()}"
+        yield (
+            f"{which} datasets of {_count(len(converged), 'cell')} have converged: R-hat at most "
+            f"{rhat[converged].max():.3f}, at least {ess[converged].min():.0f} effective draws of "
+            "every quantity."
+        )
+    failed = np.argwhere(started & ~converged)
+    if len(failed):
+        named = "; ".join(_failure(progress, rhat, *place) for place in failed[:MOST_NAMED])
+        more = f"; and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+        yield (
+            f"{_count(len(failed), 'dataset')} {_is(len(failed))} not compared: not converged "
+            f"({named}{more}); more draws or a longer warm-up would tell."
+        )
+
+
+def _failure(progress: "Dataset", rhat: np.ndarray, cell: int, dataset: int) -> str:
+    where = ", ".join(filter(None, [label(progress, cell), f"dataset {dataset}"]))
+    found = rhat[cell, dataset]
+    return f"{where}: R-hat {found:.3f}" if np.isfinite(found) else where
+
+
+# -- laws in the width ----------------------------------------------------------------------
+
+
+def _limits(scaling: "Dataset") -> Iterator[str]:
+    """Whether the ensemble goes to the NNGP as the width grows."""
+    if "nngp" not in scaling["theory"].values:
+        return
+    laws = scaling.sel(theory="nngp")
+    if bool((laws["order"] == 0).all()):
+        yield "nothing is extrapolated to infinite width: fewer than 3 widths are compared."
+        return
+    comparisons = int(laws["intercept_p_value"].notnull().sum())
+    for cell in range(laws.sizes["cell"]):
+        for observable in laws["observable"].values:
+            law = laws.isel(cell=cell).sel(observable=observable)
+            where = _at(label(laws, cell))
+            yield f"{where}{_limit(law, str(observable), comparisons)}"
+
+
+def _limit(law: "Dataset", observable: str, comparisons: int) -> str:
+    name = _words(observable)
+    order, goodness = int(law["order"]), float(law["goodness"])
+    if order == 0:
+        return f"{name} is not extrapolated to infinite width: fewer than 3 widths are compared."
+    if goodness < DOUBTED:
+        return (
+            f"{name} follows no law a + b/N{' + c/N²' if order > 1 else ''} "
+            f"(p = {digits(goodness)}): nothing is said of its limit."
+        )
+    judged = _intercept(law, comparisons)
+    kind, verdict = judged.kind, LIMITS[judged.kind].format(seen=percent(judged.seen))
+    if kind in ("rejected", "doubtful") and float(law["next_intercept_p_value"]) > DOUBTED:
+        further = uncertain(float(law["next_intercept"]), float(law["next_intercept_error"]))
+        kind = "doubtful"
+        verdict = f"{LIMITS[kind]}, since a law with one more term gives {further}"
+    found = uncertain(float(law["intercept"]), float(law["intercept_error"]))
+    return (
+        f"{name} {_trend(law, kind, comparisons)}: extrapolated to infinite width it differs by "
+        f"{found}, {judged.percent} (p = {digits(float(law['intercept_p_value']))}): {verdict}."
+    )
+
+
+def _intercept(law: "Dataset", comparisons: int) -> Judged:
+    """The residual at infinite width, relative to the prediction at the largest."""
+    size = abs(float(law["reference"])) or np.nan
+    return Judged(
+        "",
+        float(law["intercept"]) / size,
+        float(law["intercept_error"]) / size,
+        float(law["intercept_degrees"]),
+        float(bonferroni(float(law["intercept_p_value"]), comparisons)),
+        comparisons,
+    )
+
+
+def _trend(law: "Dataset", kind: Kind, comparisons: int) -> str:
+    if float(law["slope_p_value"]) * comparisons > DOUBTED:
+        return "shows no dependence on the width"
+    if kind == "rejected":
+        return "does not go to that of the NNGP"
+    return f"approaches that of the NNGP as 1/N{' and 1/N²' if int(law['order']) > 1 else ''}"
+
+
+def _widths(scaling: "Dataset", fits: "Dataset") -> Iterator[str]:
+    """Where each theory fails, width by width; theories that say the same are named together."""
+    for cell, observable in product(range(scaling.sizes["cell"]), scaling["observable"].values):
+        one = scaling.isel(cell=cell).sel(observable=observable)
+        where = _at(label(scaling, cell))
+        predicted = fits["predicted"].sel(observable=observable)
+        for theories, same in _alike(one, predicted):
+            said = summary(_width_by_width(same))
+            yield f"{where}{_named(theories)} on {_words(str(observable))}: {said}."
+
+
+def _alike(one: "Dataset", predicted: "DataArray") -> Iterator[tuple[list[str], "Dataset"]]:
+    """Theories that predict something, by equal residuals, and what is known of the first."""
+    found: dict[bytes, list[str]] = {}
+    for theory in one["theory"].values:
+        residual = one["relative_residual"].sel(theory=theory).values
+        if bool(predicted.sel(theory=theory).notnull().any()):
+            found.setdefault(residual.tobytes(), []).append(str(theory))
+    for theories in found.values():
+        yield theories, one.sel(theory=theories[0])
+
+
+def _width_by_width(one: "Dataset") -> list[Judged]:
+    known = max(int(one["p_value"].notnull().sum()), 1)
+    keys = ("relative_residual", "relative_error", "degrees", "p_value")
+    rows = zip(*(one[key].values.tolist() for key in keys), strict=True)
+    return [
+        Judged(f"N = {width}", r, e, f, p, known)
+        for width, (r, e, f, p) in zip(one[WIDTH].values, rows, strict=True)
+    ]
+
+
+# -- campaigns without a law in the width ---------------------------------------------------
+
+
+def _cells(fits: "Dataset") -> Iterator[str]:
+    """Where each theory fails, cell by cell."""
+    places = [label(fits, cell) for cell in range(fits.sizes["cell"])]
+    for theory, observable in product(fits["theory"].values, fits["observable"].values):
+        one = fits.sel(theory=theory, observable=observable)
+        if bool(one["predicted"].isnull().all()):
+            continue
+        said = summary(_cell_by_cell(one, places))
+        yield f"{_theory(str(theory))} on {_words(str(observable))}: {said}."
+
+
+def _cell_by_cell(one: "Dataset", places: Sequence[str]) -> list[Judged]:
+    known = max(int(one["p_value"].notnull().sum()), 1)
+    predicted = one["mean_predicted"].values
+    size = np.where(predicted != 0, np.abs(predicted), np.nan)
+    columns = (
+        one["mean_residual"].values / size,
+        one["mean_error"].values / size,
+        one["degrees"].values,
+        bonferroni(one["p_value"].values, known),
+    )
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        Judged(place, r, e, f, p, known) for place, (r, e, f, p) in zip(places, rows, strict=True)
+    ]
+
+
+# -- regressions ----------------------------------------------------------------------------
+
+
+def _curves(tree: "DataTree") -> Iterator[str]:
+    """Whether the effective ridge describes the whole learning curve."""
+    curves = group(tree, "learning_curve")
+    if curves is None:
+        return
+    tests = max(int(curves["joint_p_value"].notnull().sum()), 1)
+    cells, ridges = range(curves.sizes["cell"]), range(curves.sizes["ridge"])
+    for cell, ridge, observable in product(cells, ridges, curves["observable"].values):
+        one = curves.isel(cell=cell, ridge=ridge).sel(observable=observable)
+        ridge_is = f"ridge {plain(float(curves['ridge'][ridge]))}"
+        where = ", ".join(filter(None, [label(curves, cell), ridge_is]))
+        yield f"the effective ridge on {CURVES[str(observable)]}, {where}: {_curve(one, tests)}."
+
+
+def _curve(one: "Dataset", tests: int) -> str:
+    joint, seen = float(one["joint_p_value"]), float(one["joint_seen"])
+    tested = one["tested"].values > 0
+    kind = kind_of(float(bonferroni(joint, tests)), seen)
+    if kind == "missing":
+        return "not compared (too few finished repeats, or no size within 0.3 of the pool)"
+    relative = (one["residual"] / np.abs(one["predicted"])).values[tested]
+    errors = (one["standard_error"] / np.abs(one["predicted"])).values[tested]
+    worst = int(np.argmax(np.abs(relative)))
+    t = float(np.abs(one["t"].values[tested]).max())
+    said = {
+        "rejected": "rejected",
+        "doubtful": "in doubt",
+        "unresolved": "not resolved",
+        "agrees": "in agreement",
+    }[kind]
+    numbers = [
+        f"Hotelling p = {digits(joint)} over {_count(int(tested.sum()), 'size')}",
+        f"at most {t:.1f} standard errors and "
+        f"{uncertain(100 * relative[worst], 100 * errors[worst])} % off",
+    ]
+    if kind == "agrees":
+        numbers.append(f"{percent(seen)} at every size would have been seen")
+    left = ", ".join(str(size) for size in one["train"].values[~tested])
+    return f"{said} ({'; '.join(numbers)})" + (f", not tested at n = {left}" if left else "")
+
+
+# -- words ----------------------------------------------------------------------------------
+
+
+def _theory(name: str) -> str:
+    return THEORIES.get(name, name)
+
+
+def _named(names: Sequence[str]) -> str:
+    return " and ".join(_theory(name) for name in names)
+
+
+def _words(observable: str) -> str:
+    """The observable in running text."""
+    kind, _, rest = observable.partition(" ")
+    match kind:
+        case "learnability":
+            return "the learnability" if rest == "target" else f"the learnability of {rest}"
+        case "mse_mean":
+            return "the error of the mean output"
+        case "predictive_variance":
+            return "the predictive variance"
+    layer, _, direction = rest.partition(" ")
+    return f"the pre-activation variance of layer {layer} along the {direction} direction"
+
+
+def _at(where: str) -> str:
+    return f"at {where}, " if where else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"

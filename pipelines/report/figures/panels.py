@@ -1,0 +1,39 @@
+"""All panels of a report, in its order."""
+
+from collections.abc import Callable
+
+from xarray import DataTree
+
+from pipelines.report import style
+from pipelines.report.figures import (
+    errors,
+    histograms,
+    kernels,
+    learnability,
+    learning,
+    order,
+    traces,
+)
+from pipelines.report.figures.panel import Panel
+
+# What a panel shows, for campaigns that lack it.
+PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
+    "learnability along a sweep": learnability.panel,
+    "errors along a sweep": errors.panel,
+    "the learning curve of a regression": learning.panel,
+    "histograms of pre-activations": histograms.panel,
+    "pre-activations along a sweep": order.panel,
+    "kernels against a theory": kernels.panel,
+    "traces of chains": traces.panel,
+}
+
+
+def panels(tree: DataTree) -> tuple[list[Panel], list[str]]:
+    """The panels that the campaign has numbers for, and what the others would have shown."""
+    with style.look():
+        found = {what: make(tree) for what, make in PANELS.items()}
+        made = [panel for panel in found.values() if panel is not None]
+        for panel in made:  # laid out once, so that every format has the same layout
+            panel.figure.draw_without_rendering()
+            panel.figure.set_layout_engine("none")
+    return made, [what for what, panel in found.items() if panel is None]

@@ -1,0 +1,167 @@
+"""How figures look: one size for phone and slide, fonts of Matplotlib's own, fixed colours."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from pipelines.rounding import plain
+
+# A figure is six inches wide: on a phone of 390 px its text of 11 pt is 9 px high.
+WIDTH = 6.0  # inches
+
+INK = "#1f2328"
+MEASURED = INK
+MUTED = "#6e7781"
+GRID = "#e6e8eb"
+
+# Okabe and Ito (2008): told apart by colour-blind readers.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
+
+THEORY_COLOURS = {
+    "nngp": BLUE,
+    "kernel_scaling": ORANGE,
+    "effective_ridge": GREEN,
+    "adaptive": PURPLE,
+}
+THEORY_LINES = {"nngp": (0, (5, 2)), "kernel_scaling": "-", "effective_ridge": "-"}
+THEORY_TITLES = {
+    "nngp": "NNGP",
+    "kernel_scaling": "kernel scaling",
+    "effective_ridge": "effective ridge",
+}
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+LOOK = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "mathtext.fontset": "dejavusans",
+    "font.size": 11.2,
+    "axes.labelsize": 11.2,
+    "axes.titlesize": 11.2,
+    "xtick.labelsize": 10.2,
+    "ytick.labelsize": 10.2,
+    "legend.fontsize": 10.2,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5.5,
+    "errorbar.capsize": 2.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",  # glyphs as outlines: the same on every machine
+    "svg.hashsalt": "finitewidth",  # the same picture is the same file
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw and save figures in the look of this package, whatever the user's own settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(LOOK)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        yield
+
+
+def figure(height: float) -> Figure:
+    """An empty figure of the common width, without any state of pyplot."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def grid(axes: Axes, axis: str = "both") -> None:
+    """Faint lines at the major ticks."""
+    axes.grid(True, axis=axis, color=GRID, linewidth=0.8)  # pyright: ignore[reportArgumentType]
+
+
+def theory_colour(name: str) -> str:
+    """The colour of a theory, the same in every figure; a plug-in's follows from its name."""
+    spare = (PURPLE, SKY, YELLOW)
+    return THEORY_COLOURS.get(name, spare[zlib.crc32(name.encode()) % len(spare)])
+
+
+def theory_line(name: str) -> object:
+    """The dashes of a theory."""
+    return THEORY_LINES.get(name, "-.")
+
+
+def theory_title(name: str) -> str:
+    """The name of a theory in running text."""
+    return THEORY_TITLES.get(name, name)
+
+
+def marker(place: int) -> str:
+    """The marker of a dataset or a quantity, by its place."""
+    return MARKERS[place % len(MARKERS)]
+
+
+def sequence(count: int) -> list[str]:
+    """Colours for an ordered quantity, dark for the first and never too light for white paper."""
+    places = np.linspace(0.0, 0.86, count) if count > 1 else np.array([0.0])
+    return [to_hex(mpl.colormaps["viridis"](place)) for place in places]
+
+
+def columns(names: list[str]) -> int:
+    """How many columns a legend across the figure has, so that its names have room."""
+    longest = max((len(name) for name in names), default=1)
+    return max(1, min(3, 54 // (longest + 6)))
+
+
+def ticks_at(axes: Axes, values: np.ndarray) -> None:
+    """Ticks of the horizontal axis at the values that were measured, where they are few."""
+    found = np.unique(values)
+    if len(found) <= 6:
+        axes.set_xticks(found, [f"{value:g}" for value in found])
+        axes.minorticks_off()
+
+
+def decades(axes: Axes) -> None:
+    """Plain numbers along a logarithmic vertical axis."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def linear_part(values: xr.DataArray, errors: xr.DataArray) -> float | None:
+    """Where an axis of residuals becomes logarithmic: at a few errors, None if all are within."""
+    if not values.size:
+        return None
+    typical, largest = float(errors.median()), float(np.abs(values).max())
+    if not (np.isfinite(typical) and np.isfinite(largest) and typical > 0):
+        return None
+    linear = float(10 ** np.ceil(np.log10(2 * typical)))
+    return linear if largest > 3 * linear else None
+
+
+def wide_range(axes: Axes, values: xr.DataArray, errors: xr.DataArray, linear: float) -> None:
+    """A vertical axis that is linear up to `linear` and logarithmic beyond."""
+    axes.set_yscale("symlog", linthresh=linear, linscale=0.8)
+    low, high = float((values - errors).min()), float((values + errors).max())
+    axes.set_ylim(min(1.6 * low, -0.4 * linear), max(1.6 * high, 0.4 * linear))
+    decades = linear * 10.0 ** np.arange(np.ceil(np.log10(max(-low, high) / linear)) + 1)
+    ticks = np.concatenate([decades, 3 * decades])
+    axes.yaxis.set_major_locator(FixedLocator([*-ticks, 0, *ticks]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))

@@ -1,0 +1,95 @@
+"""The table of cells: settings, physical numbers, learnability, convergence."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipelines.report.words import name_and_symbol, number
+from pipelines.rounding import UNKNOWN, plain, uncertain
+from storage.coordinates import physical_temperature
+from storage.plan import Cell, Plan
+from storage.reader import open_raw
+from storage.store import Store
+
+
+def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[bool]]:
+    """A row of text for each cell of the ensemble, and whether all its datasets have converged."""
+    tree = open_raw(store.url)
+    fits, progress, nngp = (
+        tree[name].to_dataset() if name in tree.groups else None
+        for name in ("/fits", "/progress", "/theory/nngp")
+    )
+    rows, converged = [], []
+    for cell in planned.cells:
+        row = _settings(cell) | _physical(cell)
+        if nngp is not None:
+            row |= _regime(nngp.isel(cell=cell.index), cell)
+        if fits is not None:
+            row |= _learnability(fits.isel(cell=cell.index))
+        if progress is not None:
+            one = progress.isel(cell=cell.index)
+            row |= _mixing(one)
+            converged.append(bool((one["converged"] == 1).all()))
+        else:
+            converged.append(False)
+        rows.append(row)
+    return rows, converged
+
+
+def _settings(cell: Cell) -> dict[str, str]:
+    return {name_and_symbol(path)[1]: number(value) for path, value in cell.settings.items()}
+
+
+def _physical(cell: Cell) -> dict[str, str]:
+    """Temperature and readout variance before and after the division by χ, and weight decays."""
+    network, sampler = cell.spec.network, cell.spec.sampler
+    assert network is not None
+    assert sampler is not None
+    temperature = physical_temperature(cell.spec)
+    decay = [plain(temperature / variance) for variance in network.physical_weight_variance]
+    row = {"T": plain(temperature), "σ_a²": plain(network.physical_weight_variance[-1])}
+    if network.chi != 1:
+        row = {"χ": plain(network.chi), "χT": plain(sampler.temperature)} | row
+    return row | {"γ · fan-in": ", ".join(decay)}
+
+
+def _regime(one: xr.Dataset, cell: Cell) -> dict[str, str]:
+    """Effective coupling and degrees of freedom per neuron, mean over datasets."""
+    assert cell.spec.network is not None
+    named = {"U": "coupling_times_width", "dof/N": "degrees_of_freedom"}
+    means = {name: float(one[key].mean()) / cell.spec.network.width for name, key in named.items()}
+    return {
+        name: plain(value, 3) if np.isfinite(value) else UNKNOWN for name, value in means.items()
+    }
+
+
+def _learnability(one: xr.Dataset) -> dict[str, str]:
+    """Mean over the datasets that were measured, √(Σ se²)/datasets as its error."""
+    row = {}
+    for name in one["observable"].values:
+        if not str(name).startswith("learnability"):
+            continue
+        part = one.sel(observable=name)
+        values, errors = part["measured"].values, part["standard_error"].values
+        known = np.isfinite(values)
+        title = str(name).replace("learnability target", "learnability")
+        row[title] = UNKNOWN
+        if known.any():
+            error = float(np.sqrt((errors[known] ** 2).sum())) / known.sum()
+            row[title] = uncertain(float(values[known].mean()), error)
+    return row
+
+
+def _mixing(one: xr.Dataset) -> dict[str, str]:
+    return {
+        "R-hat": _extreme(one["rhat"], np.nanmax, ".3f"),
+        "ESS": _extreme(one["ess_bulk"], np.nanmin, ".0f"),
+        "diverged": str(int(one["diverged"].sum())),
+        "converged": f"{int((one['converged'] == 1).sum())} of {one.sizes['dataset']}",
+    }
+
+
+def _extreme(values: xr.DataArray, which: Any, digits: str) -> str:
+    found = values.values
+    return f"{which(found):{digits}}" if np.isfinite(found).any() else UNKNOWN

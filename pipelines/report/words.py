@@ -1,0 +1,114 @@
+"""Settings of a campaign in words: names, symbols, values, and lists of them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pipelines.rounding import plain
+from storage.frozen import Frozen
+from storage.spec import Campaign
+
+SUBSCRIPTS = str.maketrans("-0123456789", "₋₀₁₂₃₄₅₆₇₈₉")
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+# The name and the letter of each setting that formulas and sentences speak of.
+NAMES = {
+    "data.train": ("number of training points", "n"),
+    "data.dimension": ("input dimension", "d"),
+    "data.modes": ("number of modes", "M"),
+    "data.label_noise": ("variance of the label noise", "s²"),
+    "data.eigenvalue_exponent": ("eigenvalue exponent", "α"),
+    "data.target_exponent": ("target exponent", "β"),
+    "network.width": ("width", "N"),
+    "network.depth": ("number of hidden layers", "L"),
+    "network.chi": ("mean-field factor", "χ"),
+    "network.activation": ("activation", "φ"),
+    "network.weight_variance": ("weight variances", "σ²"),
+    "network.bias_variance": ("bias variance", "σ_b²"),
+    "sampler.temperature": ("temperature χT before the division by χ", "χT"),
+    "sampler.step_size": ("step", "ε"),
+    "sampler.friction": ("friction", "Γ"),
+    "sampler.warmup": ("number of warm-up steps", "n_warm"),
+    "sampler.thin": ("number of steps between draws", "n_thin"),
+}
+
+
+def listed(items: Iterable[Any], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *rest, end = [str(item) for item in items]
+    return f"{', '.join(rest)} {last} {end}" if rest else end
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`one layer`, `two layers`, `12 layers`."""
+    shown = NUMBERS[count] if count < len(NUMBERS) else str(count)
+    return f"{shown} {noun if count == 1 else plural or noun + 's'}"
+
+
+def number(value: Any) -> str:
+    """A number, a list of numbers or a name as it stands in a sentence."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, int | float | Sequence):
+        return str(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Sequence):
+        return f"({', '.join(number(each) for each in value)})"
+    return plain(float(value), digits=6)
+
+
+def name_and_symbol(path: str) -> tuple[str, str]:
+    """The words and the letter of a setting, `data.teacher.3` among them."""
+    if path in NAMES:
+        return NAMES[path]
+    parent, _, last = path.rpartition(".")
+    if parent == "data.teacher":
+        symbol = f"c{last.translate(SUBSCRIPTS)}"
+        return f"coefficient {symbol} of the target", symbol
+    if parent == "network.weight_variance":
+        layer = str(int(last) + 1).translate(SUBSCRIPTS)
+        return f"weight variance σ²{layer} of layer {int(last) + 1}", f"σ²{layer}"
+    return path, path
+
+
+def named(path: str) -> str:
+    """The words of a setting with its letter: `width N`."""
+    name, symbol = name_and_symbol(path)
+    return name if symbol in name.split() else f"{name} {symbol}"
+
+
+def swept(spec: Campaign) -> list[str]:
+    """The paths that the sweep sets."""
+    return [path for settings in spec.sweep.values() for path in settings]
+
+
+def setting(spec: Campaign, path: str) -> str:
+    """`N = 64`; the letter alone where the sweep gives it several values."""
+    symbol = name_and_symbol(path)[1]
+    return symbol if path in swept(spec) else f"{symbol} = {value(spec, path)}"
+
+
+def value(spec: Campaign, path: str) -> str:
+    """The value of a setting; its letter where the sweep gives it several."""
+    if path in swept(spec):
+        return name_and_symbol(path)[1]
+    found: Any = spec
+    for key in path.split("."):
+        found = getattr(found, key) if isinstance(found, Frozen) else found[int(key)]
+    return number(found)
+
+
+def sweep_sentence(spec: Campaign) -> str:
+    """Which settings took which values; nothing where there is no sweep."""
+    phrases = []
+    for settings in spec.sweep.values():
+        moved = [
+            f"the {named(path)} took the values {listed(number(v) for v in values)}"
+            for path, values in settings.items()
+        ]
+        phrases.append(", and with them ".join(moved))
+    if not phrases:
+        return ""
+    text = "; ".join(phrases)
+    crossed = ", in all combinations" if len(phrases) > 1 else ""
+    return f"{text[0].upper()}{text[1:]}{crossed}."

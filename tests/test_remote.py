@@ -1,0 +1,121 @@
+"""Shards on Ray: what dies is done again, and what cannot be done is said in one line."""
+
+import signal
+import socket
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from driving import HERE, contents, prepared, simulate, unlike
+
+from pipelines import engine, stages
+from storage.errors import CampaignError
+from workers import remote
+from workers.remote import RayExecutor, cluster
+
+# A network of the user's own has no kernel that is known, so no regression.
+OWN = ("sweep={size: {network.width: [4]}}", "regression=null", "theories=[]")
+
+
+@pytest.fixture(autouse=True)
+def _beside_the_plugin(monkeypatch):
+    monkeypatch.chdir(HERE)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cluster_leaves_nothing_behind(short):
+    def handler(*_: object) -> None:
+        raise AssertionError
+
+    here = psutil.Process()
+    before, old = set(here.children(recursive=True)), signal.signal(signal.SIGTERM, handler)
+    try:
+        with cluster(cpus=2) as executor:
+            assert executor.slots == 2
+            assert signal.getsignal(signal.SIGTERM) is handler
+            assert set(here.children(recursive=True)) > before
+            assert list(short.iterdir())
+    finally:
+        signal.signal(signal.SIGTERM, old)
+    _, alive = psutil.wait_procs(set(here.children(recursive=True)) - before, timeout=30)
+    assert alive == []
+    assert list(short.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def executor(tmp_path_factory) -> Iterator[RayExecutor]:
+    """One cluster for all tests that only use it; its workers inherit MORTAL_FILE."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MORTAL_FILE", str(tmp_path_factory.mktemp("mortal") / "died"))
+        with cluster(cpus=2) as started:
+            yield started
+
+
+def on_ray(campaign: engine.Prepared, executor: RayExecutor) -> engine.Drive:
+    with engine.drive(campaign, executor) as driven:
+        for wave in driven.left:
+            assert all(outcome.shard in sum(wave.lanes, ()) for outcome in driven.run(wave))
+    return driven
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_what_a_worker_was_doing_when_it_died_is_done_by_another(executor, tmp_path):
+    campaigns = [
+        prepared(tmp_path / name, *OWN, "network.activation=plugin:mortal")
+        for name in ("ray", "inline")
+    ]
+    driven = on_ray(campaigns[0], executor)
+    died = {failure.shard for failure in driven.store.ledger.failures()}
+    assert died
+    assert died <= driven.store.ledger.finished()
+    assert (driven.failed, driven.done) == ([], driven.total)
+    simulate(campaigns[1])  # here, nobody dies any more
+    data = [contents(campaign.store.data) for campaign in campaigns]
+    assert unlike(*data) == []
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_shard_that_kills_every_worker_is_given_up(executor, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "ATTEMPTS", 2)
+    one_block = "ensemble={datasets: 1, chains: 2, block: 2}"
+    driven = on_ray(
+        prepared(tmp_path, *OWN, one_block, "network.activation=plugin:deadly"), executor
+    )
+    with pytest.raises(
+        CampaignError, match=r"^1 shard failed, first .*: .* its worker died, 2 times"
+    ):
+        driven.check()
+    assert len(driven.store.ledger.failures()) == 2
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_what_the_user_must_put_right_comes_back_as_it_was_said(executor, tmp_path):
+    with pytest.raises(CampaignError) as caught:
+        on_ray(prepared(tmp_path, *OWN, "network.activation=plugin:helpless"), executor)
+    assert str(caught.value) == "found a network, wanted a cat; bring a cat"
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:{}", "127.0.0.1", "localhost:ray", "ray://127.0.0.1:{}", "127.0.0.1:9{}"]
+)
+def test_an_address_where_no_cluster_is_is_one_line_at_once(address, closed_port, tmp_path):
+    address = address.format(closed_port)
+    options = stages.Options("ray", address)
+    with (
+        pytest.raises(CampaignError, match=f"--address {address}: .*; give host:port") as caught,
+        stages.driving(prepared(tmp_path / "stores"), options),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "stores").exists()

@@ -1,0 +1,332 @@
+"""Convolutional networks as functions of a flat parameter tensor (chain, parameter).
+
+They are models in the sense of `workers.networks`: chains share the data x (n, d), y (n,), and the
+loss is L = ½ Σ_μ (f(x_μ) - y_μ)². No layer has a bias, and the factors 1/√fan_in are in the prior.
+Pre-activations of a convolution are (chain, channel, point · position), the position running
+fastest: a direction over them is a vector over all positions of all points.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d
+
+from workers.activations import Activation
+from workers.networks import Layer, _room, _spans
+
+Head = Literal["flatten", "average"]
+WINDOW = 9  # positions that a 3 x 3 filter sees
+
+
+@dataclass(frozen=True)
+class _Layered:
+    """Layers one after another; the last is a linear readout of one output."""
+
+    widths: tuple[int, ...]  # channels or neurons of each hidden layer
+    activation: Activation
+    layers: tuple[Layer, ...]  # weight_1, ..., readout
+
+    @property
+    def depth(self) -> int:
+        """The number of hidden layers."""
+        return len(self.widths)
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return self.layers[-1].stop
+
+    @property
+    def standard_deviations(self) -> Tensor:
+        """The prior's, (parameter,), float64."""
+        widths = [
+            torch.full((layer.stop - layer.start,), layer.standard_deviation, dtype=torch.float64)
+            for layer in self.layers
+        ]
+        return torch.cat(widths)
+
+
+@dataclass(frozen=True)
+class PatchNetwork(_Layered):
+    """Filters on patches that do not overlap, and dense layers above; see `patch_network`.
+
+    A point is x = (x_1, ..., x_P), its patches one after another. The channels of all patches are
+    read in the order (channel, patch), the patch running fastest.
+    """
+
+    patches: int
+    patch_size: int
+
+    def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
+        """w_c·x_i (chain, channel, point · patch), then (chain, width, point) of dense layers."""
+        first, *dense = self._forward(parameters, self._columns(x))[0]
+        by_patch = first.unflatten(1, (self.widths[0], self.patches))
+        return [by_patch.transpose(2, 3).flatten(2), *dense]
+
+    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """f(x), (chain, point)."""
+        values = parameters.new_empty(len(parameters), len(x))
+        for chains, points in self._chunks(parameters, x):
+            signal = self._forward(parameters[chains], self._columns(x[points]))[1][-1]
+            values[chains, points] = self._read(parameters[chains], signal)
+        return values
+
+    def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """L (chain,) and ∇L (chain, parameter), a few chains or points at a time."""
+        loss, gradient = parameters.new_zeros(len(parameters)), torch.zeros_like(parameters)
+        for chains, points in self._chunks(parameters, x):
+            self._add_loss_and_gradient(
+                parameters[chains], x[points], y[points], loss[chains], gradient[chains]
+            )
+        return loss, gradient
+
+    def _add_loss_and_gradient(
+        self, parameters: Tensor, x: Tensor, y: Tensor, loss: Tensor, gradient: Tensor
+    ) -> None:
+        """Add L and ∇L of these chains and points by backpropagation, with δ_l = ∂L/∂h_l."""
+        columns = self._columns(x)
+        fields, signals = self._forward(parameters, columns)
+        residual = self._read(parameters, signals[-1]) - y
+        loss.add_(residual.square().sum(1), alpha=0.5)
+        filters, *dense, readout = self.layers
+        readout.of(gradient).unsqueeze(2).baddbmm_(signals[-1], residual[:, :, None])
+        delta = self.activation.dphi(fields[-1])
+        delta.mul_(readout.of(parameters)[:, :, None]).mul_(residual[:, None])
+        below = list(zip(dense, fields, signals, strict=False))  # what each dense layer reads
+        for weight, field, signal in reversed(below):
+            weight.of(gradient).baddbmm_(delta, signal.mT)
+            delta = torch.bmm(weight.of(parameters).mT, delta)
+            delta.mul_(self.activation.dphi(field))
+        filters.of(gradient).add_(delta.view(len(delta), self.widths[0], -1) @ columns.T)
+
+    def _columns(self, x: Tensor) -> Tensor:
+        """Patches as columns, (patch_size, patch · point), the point running fastest."""
+        return x.unflatten(1, (self.patches, self.patch_size)).permute(2, 1, 0).flatten(1)
+
+    def _forward(self, parameters: Tensor, columns: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """h and φ(h) of each hidden layer, (chain, channel · patch or width, point)."""
+        filters, *dense, _ = self.layers
+        field = filters.of(parameters) @ columns  # of all chains at once
+        rows = self.widths[0] * self.patches
+        fields = [field.view(len(parameters), rows, -1)]
+        signals = [self.activation.phi(fields[0])]
+        for weight in dense:
+            fields.append(torch.bmm(weight.of(parameters), signals[-1]))
+            signals.append(self.activation.phi(fields[-1]))
+        return fields, signals
+
+    def _read(self, parameters: Tensor, signal: Tensor) -> Tensor:
+        """The readout of the last hidden layer, (chain, point)."""
+        return torch.bmm(self.layers[-1].of(parameters)[:, None], signal)[:, 0]
+
+    def _chunks(self, parameters: Tensor, x: Tensor) -> Iterator[tuple[slice, slice]]:
+        widest = max(self.widths[0] * self.patches, *self.widths)
+        return _chunks(parameters, len(x), widest, self.patches)
+
+
+@dataclass(frozen=True)
+class ConvolutionalNetwork(_Layered):
+    """3 x 3 convolutions of images, with pooling between them; see `myrtle`.
+
+    A point is an image (channels, height, width), given flat. The gradient is by automatic
+    differentiation of one grouped convolution per layer, the chains being the groups.
+    """
+
+    image: tuple[int, int, int]
+    pool_after: frozenset[int]
+    head: Head
+
+    def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
+        """h of each convolution, (chain, channel, point · position), positions row by row."""
+        fields = self._forward(parameters, x)[0]
+        return [field.permute(1, 2, 0, 3, 4).flatten(2) for field in fields]
+
+    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """f(x), (chain, point)."""
+        values = parameters.new_empty(len(parameters), len(x))
+        for chains, points in self._chunks(parameters, x):
+            values[chains, points] = self._forward(parameters[chains], x[points])[1]
+        return values
+
+    def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """L (chain,) and ∇L (chain, parameter), a few chains or points at a time."""
+        total, gradient = parameters.new_zeros(len(parameters)), torch.zeros_like(parameters)
+        for chains, points in self._chunks(parameters, x):
+            leaf = parameters[chains].detach().requires_grad_()
+            with torch.enable_grad():
+                residual = self._forward(leaf, x[points])[1] - y[points]
+                loss = residual.square().sum(1) / 2
+                (slope,) = torch.autograd.grad(loss.sum(), leaf)
+            total[chains] += loss.detach()
+            gradient[chains] += slope
+        return total, gradient
+
+    def _forward(self, parameters: Tensor, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """h of each layer, (point, chain, channel, height, width), and f (chain, point)."""
+        *convolutions, readout = self.layers
+        chains, signal, fields = len(parameters), x.unflatten(1, self.image), []
+        for level, weight in enumerate(convolutions, start=1):
+            groups = 1 if level == 1 else chains  # all chains see the same image
+            filters = weight.of(parameters).flatten(0, 1)
+            field = conv2d(signal, filters, padding=1, groups=groups)
+            fields.append(field.unflatten(1, (chains, -1)))
+            signal = self.activation.phi(field)
+            if level in self.pool_after:
+                signal = avg_pool2d(signal, 2)
+        if self.head == "average":
+            signal = signal.mean((2, 3))
+        features = signal.unflatten(1, (chains, -1)).flatten(2)
+        return fields, torch.einsum("nkf,kf->kn", features, readout.of(parameters))
+
+    def _chunks(self, parameters: Tensor, x: Tensor) -> Iterator[tuple[slice, slice]]:
+        sides = _sides(self.image[1:], self.depth, self.pool_after)
+        areas = [channels * h * w for channels, (h, w) in zip(self.widths, sides, strict=False)]
+        return _chunks(parameters, len(x), max(areas), math.prod(self.image[1:]))
+
+
+def patch_network(
+    patches: int,
+    patch_size: int,
+    channels: int,
+    activation: Activation,
+    *,
+    weight_variance: Sequence[float],
+    chi: float,
+) -> PatchNetwork:
+    """f(x) = Σ_i Σ_c a_ic φ(w_c·x_i) over patches x_i: one convolution whose stride is its size.
+
+    `weight_variance` is (σ_w², σ_a²): w_c ~ N(0, σ_w²/patch_size), a_ic ~ N(0, σ_a²/(P C χ)) for
+    P patches and C channels. χ = 1 is standard scaling, χ up to C is mean field.
+    """
+    return _patch_network(patches, patch_size, (channels,), activation, weight_variance, chi)
+
+
+def three_layer_convolution(
+    patches: int,
+    patch_size: int,
+    channels: int,
+    width: int,
+    activation: Activation,
+    *,
+    weight_variance: Sequence[float],
+    chi: float,
+) -> PatchNetwork:
+    """f(x) = Σ_j a_j φ(h_j), h_j = Σ_i Σ_c W_jci φ(w_c·x_i): a dense layer on all patches.
+
+    `weight_variance` is (σ_w², σ_1², σ_a²): w_c ~ N(0, σ_w²/patch_size), W_jci ~ N(0, σ_1²/(P C)),
+    a_j ~ N(0, σ_a²/(width χ)). The dense layer has a weight of its own for each patch.
+    """
+    widths = (channels, width)
+    return _patch_network(patches, patch_size, widths, activation, weight_variance, chi)
+
+
+def myrtle(
+    image: tuple[int, int, int],
+    channels: Sequence[int],
+    activation: Activation,
+    *,
+    pool_after: Collection[int],
+    head: Head,
+    weight_variance: Sequence[float],
+    chi: float,
+) -> ConvolutionalNetwork:
+    """len(channels) convolutions 3 x 3 of stride 1 with zero padding, φ after each; a readout.
+
+    Layers in `pool_after`, counted from 1, are followed by the average over squares of 2 x 2.
+    Above the last one the readout is linear in all its channels at all positions ("flatten"), or
+    in the average of each channel over the positions ("average"). Weights of a convolution are
+    N(0, σ_l²/(9 channels_{l-1})), of the readout N(0, σ_a²/(F χ)) with F numbers to read. Myrtle-5
+    of Shankar et al. (2020) has relu, channels [C] * 4, pools after 2 and 3, and the average.
+    """
+    depth, pools = len(channels), frozenset(pool_after)
+    _check_variances(weight_variance, depth)
+    if not pools <= set(range(1, depth + 1)):
+        raise ValueError(
+            f"pool_after is {sorted(pools)} for {depth} convolutions; count them from 1 to {depth}"
+        )
+    if head not in ("flatten", "average"):
+        raise ValueError(f"head is {head!r}; take 'flatten' or 'average'")
+    height, width = _sides(image[1:], depth, pools)[-1]
+    positions = 1 if head == "average" else height * width
+    inputs = (image[0], *channels)
+    shapes = [(out, fan, 3, 3) for fan, out in zip(inputs, channels, strict=False)]
+    fans = [WINDOW * fan for fan in inputs[:-1]]
+    layers = _layout([*shapes, (channels[-1] * positions,)], fans, weight_variance, chi)
+    return ConvolutionalNetwork(tuple(channels), activation, layers, image, pools, head)
+
+
+def _patch_network(
+    patches: int,
+    patch_size: int,
+    widths: tuple[int, ...],
+    activation: Activation,
+    weight_variance: Sequence[float],
+    chi: float,
+) -> PatchNetwork:
+    _check_variances(weight_variance, len(widths))
+    read = (widths[0] * patches, *widths[1:])  # how many numbers each layer hands on
+    fans = (patch_size, *read[:-1])
+    shapes = [(width, fan) for width, fan in zip(widths, fans, strict=True)]
+    layers = _layout([*shapes, read[-1:]], fans, weight_variance, chi)
+    return PatchNetwork(widths, activation, layers, patches, patch_size)
+
+
+def _layout(
+    shapes: Sequence[tuple[int, ...]],
+    fans: Sequence[int],
+    weight_variance: Sequence[float],
+    chi: float,
+) -> tuple[Layer, ...]:
+    """weight_1, ..., readout one after another, with variances σ²/fan_in; χ divides the last."""
+    names = [*(f"weight_{level}" for level in range(1, len(shapes))), "readout"]
+    layers, start = [], 0
+    for name, shape, fan, variance in zip(
+        names, shapes, (*fans, shapes[-1][0] * chi), weight_variance, strict=True
+    ):
+        stop = start + math.prod(shape)
+        layers.append(Layer(name, start, stop, shape, math.sqrt(variance / fan)))
+        start = stop
+    return tuple(layers)
+
+
+def _check_variances(weight_variance: Sequence[float], depth: int) -> None:
+    if len(weight_variance) != depth + 1:
+        raise ValueError(
+            f"weight_variance has {len(weight_variance)} entries for {depth} hidden layers; "
+            f"give {depth + 1}, one per layer and the readout's last"
+        )
+
+
+def _sides(
+    image: tuple[int, int], depth: int, pool_after: Collection[int]
+) -> list[tuple[int, int]]:
+    """Height and width at the convolutions, and above the last one."""
+    height, width = image
+    sides = [(height, width)]
+    for level in range(1, depth + 1):
+        if level in pool_after:
+            if height % 2 or width % 2:
+                raise ValueError(
+                    f"layer {level} has {height} x {width} positions, which squares of 2 x 2 do "
+                    "not tile; pool after fewer layers, or pad the images"
+                )
+            height, width = height // 2, width // 2
+        sides.append((height, width))
+    return sides
+
+
+def _chunks(
+    parameters: Tensor, points: int, elements: int, positions: int
+) -> Iterator[tuple[slice, slice]]:
+    """Parts of (chain, point) for which arrays of `elements` for each of them fit the cache.
+
+    A part has at least 32 positions, so that products of matrices stay efficient.
+    """
+    room = _room(parameters) // elements
+    for chains in _spans(len(parameters), room // max(1, points)):
+        for part in _spans(points, max(-(-32 // positions), room)):
+            yield chains, part

@@ -1,0 +1,1 @@
+"""The Langevin step of two-layer networks in C++, compiled where it is first used."""
