@@ -7,9 +7,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipelines.shadow import shadowing
-from storage.errors import CampaignError
-
 app = typer.Typer(
     help="A laboratory for the statistical field theory of finite-width neural networks.",
     no_args_is_help=True,
@@ -83,6 +80,7 @@ def run(
 ) -> None:
     """Run a campaign here to its end: simulate, predict, fit, report. The same command resumes."""
     from pipelines import engine, launch, stages
+    from storage.errors import CampaignError
 
     if executor == "inline" and (address or workers):
         raise CampaignError("--address and --workers belong to --executor ray; leave them out")
@@ -189,15 +187,16 @@ def _open(url: str) -> Any:
 
 def main() -> None:
     """Run a command; what a user can put right is one line and exit status 2."""
-    if (problem := shadowing()) is not None:
-        _fail(problem)
+    try:
+        import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
+    except ImportError as error:
+        _fail(str(error))
+    from storage.errors import CampaignError
+
     try:
         app()
     except CampaignError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("stopped; what is finished is kept, and the same command goes on", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 def _fail(line: str) -> None:

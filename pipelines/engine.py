@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
 from storage import lease
 from storage.errors import CampaignError
 from storage.objects import Objects

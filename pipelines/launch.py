@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipelines import server, stages
 from pipelines.engine import Prepared, allowed_plugins
+from storage.errors import CampaignError
 from storage.lease import acquire
 from storage.plugins import allow
 from storage.store import Store
@@ -119,6 +120,10 @@ def check(store: Store, repair: bool) -> bool:
 
 def show_ui(root: str, port: int | None) -> None:
     """The Prefect UI of past runs, until Ctrl-C."""
+    if not server.home(root).is_dir():
+        raise CampaignError(
+            f"{root}: no runs are recorded here; give the --store of a `finitewidth run --ui`"
+        )
     process, port = server.start(server.home(root), port)
     _say(f"http://{server.HOST}:{port} (Ctrl-C ends it)")
     try:

@@ -135,19 +135,21 @@ def test_algebra_of_a_network_in_float32_is_in_float64(train, width):
 
 
 def test_a_matrix_without_a_cholesky_factor_makes_no_numbers_up():
-    """Of two equal rows of features, the rounding of one is more than the temperature."""
+    """Features of rank 2 of which rounding is more than the temperature: pivots may be negative."""
     generator = torch.Generator().manual_seed(4)
-    features = torch.randn(2, 6, 8, generator=generator, dtype=torch.float64)
-    features[1] = 1e8 * features[1, :1]
-    y, cold = torch.ones(6, dtype=torch.float64), 1e-6
-    gram = features @ features.mT + cold * torch.eye(6, dtype=torch.float64)
-    failed = torch.linalg.cholesky_ex(gram).info
-    assert failed[0] == 0 < failed[1]
-    model = regress(features, y, cold)
-    assert model.energy.isnan().tolist() == [False, True]
-    assert model.mean[1].isnan().all()
-    alone = regress(features[:1], y, cold)
-    torch.testing.assert_close(model.slope[0], alone.slope[0])
+    left = torch.randn(20, 6, 2, generator=generator, dtype=torch.float64)
+    features = 1e8 * left @ torch.randn(20, 2, 8, generator=generator, dtype=torch.float64)
+    features[0] *= 1e-8  # a chain with nothing the matter
+    y, normals = torch.ones(6, dtype=torch.float64), torch.zeros(20, 14)
+    gram = features @ features.mT
+    gram.diagonal(dim1=1, dim2=2).add_(1e-6)
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    unusable = torch.cholesky_solve(y.expand(20, -1)[..., None], factor)
+    assert (unusable.isfinite().all(1)[:, 0] & (failed > 0)).any()
+    model = regress(features, y, 1e-6)
+    for found in (model.mean, model.draw(normals), model.energy[:, None]):
+        assert torch.equal(found.isnan().all(1), failed > 0)
+    torch.testing.assert_close(model.mean[:1], regress(features[:1], y, 1e-6).mean)
 
 
 def test_a_diverged_chain_leaves_the_others_alone():

@@ -10,6 +10,8 @@ from pipelines.analysis.verdicts import Judged, joined, kind_of, summary
 from pipelines.report.conclusions import conclusions
 from storage.reader import open_campaign, open_raw
 
+pytestmark = pytest.mark.slow
+
 
 def said(store) -> list[str]:
     """The conclusions, which are the same from the labelled grid and from the raw store."""

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, unfold
+from torch.nn.functional import unfold
 
 from theory import convolution
 from theory.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
@@ -30,7 +30,9 @@ def pictures(count: int, seed: int = 0) -> Tensor:
     return points(count, math.prod(IMAGE), seed)
 
 
-def conv(x1, x2=None, *, pool_after=(), head="flatten", activation="erf", variances=(1.2, 0.9, 0.7)):
+def conv(
+    x1, x2=None, *, pool_after=(), head="flatten", activation="erf", variances=(1.2, 0.9, 0.7)
+):
     return convolutional_nngp(
         x1,
         x2,
@@ -56,7 +58,7 @@ ARCHITECTURES = [
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_one_patch_is_a_fully_connected_network(depth, activation):
     x1, x2 = points(6, 5), points(4, 5, seed=1)
-    variances = [1.2, 0.9, 1.1][:depth] + [0.7]
+    variances = [*[1.2, 0.9, 1.1][:depth], 0.7]
     settings = {"depth": depth, "activation": activation, "weight_variance": variances}
     for second in (None, x2):
         found = patch_nngp(x1, second, patches=1, **settings)
@@ -175,7 +177,8 @@ def test_symmetry_positivity_tiles_and_cross_kernels(pool_after, head, activatio
     eigenvalues = torch.linalg.eigvalsh(whole)
     assert eigenvalues[0] > -1e-13 * eigenvalues[-1]
     torch.testing.assert_close(conv(x[:3], x[3:], **settings), whole[:3, 3:], **EXACT)
-    monkeypatch.setattr(convolution, "ELEMENTS", 4 * 16 if head == "flatten" else 4 * 256)
+    monkeypatch.setattr(convolution, "ALIGNED", 4 * 16)
+    monkeypatch.setattr(convolution, "ALL_PAIRS", 4 * 256)
     torch.testing.assert_close(conv(x, **settings), whole, **EXACT)
     torch.testing.assert_close(conv(x[:3], x[3:], **settings), whole[:3, 3:], **EXACT)
     single = conv(x.float(), **settings)
@@ -313,19 +316,22 @@ def test_networks_approach_the_kernel_like_one_over_their_width(name):
     features, dimension = EXTRAPOLATED[name]
     x, found = points(3, dimension), []
     for width in (12, 24):
-        signal = features(width, x, 6000)
+        signal = features(width, x, 4000)
         found.append(sampled(signal.mT @ signal / signal.shape[1]))
     (narrow, narrow_error), (wide, wide_error) = found
     error = torch.hypot(2 * wide_error, narrow_error)
     if name == "three layers":
-        kernel = patch_nngp(
-            x, patches=3, depth=2, activation="erf", weight_variance=[3.0, 4.0, 1.0]
-        )
+        settings = {"depth": 2, "activation": "erf", "weight_variance": [3.0, 4.0, 1.0]}
+        kernel = patch_nngp(x, patches=3, **settings)
+        wrong = nngp(x, **settings, bias_variance=0.0)
     else:
         head = "average" if "average" in name else "flatten"
-        kernel = conv(x, pool_after=[1], head=head, variances=[6.0, 6.0, 1.0])
-    print((2 * wide - narrow - kernel) / error, (wide - kernel) / wide_error, (narrow - kernel) / narrow_error, error / kernel)
-    assert ((2 * wide - narrow - kernel).abs() < 5 * error).all()
+        kernel, wrong = (
+            conv(x, pool_after=pools, head=head, variances=[6.0, 6.0, 1.0]) for pools in ([1], [])
+        )
+    extrapolated = 2 * wide - narrow
+    assert ((extrapolated - kernel).abs() < 5 * error).all()
+    assert ((extrapolated - wrong).abs() > 10 * error).any()
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,8 @@ def test_a_run_that_is_stopped_ends_after_the_shard_and_goes_on_later(tmp_path):
 
 @pytest.mark.parametrize("count", [1, WAVES, WAVES + 1, 7 * WAVES - 1])
 def test_many_waves_become_few_and_keep_their_lanes(count):
-    waves = [Wave(f"wave {i}", ((first_block(),) * (i % 3 + 1),)) for i in range(count)]
+    shard = first_block()
+    waves = [Wave(f"wave {i}", ((shard,) * (i % 3 + 1),)) for i in range(count)]
     merged = _merged(waves)
     assert len(merged) <= WAVES
     assert [lane for wave in merged for lane in wave.lanes] == [w.lanes[0] for w in waves]
@@ -223,7 +224,7 @@ def test_a_linear_network_follows_its_exact_posterior(seed, tmp_path):
     exact, infinite = (linear(campaign, width) for width in (3, 10**6))
     for name, wanted in exact.items():
         assert (np.abs(mean[name] - wanted) < 5 * error[name]).all(), name
-        assert (error[name] < 0.01 * np.abs(wanted).max()).all(), name
+        assert error[name].max() < 0.02 * np.abs(wanted).max(), name
     assert (np.abs(mean["scale"] - infinite["scale"]) > 5 * error["scale"]).all()
 
 

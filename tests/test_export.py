@@ -12,6 +12,8 @@ from storage.errors import CampaignError
 from storage.reader import open_campaign
 from storage.results import stored_plan
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):

@@ -16,6 +16,8 @@ from pipelines.report.figures.histograms import density
 from pipelines.report.figures.panels import panels
 from storage.reader import open_campaign, open_raw
 
+pytestmark = pytest.mark.slow
+
 PHONE = 390  # pixels that a picture of style.WIDTH inches fills
 SMALLEST_TEXT = 7.5  # pixels
 

@@ -19,6 +19,8 @@ from pipelines.report.conclusions import conclusions
 from storage.errors import CampaignError
 from storage.reader import open_campaign
 
+pytestmark = pytest.mark.slow
+
 LEVEL, TRIALS = 0.05, 4000
 BINOMIAL = 5 * np.sqrt(LEVEL * (1 - LEVEL) / TRIALS)
 

@@ -19,6 +19,8 @@ from storage.reader import open_campaign, open_raw
 from storage.schema import Variable
 from storage.store import Store, create_array
 
+pytestmark = pytest.mark.slow
+
 AXES = {"phi": ["erf", "relu"], "size": [4, 8]}
 # A dimension of an ensemble's variables -> the one that counts its shards, and its steps in one.
 COUNTERS = {

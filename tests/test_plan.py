@@ -34,14 +34,14 @@ QUICKSTART = validate(EXAMPLES["quickstart"])
 
 
 def test_the_shards_of_the_packaged_campaign():
-    """4 widths, 2 datasets, 1 block, a warm-up and 2 segments; 20 repeats and a spectrum."""
+    """4 widths, 2 datasets, 1 block, a warm-up and 3 segments; 20 repeats and a spectrum."""
     planned = plan(QUICKSTART)
     shards = list(planned.shards())
     kinds = collections.Counter(shard.kind for shard in shards)
-    assert kinds == {"ensemble": 4 * 2 * (1 + 2), "regression": 20, "spectrum": 1}
+    assert kinds == {"ensemble": 4 * 2 * (1 + 3), "regression": 20, "spectrum": 1}
     assert len(planned.cells) == 4
     assert len(planned.regressions) == 1
-    assert sorted(map(len, planned.lanes())) == [1] * 21 + [3] * 8
+    assert sorted(map(len, planned.lanes())) == [1] * 21 + [4] * 8
     assert planned.directory == f"quickstart-{campaign_identity(QUICKSTART)[:10]}"
 
 
@@ -162,8 +162,8 @@ def test_a_smaller_spec_does_not_make_the_store_smaller():
     less = changed("quickstart", sampler__draws=35, ensemble__datasets=1)
     planned = plan(less, [QUICKSTART])
     sizes = ensemble_sizes(planned)
-    assert (sizes["draw"], sizes["dataset"]) == (70, 2)
-    assert planned.most("sampler", "draws") == 70
+    assert (sizes["draw"], sizes["dataset"]) == (105, 2)
+    assert planned.most("sampler", "draws") == 105
     assert sum(shard.kind == "ensemble" for shard in planned.shards()) == 4 * (1 + 1)
 
 

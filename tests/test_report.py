@@ -21,6 +21,8 @@ from storage.coordinates import physical_temperature
 from storage.reading import validate
 from storage.results import stored_plan
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>alert('1')</script> & \"quoted\" <img src=x onerror=alert(2)>"
 VOID = {"meta", "img", "br", "link"}
 MEGABYTE = 1_000_000

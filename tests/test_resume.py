@@ -17,6 +17,8 @@ from storage.schema import ensemble_variables, regression_variables
 from storage.store import Store
 from workers import shard as shards
 
+pytestmark = pytest.mark.slow
+
 KILLS = 10
 WORKERS = 2
 SEGMENT = 2  # draws

@@ -14,6 +14,8 @@ from storage.reader import open_campaign
 from storage.store import Store, checkpoint_name
 from storage.verify import Bad, repair, verify
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Store:

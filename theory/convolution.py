@@ -18,7 +18,8 @@ from torch import Tensor
 from theory.expectations import Activation, Moment, moment
 from theory.kernels import nngp
 
-ELEMENTS = 1 << 20  # covariances at a time
+ALIGNED = 1 << 23  # covariances at a time where p = p', so that those of a position are many
+ALL_PAIRS = 1 << 20  # covariances at a time of all pairs of positions, which stay in cache
 ROWS = 512  # of a kernel at a time
 WINDOW = 9  # positions that a 3 x 3 filter sees
 
@@ -125,7 +126,8 @@ def convolutional_nngp(
     variances = _aligned_variances if aligned else _all_pairs_variances
     evaluate = _aligned if aligned else _all_pairs
     positions = image[1] * image[2]
-    side = max(1, math.isqrt(ELEMENTS // (positions if aligned else positions**2)))
+    room = ALIGNED // positions if aligned else ALL_PAIRS // positions**2
+    side = max(1, math.isqrt(room))
 
     images = (x1 if x2 is None else torch.cat([x1, x2])).unflatten(1, image)
     points = _Points(images, _features(network, variances(network, images)))

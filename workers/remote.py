@@ -40,10 +40,14 @@ class _Running:
 class RayExecutor:
     """Runs lanes side by side on a Ray cluster, the shards of a lane one after another."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, nodes_elsewhere: bool) -> None:
         import ray
+        from ray import exceptions as errors
 
         self._ray = ray
+        self._deaths = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
+        if nodes_elsewhere:  # else the raylet that died was the only one
+            self._deaths += (errors.LocalRayletDiedError,)
         self._task = ray.remote(num_cpus=1, max_retries=0)(attempt)
         self.slots = slots
         self.stop = threading.Event()
@@ -78,7 +82,7 @@ class RayExecutor:
 
         try:
             return self._ray.get(reference)
-        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
+        except self._deaths as error:
             death = f"{type(error).__name__}: its worker died"
             Store(job.url).ledger.fail(work.shard.name, {"error": death, "reason": str(error)})
             if work.attempts < ATTEMPTS:
@@ -89,6 +93,12 @@ class RayExecutor:
             if isinstance(cause, CampaignError):
                 raise CampaignError(str(cause.args[0] if cause.args else cause)) from None
             raise
+        except errors.RayError as error:
+            reason = str(error).partition("\n")[0]
+            raise CampaignError(
+                f"Ray has failed ({type(error).__name__}: {reason}); what is finished is kept: run "
+                "the same command again"
+            ) from None
 
 
 @contextmanager
@@ -114,7 +124,8 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
             )
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # ray.init puts sys.exit in its place
-        yield RayExecutor(max(int(ray.cluster_resources().get("CPU", 0)), 1))
+        slots = max(int(ray.cluster_resources().get("CPU", 0)), 1)
+        yield RayExecutor(slots, nodes_elsewhere=address is not None)
     finally:
         ray.shutdown()
         if folder is not None:
