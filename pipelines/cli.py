@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.exceptions import TyperException
 
 app = typer.Typer(
     help="A laboratory for the statistical field theory of finite-width neural networks.",
@@ -194,9 +195,21 @@ def main() -> None:
     from storage.errors import CampaignError
 
     try:
-        app()
+        raise SystemExit(app(standalone_mode=False) or 0)
     except CampaignError as error:
         _fail(str(error))
+    except typer.Abort:
+        raise SystemExit(130) from None  # Ctrl-C
+    except TyperException as error:
+        _fail(_usage(error))
+
+
+def _usage(error: TyperException) -> str:
+    """A wrong option or argument in one line; a bare `finitewidth` has shown its help by then."""
+    message = getattr(error, "format_message", lambda: str(error))()
+    if not message or "\n" in message.strip():
+        raise SystemExit(2)
+    return f"{message.rstrip('.')}. Try --help."
 
 
 def _fail(line: str) -> None:

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from driving import HERE, contents, prepared, simulate, unlike
+from driving import (
+    HERE,
+    PATIENCE,
+    PLUGIN,
+    SMALL,
+    Tree,
+    contents,
+    prepared,
+    simulate,
+    unlike,
+    until,
+)
 
 from pipelines import engine, stages
 from storage.errors import CampaignError
@@ -97,6 +108,25 @@ def test_what_the_user_must_put_right_comes_back_as_it_was_said(executor, tmp_pa
     with pytest.raises(CampaignError) as caught:
         on_ray(prepared(tmp_path, *OWN, "network.activation=plugin:helpless"), executor)
     assert str(caught.value) == "found a network, wanted a cat; bring a cat"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_ray_that_died_is_one_line(tmp_path, short):
+    observed = ("observe.measure=[plugin:slow]", "regression=null", "theories=[nngp]")
+    where = ("--store", tmp_path, "--plugins", PLUGIN, "--workers", 1)
+    settings = (f"--set={each}" for each in observed)
+    code = "from pipelines.cli import main; main()"
+    run = Tree("-c", code, "run", SMALL, *where, *settings, SLOW_SECONDS=0.2)
+    until(lambda: list(tmp_path.rglob("receipts/*/*/*.json")))
+    (raylet,) = (each for each in run.living() if "raylet/raylet" in each.cmdline()[0])
+    raylet.kill()
+    printed, _ = run.process.communicate(timeout=PATIENCE)
+    assert run.process.returncode == 2
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-1].startswith("finitewidth: Ray has failed (LocalRayletDiedError")
+    assert run.living() == []
+    assert list(short.iterdir()) == []
 
 
 @pytest.fixture

@@ -56,12 +56,12 @@ def run(
         return _fixed(shard, observed), _saved(state)
     assert saved is not None
     state = _loaded(spec, saved)
-    record = Record(observed, len(state.sound), _dtype(spec))
+    record = Record(observed, state.sound, _dtype(spec))
     widths = observed.network.standard_deviations.to(_dtype(spec))
     for _ in range(spec.sampler.segment):
         state = _advance(sampler, steps, state, spec.sampler.thin)
         record.add(state.chains.position * widths)
-    values = record.values(state.sound)
+    values = record.values()
     sound = torch.as_tensor(values["status"] == 0)
     return values, _saved(state._replace(sound=sound))
 

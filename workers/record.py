@@ -39,7 +39,8 @@ class Observed:
 class Record:
     """Measures one draw after another; constant memory but for the scalars and probe outputs."""
 
-    def __init__(self, observed: Observed, chains: int, dtype: torch.dtype) -> None:
+    def __init__(self, observed: Observed, sound: Tensor, dtype: torch.dtype) -> None:
+        """`sound` (chain,) says which chains had not diverged before."""
         assert observed.spec.sampler is not None
         self._observed = observed
         self._dtype = dtype
@@ -48,7 +49,8 @@ class Record:
         self._y = torch.as_tensor(data.y_train, dtype=dtype)
         self._x_test = torch.as_tensor(data.x_test, dtype=dtype)
         self._components = torch.as_tensor(data.components)
-        self._sound = torch.ones(chains, dtype=torch.bool)
+        self._sound = sound.clone()
+        chains = len(sound)
         self._series: dict[str, list[Tensor]] = {}
         self._sum = torch.zeros(chains, len(data.x_test), dtype=torch.float64)
         self._square = torch.zeros_like(self._sum)
@@ -103,9 +105,9 @@ class Record:
             overlaps = network.layers[0].of(parameters) @ teacher
             self._keep("max_overlap", overlaps.abs().amax(1).double())
 
-    def values(self, sound_before: Tensor) -> dict[str, np.ndarray]:
+    def values(self) -> dict[str, np.ndarray]:
         """Arrays for the store; a chain that diverged now or earlier is NaN, and counts nowhere."""
-        sound = self._sound & sound_before
+        sound = self._sound
         found: dict[str, Any] = {
             name: torch.stack(series, dim=1) for name, series in self._series.items()
         }

@@ -54,32 +54,32 @@ INLINE Span points_of(const Problem &problem, const Workspace &w, long tile) {
   return {start, stop - start};
 }
 
-// Takes `size` floats off the front of the memory, in whole cache lines.
-INLINE float *take(float *&memory, long size) {
-  float *part = memory;
-  memory += (size + PANEL - 1) / PANEL * PANEL;
+// The next `size` floats of the memory, in whole cache lines; nothing while they are counted.
+INLINE float *take(float *memory, long &taken, long size) {
+  float *part = memory ? memory + taken : nullptr;
+  taken += (size + PANEL - 1) / PANEL * PANEL;
   return part;
 }
 
 // Lays the arrays out from `memory` on, and returns how many floats they take.
 static long lay_out(const Problem &problem, float *memory, Workspace &w) {
-  float *start = memory;
+  long taken = 0;
   w.rows = problem.inputs + problem.biased;
   w.panels = (problem.width + PANEL - 1) / PANEL;
   w.tile = tile_of(w.panels);
   w.tiles = problem.points > w.tile ? (problem.points + w.tile - 1) / w.tile : 1;
-  w.x = take(memory, problem.points * w.rows);
-  w.rx = take(memory, w.tile * w.rows);
-  w.weight = take(memory, w.panels * w.rows * PANEL);
-  w.weight_sum = take(memory, w.panels * w.rows * PANEL);
-  w.readout = take(memory, w.panels * PANEL);
-  w.readout_sum = take(memory, w.panels * PANEL);
-  w.phi = take(memory, w.panels * w.tile * PANEL);
-  w.slope = take(memory, w.panels * w.tile * PANEL);
-  w.output = take(memory, (w.tile + QUAD) * PANEL);  // sums are taken of four points at a time
-  w.residual = take(memory, w.tile + QUAD);
-  w.edge = take(memory, 2 * PANEL * problem.inputs);
-  return memory - start;
+  w.x = take(memory, taken, problem.points * w.rows);
+  w.rx = take(memory, taken, w.tile * w.rows);
+  w.weight = take(memory, taken, w.panels * w.rows * PANEL);
+  w.weight_sum = take(memory, taken, w.panels * w.rows * PANEL);
+  w.readout = take(memory, taken, w.panels * PANEL);
+  w.readout_sum = take(memory, taken, w.panels * PANEL);
+  w.phi = take(memory, taken, w.panels * w.tile * PANEL);
+  w.slope = take(memory, taken, w.panels * w.tile * PANEL);
+  w.output = take(memory, taken, (w.tile + QUAD) * PANEL);  // summed four points at a time
+  w.residual = take(memory, taken, w.tile + QUAD);
+  w.edge = take(memory, taken, 2 * PANEL * problem.inputs);
+  return taken;
 }
 
 // The inputs by tiles, the last row ones if there are biases.
