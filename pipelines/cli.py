@@ -80,13 +80,13 @@ def run(
     ] = False,
 ) -> None:
     """Run a campaign here to its end: simulate, predict, fit, report. The same command resumes."""
-    from pipelines import engine, launch, stages
+    from pipelines import driving, engine, launch
     from storage.errors import CampaignError
 
     if executor == "inline" and (address or workers):
         raise CampaignError("--address and --workers belong to --executor ray; leave them out")
     prepared = engine.prepare(_read(spec, set_), store, plugins or ())
-    options = stages.Options(executor, address, workers, tuple(plugins or ()))
+    options = driving.Options(executor, address, workers, tuple(plugins or ()))
     launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
 
 

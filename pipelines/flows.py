@@ -14,7 +14,7 @@ from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipelines import artifacts, engine, stages
+from pipelines import artifacts, driving, engine, stages
 from pipelines.progress import Progress
 from storage.errors import CampaignError
 from storage.reading import dump_yaml, parse
@@ -53,12 +53,12 @@ def stage(name: str, driven: Any) -> Any:
 def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
     """Simulate a campaign wave by wave, then assess, predict, fit and report.
 
-    `spec` is YAML and `options` the fields of `stages.Options`: little enough for Prefect to keep.
+    `spec` is YAML and `options` the fields of `driving.Options`: little enough for Prefect to keep.
     """
-    chosen = stages.Options(**options)
+    chosen = driving.Options(**options)
     try:
         prepared = engine.prepare(parse(spec), root, chosen.plugins)
-        with stages.driving(prepared, chosen) as (driven, progress):
+        with driving.driving(prepared, chosen) as (driven, progress):
             bar = artifacts.Bar(name, progress.fraction)
             _simulate(driven, progress, bar)
             for title in stages.STAGES:
@@ -87,7 +87,7 @@ def _simulate(driven: engine.Drive, progress: Progress, bar: artifacts.Bar) -> N
     driven.check()
 
 
-def run(prepared: engine.Prepared, options: stages.Options) -> None:
+def run(prepared: engine.Prepared, options: driving.Options) -> None:
     """Run the flow in this process against the Prefect server of the environment.
 
     Raises CampaignError where the campaign failed; the traceback is in the UI.

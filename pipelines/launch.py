@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from pipelines import server, stages
+from pipelines import driving, server, stages
 from pipelines.engine import Prepared, allowed_plugins
 from storage.errors import CampaignError
 from storage.lease import acquire
@@ -15,7 +15,7 @@ from storage.plugins import allow
 from storage.store import Store
 
 
-def launch(prepared: Prepared, options: stages.Options, ui: bool, keep: bool) -> None:
+def launch(prepared: Prepared, options: driving.Options, ui: bool, keep: bool) -> None:
     """Run a campaign to its end and say where its results are.
 
     It runs as a Prefect flow where a server is asked for or named by PREFECT_API_URL, and by the
@@ -34,15 +34,15 @@ def launch(prepared: Prepared, options: stages.Options, ui: bool, keep: bool) ->
     _results(prepared, keep, ui)
 
 
-def _run(prepared: Prepared, options: stages.Options) -> None:
+def _run(prepared: Prepared, options: driving.Options) -> None:
     if url := os.environ.get("PREFECT_API_URL"):
         server.check(url)
         from pipelines import flows
 
         flows.run(prepared, options)
         return
-    with stages.driving(prepared, options) as (driven, progress):
-        stages.simulate(driven, progress)
+    with driving.driving(prepared, options) as (driven, progress):
+        driving.simulate(driven, progress)
         for name in stages.STAGES:
             progress.stage(name)
             stages.STAGES[name](driven.store, prepared.plugins)

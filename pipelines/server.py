@@ -1,5 +1,6 @@
 """A Prefect server of the user's own, on loopback, for the length of a run or longer."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 from storage.errors import CampaignError
 
 HOST = "127.0.0.1"
+PR_SET_PDEATHSIG = 1  # of Linux
 START = 120  # seconds; a fresh database on a busy machine needs its time
 CONNECT = 10  # seconds
 
@@ -45,8 +47,13 @@ def environment(folder: Path, port: int) -> dict[str, str]:
     }
 
 
-def start(folder: Path, port: int | None = None) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a server in a process group of its own and wait until it answers."""
+def start(
+    folder: Path, port: int | None = None, *, survive: bool = False
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a server in a process group of its own and wait until it answers.
+
+    Unless it is to survive this process, it ends with it, even where this process is killed.
+    """
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     command = [
@@ -68,6 +75,7 @@ def start(folder: Path, port: int | None = None) -> tuple[subprocess.Popen[bytes
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=None if survive else _end_with_parent,
         )
     try:
         _wait(process, port, folder)
@@ -75,6 +83,12 @@ def start(folder: Path, port: int | None = None) -> tuple[subprocess.Popen[bytes
         stop(process)
         raise
     return process, port
+
+
+def _end_with_parent() -> None:
+    """In the child: ask Linux for a SIGTERM when the parent dies; others cannot."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
@@ -125,7 +139,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def local_server(root: str, keep: bool) -> Iterator[str]:
     """A server while the block runs, its address set for Prefect; left running when asked to."""
     folder = home(root)
-    process, port = start(folder)
+    process, port = start(folder, survive=keep)
     before = dict(os.environ)
     os.environ.update(environment(folder, port))
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from pipelines import engine, stages
+from pipelines import driving, engine
 from storage.reading import read
 from storage.spec import Campaign
 from workers.shard import Outcome
@@ -105,9 +105,9 @@ def _mark(process: psutil.Process) -> str | None:
 
 def main(root: str, executor: str, workers: str, *overrides: str) -> None:
     """Simulate, in the way of the command line."""
-    options = stages.Options(executor, workers=int(workers) if executor == "ray" else None)
-    with stages.driving(prepared(root, *overrides), options) as (driven, progress):
-        stages.simulate(driven, progress)
+    options = driving.Options(executor, workers=int(workers) if executor == "ray" else None)
+    with driving.driving(prepared(root, *overrides), options) as (driven, progress):
+        driving.simulate(driven, progress)
 
 
 if __name__ == "__main__":

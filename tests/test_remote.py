@@ -19,7 +19,7 @@ from driving import (
     until,
 )
 
-from pipelines import engine, stages
+from pipelines import driving, engine
 from storage.errors import CampaignError
 from workers import remote
 from workers.remote import RayExecutor, cluster
@@ -141,10 +141,10 @@ def closed_port() -> int:
 )
 def test_an_address_where_no_cluster_is_is_one_line_at_once(address, closed_port, tmp_path):
     address = address.format(closed_port)
-    options = stages.Options("ray", address)
+    options = driving.Options("ray", address)
     with (
         pytest.raises(CampaignError, match=f"--address {address}: .*; give host:port") as caught,
-        stages.driving(prepared(tmp_path / "stores"), options),
+        driving.driving(prepared(tmp_path / "stores"), options),
     ):
         pass
     assert "\n" not in str(caught.value)

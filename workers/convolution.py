@@ -16,42 +16,14 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from workers.activations import Activation
-from workers.networks import Layer, _room, _spans
+from workers.networks import Layer, Layered, room, spans
 
 Head = Literal["flatten", "average"]
 WINDOW = 9  # positions that a 3 x 3 filter sees
 
 
 @dataclass(frozen=True)
-class _Layered:
-    """Layers one after another; the last is a linear readout of one output."""
-
-    widths: tuple[int, ...]  # channels or neurons of each hidden layer
-    activation: Activation
-    layers: tuple[Layer, ...]  # weight_1, ..., readout
-
-    @property
-    def depth(self) -> int:
-        """The number of hidden layers."""
-        return len(self.widths)
-
-    @property
-    def size(self) -> int:
-        """The number of parameters."""
-        return self.layers[-1].stop
-
-    @property
-    def standard_deviations(self) -> Tensor:
-        """The prior's, (parameter,), float64."""
-        widths = [
-            torch.full((layer.stop - layer.start,), layer.standard_deviation, dtype=torch.float64)
-            for layer in self.layers
-        ]
-        return torch.cat(widths)
-
-
-@dataclass(frozen=True)
-class PatchNetwork(_Layered):
+class PatchNetwork(Layered):
     """Filters on patches that do not overlap, and dense layers above; see `patch_network`.
 
     A point is x = (x_1, ..., x_P), its patches one after another. The channels of all patches are
@@ -129,7 +101,7 @@ class PatchNetwork(_Layered):
 
 
 @dataclass(frozen=True)
-class ConvolutionalNetwork(_Layered):
+class ConvolutionalNetwork(Layered):
     """3 x 3 convolutions of images, with pooling between them; see `myrtle`.
 
     A point is an image (channels, height, width), given flat. The gradient is by automatic
@@ -326,7 +298,7 @@ def _chunks(
 
     A part has at least 32 positions, so that products of matrices stay efficient.
     """
-    room = _room(parameters) // elements
-    for chains in _spans(len(parameters), room // max(1, points)):
-        for part in _spans(points, max(-(-32 // positions), room)):
+    most = room(parameters) // elements
+    for chains in spans(len(parameters), most // max(1, points)):
+        for part in spans(points, max(-(-32 // positions), most)):
             yield chains, part

@@ -61,7 +61,7 @@ def potential(model: Model, x: Tensor, y: Tensor, temperature: float) -> Gradien
 
     def gradient(position: Tensor) -> tuple[Tensor, Tensor]:
         energy, slope = position.new_empty(len(position)), torch.empty_like(position)
-        for chains in _spans(len(position), _room(position) // model.size):
+        for chains in spans(len(position), room(position) // model.size):
             z = position[chains]
             loss, force = model.loss_and_gradient(z * widths, x, y)
             torch.addcmul(z, force, scale, out=slope[chains])
@@ -86,16 +86,12 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Network:
-    """f(x) = Σ_i a_i φ(h_i), h = W_l φ(W_{l-1} ... φ(W_1 x + b_1) ...) + b_l; no bias on f.
+class Layered:
+    """Layers one after another; the last is a linear readout of one output."""
 
-    The factors 1/√fan_in are in the prior: see `fully_connected`, which makes networks.
-    """
-
-    inputs: int
-    widths: tuple[int, ...]
+    widths: tuple[int, ...]  # neurons or channels of each hidden layer
     activation: Activation
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...]  # weight_1, bias_1, ..., readout
 
     @property
     def depth(self) -> int:
@@ -115,6 +111,16 @@ class Network:
             for layer in self.layers
         ]
         return torch.cat(widths)
+
+
+@dataclass(frozen=True)
+class Network(Layered):
+    """f(x) = Σ_i a_i φ(h_i), h = W_l φ(W_{l-1} ... φ(W_1 x + b_1) ...) + b_l; no bias on f.
+
+    The factors 1/√fan_in are in the prior: see `fully_connected`, which makes networks.
+    """
+
+    inputs: int
 
     def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
         """h of each hidden layer, (chain, width, point)."""
@@ -181,18 +187,18 @@ class Network:
 
     def _chunks(self, parameters: Tensor, x: Tensor) -> Iterator[tuple[slice, slice]]:
         """Parts of (chain, point) whose pre-activations fit the cache."""
-        room = _room(parameters) // max(self.widths)
-        for chains in _spans(len(parameters), room // max(1, len(x))):
-            for points in _spans(len(x), max(32, room)):
+        most = room(parameters) // max(self.widths)
+        for chains in spans(len(parameters), most // max(1, len(x))):
+            for points in spans(len(x), max(32, most)):
                 yield chains, points
 
 
-def _room(tensor: Tensor) -> int:
+def room(tensor: Tensor) -> int:
     """How many elements of an array are best worked on at a time."""
     return CPU_ELEMENTS if tensor.is_cpu else DEVICE_ELEMENTS
 
 
-def _spans(total: int, most: int) -> Iterator[slice]:
+def spans(total: int, most: int) -> Iterator[slice]:
     """0..total-1 in nearly equal parts of at most `most`, which counts as 1 if it is less."""
     parts = -(-total // max(1, most))
     for part in range(parts):
@@ -231,7 +237,7 @@ def fully_connected(
         stop = start + math.prod(shape)
         layers.append(Layer(name, start, stop, shape, math.sqrt(variance)))
         start = stop
-    return Network(inputs, tuple(widths), activation, tuple(layers))
+    return Network(tuple(widths), activation, tuple(layers), inputs)
 
 
 @dataclass(frozen=True)
