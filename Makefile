@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help demo test quick lint clean
+.PHONY: help demo test quick lint bench clean
 .NOTPARALLEL:
 
 help: ## this page
@@ -28,6 +28,9 @@ lint: .venv/.installed-dev ## style, types and the direction of imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
 
+bench: .venv/.installed-dev .venv/.installed-peers ## steps per CPU second here and in other libraries
+	$(BIN)/python tests/benchmarks/bench_steps.py .venv/peers/bin/python
+
 clean: ## remove caches and .venv; results stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -40,6 +43,15 @@ clean: ## remove caches and .venv; results stay
 
 .venv/.installed: .venv/.created pyproject.toml constraints.txt
 	$(INSTALL) -e .
+	@touch $@
+
+# A peer that cannot be installed is absent from the table, and no reason to stop.
+.venv/.installed-peers: .venv/.created tests/benchmarks/peers.txt constraints.txt
+	$(BIN)/python -m venv .venv/peers
+	for peer in jax blackjax posteriors; do \
+	  .venv/peers/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) \
+	    -c constraints.txt -c tests/benchmarks/peers.txt scipy $$peer || true; \
+	done
 	@touch $@
 
 .venv/.created:

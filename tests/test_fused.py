@@ -46,6 +46,10 @@ def library():
 
 
 def make_network(activation, inputs, width, bias_variance=0.0):
+    return two_layer.fused(plain_network(activation, inputs, width, bias_variance))
+
+
+def plain_network(activation, inputs, width, bias_variance=0.0):
     return fully_connected(
         inputs,
         (width,),
@@ -104,9 +108,11 @@ def test_loss_and_gradient_are_the_plain_ones_but_for_rounding(
     network = make_network(activation, inputs, width, bias_variance)
     single = make_data(network, points, chains=2)
     parameters, x, y = (tensor.double() for tensor in single)
-    loss, gradient = two_layer.loss_and_gradient(network, *single)
+    loss, gradient = network.loss_and_gradient(*single)
     assert loss.dtype == gradient.dtype == torch.float32
-    exact = network.loss_and_gradient(parameters, x, y)
+    exact = plain_network(activation, inputs, width, bias_variance).loss_and_gradient(
+        parameters, x, y
+    )
     bounds = rounding_bound(network, parameters, x, y)
     for found, expected, bound in zip((loss, gradient), exact, bounds, strict=True):
         assert ((found - expected).abs() <= bound).all()
@@ -120,8 +126,9 @@ def test_potential_is_that_of_whitened_parameters(activation, bias_variance):
     parameters, x, y = make_data(network, 65, chains=3)
     z = parameters / network.standard_deviations.float()
     energy, gradient = two_layer.potential(network, x, y, TEMPERATURE)(z)
-    plain = networks.potential(network, x.double(), y.double(), TEMPERATURE)
-    exact_energy, exact_gradient = plain(z.double())
+    plain = plain_network(activation, 7, 33, bias_variance)
+    exact = networks.potential(plain, x.double(), y.double(), TEMPERATURE)
+    exact_energy, exact_gradient = exact(z.double())
     # 65 points, 33 neurons, 7 inputs: rounding is at most their sum, and far less as a rule.
     tolerance = 8 * (65 + 33 + 7) * UNIT
     torch.testing.assert_close(energy.double(), exact_energy, rtol=tolerance, atol=0)
@@ -151,7 +158,7 @@ def test_an_activation_is_off_by_a_few_roundings(activation):
     h = torch.cat([size, -size])
     parameters = torch.stack([h, torch.full_like(h, 2.0**-40)], dim=1)
     network = make_network(activation, 1, 1)
-    _, gradient = two_layer.loss_and_gradient(network, parameters, torch.ones(1, 1), -torch.ones(1))
+    _, gradient = network.loss_and_gradient(parameters, torch.ones(1, 1), -torch.ones(1))
     (reference, of_phi, of_slope), h = ACCURACY[activation], h.double()
     phi, slope = reference.phi(h), reference.dphi(h)
     assert ((gradient[:, 1] - phi).abs() <= UNIT * of_phi(h.abs(), phi.abs())).all()
@@ -164,7 +171,7 @@ def test_far_out_erf_is_one_and_its_slope_nothing():
     network = make_network("erf", 1, 1)
     h = torch.tensor([8.0, 9.0, 1e3, 1e20, 1e38])
     parameters = torch.stack([torch.cat([h, -h]), torch.ones(10)], dim=1)
-    _, gradient = two_layer.loss_and_gradient(network, parameters, torch.ones(1, 1), -torch.ones(1))
+    _, gradient = network.loss_and_gradient(parameters, torch.ones(1, 1), -torch.ones(1))
     assert (gradient[:5, 1] == 2).all()
     assert (gradient[5:, 1] == 0).all()  # where r = 0
     assert (gradient[:, 0].abs() <= 4 * math.exp(-64)).all()
@@ -177,9 +184,9 @@ def test_far_out_erf_is_one_and_its_slope_nothing():
 def test_what_is_not_a_number_stays_in_its_chain(activation, place, value):
     network = make_network(activation, 3, 20)
     parameters, x, y = make_data(network, 40, chains=3)
-    sound = two_layer.loss_and_gradient(network, parameters, x, y)
+    sound = network.loss_and_gradient(parameters, x, y)
     parameters[1, place] = value
-    loss, gradient = two_layer.loss_and_gradient(network, parameters, x, y)
+    loss, gradient = network.loss_and_gradient(parameters, x, y)
     for found, expected in zip((loss, gradient), sound, strict=True):
         assert torch.equal(found[[0, 2]], expected[[0, 2]])
     if math.isnan(value) or place == -1 or activation in ("linear", "quadratic", "relu", "gelu"):
@@ -196,7 +203,7 @@ def test_the_bits_of_a_chain_are_its_own(evaluate):
     def run(parameters):
         if evaluate == "potential":
             return two_layer.potential(network, x, y, TEMPERATURE)(parameters)
-        return two_layer.loss_and_gradient(network, parameters, x, y)
+        return network.loss_and_gradient(parameters, x, y)
 
     together = run(parameters)
     for chains in ([0], [5], [7, 2], list(range(8)), slice(None, None, 3)):
@@ -304,32 +311,40 @@ def test_normals_of_other_kinds_are_the_plain_ones():
 # What has no kernel
 
 
-def test_only_what_has_a_kernel_is_supported():
+def test_what_has_no_kernel_stays_as_it_is():
     erf = ACTIVATIONS["erf"]
-    supported = make_network("erf", 3, 4)
     deep = fully_connected(3, (4, 4), erf, weight_variance=[1.0] * 3, bias_variance=0.0, chi=1.0)
     function = networks.from_function(lambda vector, x: x @ vector, 3, torch.ones(3))
-    assert two_layer.supports(supported, torch.float32)
-    assert not two_layer.supports(supported, torch.float64)
-    assert not two_layer.supports(deep, torch.float32)
-    assert not two_layer.supports(make_network("sin", 3, 4), torch.float32)
-    assert not two_layer.supports(function, torch.float32)
+    for network in (deep, function, plain_network("sin", 3, 4)):
+        assert two_layer.fused(network) is network
+    assert isinstance(make_network("erf", 3, 4), two_layer.TwoLayer)
+
+
+def test_in_float64_all_is_plain():
+    network, plain = make_network("erf", 3, 4, 0.1), plain_network("erf", 3, 4, 0.1)
+    parameters, x, y = (tensor.double() for tensor in make_data(plain, 5, chains=2))
+    for evaluate in (
+        lambda network: network.loss_and_gradient(parameters, x, y),
+        lambda network: two_layer.potential(network, x, y, TEMPERATURE)(parameters),
+    ):
+        for found, expected in zip(evaluate(network), evaluate(plain), strict=True):
+            assert torch.equal(found, expected)
 
 
 @compiled
 def test_what_does_not_fit_is_refused():
     network = make_network("erf", 3, 4)
     parameters, x, y = make_data(network, 5, chains=2)
-    with pytest.raises(ValueError, match=r"no fused kernel for a network of depth 1 in .*float64"):
-        two_layer.loss_and_gradient(network, parameters.double(), x.double(), y.double())
     with pytest.raises(ValueError, match=r"labels have shape \(5, 1\)"):
         two_layer.potential(network, x, y[:, None], TEMPERATURE)
     with pytest.raises(ValueError, match=r"inputs \(5, 2\); give y as \(n,\) and x as \(n, 3\)"):
-        two_layer.potential(network, x[:, :2], y, TEMPERATURE)
+        network.loss_and_gradient(parameters, x[:, :2], y)
     with pytest.raises(ValueError, match=r"shape \(2, 15\).*of shape \(chains, 16\)"):
-        two_layer.loss_and_gradient(network, parameters[:, :-1], x, y)
+        network.loss_and_gradient(parameters[:, :-1], x, y)
     with pytest.raises(ValueError, match=r"parameters are torch.float64"):
-        two_layer.loss_and_gradient(network, parameters.double(), x, y)
+        network.loss_and_gradient(parameters.double(), x, y)
+    with pytest.raises(ValueError, match=r"labels torch.float64"):
+        network.loss_and_gradient(parameters, x, y.double())
 
 
 # Compiling, with a stand-in for the compiler that writes down that it was asked

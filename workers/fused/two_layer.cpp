@@ -207,13 +207,13 @@ INLINE long count_of(const Problem &problem, long panel) {
   return left < PANEL ? left : (long)PANEL;
 }
 
-// The neurons of a panel, (lane, input); a copy with zeros where they do not fill it.
+// The neurons of a panel, (lane, input). If they do not fill it they are copied to the edge, where
+// there are zeros below them.
 INLINE const float *filled(const Problem &problem, const Workspace &w, const float *z, long panel) {
   const float *from = z + panel * PANEL * problem.inputs;
-  long count = count_of(problem, panel) * problem.inputs, most = PANEL * problem.inputs;
-  if (count == most) return from;
-  memcpy(w.edge, from, count * sizeof(float));
-  memset(w.edge + count, 0, (most - count) * sizeof(float));
+  long count = count_of(problem, panel);
+  if (count == PANEL) return from;
+  memcpy(w.edge, from, count * problem.inputs * sizeof(float));
   return w.edge;
 }
 
@@ -287,6 +287,7 @@ extern "C" int two_layer(const Problem *problem, int64_t chains, const float *x,
   if (posix_memalign(&memory, PANEL * sizeof(float), size)) return 1;
   lay_out(*problem, (float *)memory, w);
   set_inputs(*problem, w, x);
+  memset(w.edge, 0, PANEL * problem->inputs * sizeof(float));
   RUNS[problem->activation](*problem, w, chains, x, y, position, energy, gradient);
   free(memory);
   return 0;
