@@ -14,7 +14,7 @@ from storage.checkpoint import CorruptCheckpoint, load, save
 from storage.errors import CampaignError
 from storage.plan import WARMUP, Shard
 from storage.plugins import Plugins
-from storage.store import Store
+from storage.store import Store, checkpoint_name
 from workers import numerics
 
 State = dict[str, np.ndarray]
@@ -145,11 +145,6 @@ def _checkpoint(shard: Shard, store: Store) -> State | None:
 
 def _previous(shard: Shard) -> Shard:
     return Shard(shard.kind, shard.cell, shard.dataset, shard.block, shard.segment - 1)
-
-
-def checkpoint_name(shard: Shard) -> str:
-    """Where the state at the end of a shard is kept."""
-    return f"checkpoints/{shard.name}.npz"
 
 
 def _place() -> dict[str, Any]:
