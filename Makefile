@@ -30,6 +30,7 @@ lint: .venv/.installed-dev ## style, types and the direction of imports
 
 bench: .venv/.installed-dev .venv/.installed-peers ## steps per CPU second here and in other libraries
 	$(BIN)/python tests/benchmarks/bench_steps.py .venv/peers/bin/python
+	$(BIN)/python tests/benchmarks/bench_scaling.py
 
 clean: ## remove caches and .venv; results stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

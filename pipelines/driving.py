@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pipelines import needs
 from pipelines.engine import Drive, Inline, Prepared, drive
 from pipelines.progress import Progress
+from workers.numerics import PLAIN, why_plain
+from workers.remote import RayExecutor, check, cluster
 
 
 @dataclass(frozen=True)
@@ -27,30 +30,59 @@ class Options:
 def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progress]]:
     """Drive a campaign on the executor of the options, telling how it goes."""
     if options.executor == "inline":
+        needs.require(prepared.plan, workers=1)
         with drive(prepared, Inline()) as driven, _progress(driven) as progress:
+            _warn(driven, progress)
             yield driven, progress
         return
-    from workers.remote import check, cluster
-
     check(options.address)
+    if options.address is None:  # workers elsewhere look for themselves
+        needs.require(prepared.plan, options.workers)
     with drive(prepared, Inline()) as driven, _progress(driven) as progress:
         if not driven.left:
             yield driven, progress
             return
+        _warn(driven, progress)
         progress.say("starting Ray")
         with cluster(options.address, options.workers) as executor:
             driven.executor = executor
-            yield driven, progress
+            with _files_elsewhere(driven, executor):
+                yield driven, progress
+
+
+@contextmanager
+def _files_elsewhere(driven: Drive, executor: RayExecutor) -> Iterator[None]:
+    """Kernels that other machines keep as files; this one's are the engine's."""
+    if not driven.plan.regressions or not executor.nodes_elsewhere:
+        yield
+        return
+    from workers import node_cache, regression
+
+    executor.everywhere(node_cache.sweep)
+    try:
+        yield
+    finally:
+        executor.everywhere(regression.forget, driven.plan.regressions)
 
 
 def _progress(driven: Drive) -> Progress:
     return Progress(driven.total, driven.done)
 
 
+def _warn(driven: Drive, progress: Progress) -> None:
+    """Say why gradients will be slow, where they will."""
+    if driven.plan.cells and driven.job.numerics["kernel"] == PLAIN:
+        progress.say(f"gradients by torch alone: {why_plain() or 'so it was decided at the start'}")
+
+
 def simulate(driven: Drive, progress: Progress) -> None:
-    """Run all waves that are left, one after another."""
-    for wave in driven.left:
-        progress.stage(wave.name)
-        for outcome in driven.run(wave):
-            progress.count(outcome)
-    driven.check()
+    """Run all waves that are left, one after another, and those of the cells that are added."""
+    while True:
+        for wave in driven.left:
+            progress.stage(wave.name)
+            for outcome in driven.run(wave):
+                progress.count(outcome)
+        driven.check()
+        if not driven.refine():
+            return
+        progress.grow(driven.total)

@@ -1,7 +1,8 @@
 """The campaign engine: plain Python over an executor. Prefect and the command line are shells.
 
-A campaign goes prepare (nothing is written), simulate in waves, predict, fit, report. All of it
-may be repeated: what has a receipt is never computed again.
+A campaign goes prepare (nothing is written), simulate in waves, predict, fit, report; one that
+refines itself adds cells and goes back, within its budget. All of it may be repeated: what has a
+receipt is never computed again.
 """
 
 import json
@@ -18,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
+from pipelines import needs
 from storage import lease
 from storage.errors import CampaignError
 from storage.objects import Objects
-from storage.plan import Lane, Plan, plan
+from storage.plan import SAMPLED, Lane, Plan, plan
 from storage.plugins import ALLOWED, Plugins, allow, named
 from storage.spec import Campaign
 from storage.store import Store
@@ -74,9 +76,14 @@ class Prepared:
     root: str
 
     @property
+    def plan(self) -> Plan:
+        """What the spec asks for by itself, whatever its store has seen."""
+        return plan(self.spec, sources=self.sources)
+
+    @property
     def store(self) -> Store:
         """Where the campaign is kept, or will be."""
-        return Store(Objects(self.root).child(plan(self.spec, sources=self.sources).directory).url)
+        return Store(Objects(self.root).child(self.plan.directory).url)
 
 
 @dataclass(frozen=True)
@@ -113,12 +120,12 @@ def prepare(spec: Campaign, root: str = ROOT, plugins: Sequence[str] = ()) -> Pr
 
 def _check_data(prepared: Prepared) -> None:
     """Draw the largest dataset and pool once: what fails here would fail in every shard."""
-    planned = plan(prepared.spec, sources=prepared.sources)
+    planned = prepared.plan
     if planned.cells:
         largest = max(planned.cells, key=lambda cell: cell.spec.data.train)
         dataset(largest.spec, 0, prepared.plugins, prepared.sources)
     for cell in planned.regressions[:1]:
-        pool(cell.spec, prepared.plugins, prepared.sources)
+        needs.check_kernel(cell, pool(cell.spec, prepared.plugins, prepared.sources))
 
 
 class Drive:
@@ -128,18 +135,41 @@ class Drive:
         self.prepared = prepared
         self.store = prepared.store
         self.executor = executor
-        specs = self.store.add_spec(prepared.spec, prepared.sources)
-        self.plan: Plan = plan(prepared.spec, specs, prepared.sources)
-        self.store.allocate(self.plan)
+        self.store.add_spec(prepared.spec, prepared.sources)
         self.job = Job(
             self.store.url, held.epoch, self._numerics(), prepared.plugins, prepared.sources
         )
         self._record_run(held.epoch)
-        self.total = sum(1 for _ in self.plan.shards())
         self.finished = self.store.ledger.finished()
+        self.failed: list[Outcome] = []
+        self._plan()
+
+    def _plan(self) -> None:
+        """What there is to do, with room for it in the store."""
+        prepared, store = self.prepared, self.store
+        self.plan: Plan = plan(prepared.spec, store.specs(), prepared.sources, store.rounds())
+        store.allocate(self.plan)
+        self.total = sum(1 for _ in self.plan.shards())
         self.done = sum(shard.name in self.finished for shard in self.plan.shards())
         self.left = self._waves()
-        self.failed: list[Outcome] = []
+
+    def refine(self) -> bool:
+        """Add the next cells of a campaign that refines itself; whether there are any.
+
+        It is asked when all that there was to do is done.
+        """
+        if self.prepared.spec.refine is None:
+            return False
+        from pipelines import stages
+        from pipelines.refine import next_round
+
+        stages.analyze(self.store, self.prepared.plugins, stages.COMPARING)
+        found = next_round(self.store, self.plan)
+        if found is None:
+            return False
+        self.store.add_round(found)
+        self._plan()
+        return True
 
     def _numerics(self) -> dict[str, str]:
         """What the campaign computes with: decided at its first run, kept from then on."""
@@ -182,7 +212,7 @@ class Drive:
 
 
 def _wave_name(kind: str, settings: dict[str, Any]) -> str:
-    if kind != "ensemble":
+    if kind not in SAMPLED:
         return "regression"
     named = ", ".join(f"{path.split('.')[-1]} {value}" for path, value in settings.items())
     return f"ensemble {named}".strip()
@@ -206,7 +236,24 @@ def drive(prepared: Prepared, executor: Executor) -> Iterator[Drive]:
     store = prepared.store
     with lease.acquire(store.objects) as held:
         store.objects.sweep()
-        yield Drive(prepared, held, executor)
+        driven = Drive(prepared, held, executor)
+        with _shared_files(driven.plan):
+            yield driven
+
+
+@contextmanager
+def _shared_files(planned: Plan) -> Iterator[None]:
+    """Files of kernels on this machine: those of killed runs go before, those of this one after."""
+    if not planned.regressions:
+        yield
+        return
+    from workers import node_cache, regression
+
+    node_cache.sweep()
+    try:
+        yield
+    finally:
+        regression.forget(planned.regressions)
 
 
 def run(
@@ -223,12 +270,16 @@ def run(
     from storage.reader import open_campaign
 
     prepared = prepare(spec, root, plugins)
+    needs.require(prepared.plan, workers=1)
     with drive(prepared, Inline()) as driven:
-        for wave in driven.left:
-            for outcome in driven.run(wave):
-                if watch is not None:
-                    watch(outcome)
-        driven.check()
+        while True:
+            for wave in driven.left:
+                for outcome in driven.run(wave):
+                    if watch is not None:
+                        watch(outcome)
+            driven.check()
+            if not driven.refine():
+                break
         stages.analyze(driven.store, prepared.plugins)
     return open_campaign(driven.store.url)
 

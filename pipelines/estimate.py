@@ -1,15 +1,17 @@
 """What a run would cost, and the numbers that say which regime it is in; nothing is written."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines import needs
 from pipelines.engine import Prepared
 from storage import schema
 from storage.coordinates import physical_temperature
-from storage.data_spec import number_of_test_points
+from storage.data_spec import number_of_inputs, number_of_test_points
+from storage.errors import CampaignError
 from storage.plan import Cell, Plan, plan
-from storage.schema import Variable, chunks
+from storage.schema import Variable, chunks, has_step_check
 from storage.spec import Campaign
 from workers.datasets import dataset, pool
 
@@ -22,30 +24,50 @@ def estimate(prepared: Prepared) -> str:
     """The dry run in words: cells, shards, storage, work, and a line for each cell."""
     known = prepared.store
     stored = known.specs() if known.objects.names("specs") else []
-    planned = plan(prepared.spec, stored, prepared.sources)
+    planned = plan(prepared.spec, stored, prepared.sources, known.rounds() if stored else ())
     finished = known.ledger.finished() if stored else set()
     shards = [shard.name for shard in planned.shards()]
     left = sum(name not in finished for name in shards)
     size, objects = storage_needs(planned)
-    seconds = sum(_cell_flops(cell.spec) for cell in planned.cells) / FLOPS
     ensemble, regression = len(planned.cells), len(planned.regressions)
-    block = max([_block_bytes(cell.spec) for cell in planned.cells], default=0)
-    repeat = _pool_bytes(prepared.spec)
     lines = [
         f"{prepared.spec.title or prepared.spec.name}",
         f"store    {known.url}",
         f"cells    {ensemble} of the ensemble, {regression} of the regression",
         f"shards   {len(shards)}, of which {len(shards) - left} are finished",
         f"storage  {_bytes(size)} before compression, {objects} objects",
-        f"memory   {_bytes(block)} per block, {_bytes(repeat)} per repeat of the regression",
-        f"work     about {seconds:.0f} core-seconds of sampling"
-        + (f", {left / max(len(shards), 1):.0%} of it left" if shards else ""),
     ]
+    if planned.cells:
+        block = max(_block_bytes(cell.spec) for cell in planned.cells)
+        lines.append(f"memory   {_bytes(block)} per block of chains")
+    part = f", {left / max(len(shards), 1):.0%} of it left" if shards else ""
+    lines.append(f"work     {_seconds(_work(planned))}{part}")
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
     lines += [_cell_line(cell, prepared) for cell in planned.cells]
-    lines += [_regression_line(cell, prepared) for cell in planned.regressions]
+    for cell in planned.regressions:
+        lines += _regression_lines(cell, prepared)
+    lines += _memory_warning(prepared)
     return "\n".join(lines)
+
+
+def _work(planned: Plan) -> float:
+    """Seconds of one core for all that is planned."""
+    seconds = sum(_cell_flops(cell.spec) for cell in planned.cells) / FLOPS
+    for cell in planned.regressions:
+        assert cell.spec.regression is not None
+        needed = needs.needs_of(cell.spec)
+        seconds += needed.order.seconds * cell.spec.regression.repeats + needed.spectrum_seconds
+    return seconds
+
+
+def _memory_warning(prepared: Prepared) -> list[str]:
+    """What would be refused on this machine, which need not be the one that runs."""
+    try:
+        needs.require(prepared.plan, workers=None)
+    except CampaignError as error:
+        return [f"warning  {error}"]
+    return []
 
 
 def storage_needs(planned: Plan) -> tuple[int, int]:
@@ -73,10 +95,7 @@ def _item_bytes(variable: Variable) -> int:
 
 
 def _inputs(spec: Campaign) -> int:
-    for key in ("dimension", "modes"):
-        if (value := getattr(spec.data, key, None)) is not None:
-            return value
-    return {"digits": 64, "mnist": 784, "cifar10": 3072}.get(spec.data.source, 0)
+    return number_of_inputs(spec.data) or 0
 
 
 def _weights(spec: Campaign) -> int:
@@ -91,7 +110,7 @@ def _cell_flops(spec: Campaign) -> float:
     ensemble, sampler = spec.ensemble, spec.sampler
     assert ensemble is not None
     assert sampler is not None
-    chains = ensemble.datasets * ensemble.chains
+    chains = ensemble.datasets * ensemble.chains + ensemble.block * has_step_check(spec)
     steps = sampler.warmup + sampler.draws * sampler.thin
     per_draw = number_of_test_points(spec.data) + spec.observe.points
     points = 3 * steps * spec.data.train + sampler.draws * per_draw
@@ -108,10 +127,6 @@ def _block_bytes(spec: Campaign) -> int:
     state = 6 * _weights(spec) + 2 * spec.network.width * min(points, spec.observe.points)
     outputs = 3 * points * 8
     return spec.ensemble.block * (item * state + outputs)
-
-
-def _pool_bytes(spec: Campaign) -> int:
-    return 0 if spec.regression is None else 4 * 8 * spec.regression.pool**2
 
 
 def _cell_line(cell: Cell, prepared: Prepared) -> str:
@@ -144,7 +159,7 @@ def _freedom(cell: Cell, prepared: Prepared) -> str:
     """dof/N = Tr K(K + T)^-1 / N, where the NNGP kernel is known."""
     import torch
 
-    from storage.spec import ACTIVATIONS
+    from storage.network_spec import ACTIVATIONS
     from theory.kernels import nngp
 
     network = cell.spec.network
@@ -166,18 +181,45 @@ def _freedom(cell: Cell, prepared: Prepared) -> str:
     return f", dof/N {freedom / network.width:.3g}"
 
 
-def _regression_line(cell: Cell, prepared: Prepared) -> str:
+def _regression_lines(cell: Cell, prepared: Prepared) -> list[str]:
+    """Sizes and ridges, how they are computed, and what that takes."""
     regression = cell.spec.regression
     assert regression is not None
     points = len(pool(cell.spec, prepared.plugins, prepared.sources).x)
-    largest = max(regression.train)
+    largest, needed = max(regression.train), needs.needs_of(cell.spec)
     mark = (
         "; above 0.3 of the pool, where theories of the pool miss" if largest > 0.3 * points else ""
     )
-    return (
-        f"  regression: up to {largest} of {points} points{mark}, {regression.repeats} orders, "
-        f"ridges {', '.join(f'{ridge:g}' for ridge in regression.ridges)}"
+    order = needed.order
+    methods = ", ".join(
+        f"{_WAYS[method]} for {', '.join(f'{ridge:g}' for ridge in ridges)}"
+        for method, ridges in _by_method(order.methods, regression.ridges).items()
     )
+    return [
+        f"  regression: up to {largest} of {points} points{mark}, {regression.repeats} orders",
+        f"    ridges by {methods}",
+        f"    {_seconds(order.seconds)} and {_bytes(order.bytes)} an order, "
+        f"{_seconds(needed.spectrum_seconds)} and {_bytes(needed.spectrum_bytes)} the spectrum, "
+        f"{_bytes(needed.kernel_bytes)} the kernel of a machine",
+    ]
+
+
+_WAYS = {
+    "double": "one Cholesky factor of all sizes",
+    "single": "one Cholesky factor of all sizes in single precision, refined in double",
+    "spectrum": "one eigendecomposition of each size",
+}
+
+
+def _by_method(methods: Sequence[str], ridges: Sequence[float]) -> dict[str, list[float]]:
+    return {
+        method: [ridge for ridge, its in zip(ridges, methods, strict=True) if its == method]
+        for method in dict.fromkeys(methods)
+    }
+
+
+def _seconds(count: float) -> str:
+    return f"about {count:.0f} core-seconds" if count >= 1 else "under a core-second"
 
 
 def _bytes(count: float) -> str:

@@ -61,6 +61,9 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
         with driving.driving(prepared, chosen) as (driven, progress):
             bar = artifacts.Bar(name, progress.fraction)
             _simulate(driven, progress, bar)
+            while driven.refine():
+                progress.grow(driven.total)
+                _simulate(driven, progress, bar)
             for title in stages.STAGES:
                 progress.stage(title)
                 stage(title, driven)

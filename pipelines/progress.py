@@ -72,6 +72,13 @@ class Progress:
             if self._bar is not None and self._task is not None:
                 self._bar.update(self._task, completed=self.done)
 
+    def grow(self, total: int) -> None:
+        """There is more to do than before."""
+        with self._lock:
+            self.total = total
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, total=total)
+
     def stage(self, name: str) -> None:
         """Say which stage or wave is running now."""
         if self._bar is not None and self._task is not None:

@@ -43,6 +43,9 @@ STAGES: dict[str, Callable[[Store, Plugins], None]] = {
 }
 
 
+COMPARING = ("assess convergence", "predict", "fit")  # those that a campaign refines itself by
+
+
 def analyze(store: Store, plugins: Plugins, names: Sequence[str] = tuple(STAGES)) -> None:
     """The stages after the simulation, in their order."""
     for name in names:

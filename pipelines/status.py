@@ -2,18 +2,22 @@
 
 import math
 
+import numpy as np
+
 from pipelines.report.table import cell_rows
 from storage import lease
 from storage.plan import Plan, plan
+from storage.schema import REFUSED
 from storage.store import Store
 
+BEYOND_POOL = 0.3
 SHOWN = 20  # failures at most, and receipts from which the pace is taken
 
 
 def status(store: Store) -> str:
     """The state of a campaign in a few lines."""
     specs = store.specs()
-    planned = plan(specs[-1], specs, store.sources())
+    planned = plan(specs[-1], specs, store.sources(), store.rounds())
     finished = store.ledger.finished()
     names = [shard.name for shard in planned.shards()]
     done = [name for name in names if name in finished]
@@ -27,6 +31,7 @@ def status(store: Store) -> str:
     ]
     lines += [f"failed    {fault.shard}: {fault.record['error']}" for fault in failures[:SHOWN]]
     lines += _kinds(planned, finished)
+    lines += _regressions(planned, store)
     if planned.cells:
         rows, _ = cell_rows(planned, store)
         lines += ["  " + ", ".join(f"{key} {value}" for key, value in row.items()) for row in rows]
@@ -39,6 +44,28 @@ def _kinds(planned: Plan, finished: set[str]) -> list[str]:
         done, total = counts.setdefault(shard.kind, [0, 0])
         counts[shard.kind] = [done + (shard.name in finished), total + 1]
     return [f"          {kind}: {done} of {total}" for kind, (done, total) in counts.items()]
+
+
+def _regressions(planned: Plan, store: Store) -> list[str]:
+    """Sizes at which the pool shows that it is finite, and regressions that were refused."""
+    regression = planned.spec.regression
+    if regression is None:
+        return []
+    beyond = [size for size in regression.train if size > BEYOND_POOL * regression.pool]
+    lines = []
+    if beyond:
+        sizes = ", ".join(str(size) for size in beyond)
+        lines.append(
+            f"  regression: {sizes} training points are more than {BEYOND_POOL:g} of the pool of "
+            f"{regression.pool}, where theories of the pool miss"
+        )
+    group = store.root["regression"]
+    refused = np.asarray(group["refused"][...]) if "refused" in group else np.zeros((1, 1, 1, 1))
+    for why, value in REFUSED.items():
+        for place, ridge in enumerate(regression.ridges):
+            if value and (count := int((refused[..., place] == value).sum())):
+                lines.append(f"  regression: ridge {ridge:g}: {count} refused as {why}")
+    return lines
 
 
 def _eta(store: Store, names: list[str], finished: set[str], holder: str | None) -> str:

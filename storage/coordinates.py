@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_jsonable_python
 
-from storage.data_spec import component_names
+from storage.data_spec import component_names, number_of_outputs
 from storage.identity import regression_kernel
 from storage.plan import Cell, Plan
-from storage.schema import BIN_RANGE, BINS, ORDERS, direction_names
-from storage.spec import Campaign
+from storage.schema import (
+    BIN_RANGE,
+    BINS,
+    ORDERS,
+    OVERLAP_BINS,
+    OVERLAP_RANGE,
+    PARTS,
+    READOUT_BINS,
+    READOUT_RANGE,
+    direction_names,
+)
+from storage.spec import Campaign, has_overlaps
 from storage.sweep import grid, resolve
 
 
@@ -51,6 +61,13 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         "width": _coordinate(
             ["cell"], [_network(cell).width for cell in plan.cells], "neurons in a hidden layer"
         ),
+        "refined": _coordinate(
+            ["cell"],
+            np.array([cell.refined for cell in plan.cells], np.uint8),
+            "whether the cell was added off the grid",
+            flag_values=[0, 1],
+            flag_meanings="of_the_grid refined",
+        ),
         "component": _coordinate(
             ["component"], component_names(plan.spec.data), "part of the target"
         ),
@@ -72,7 +89,43 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         )
     if plan.spec.observe.histograms:
         coordinates |= _histogram_coordinates(plan.spec)
+    if number_of_outputs(plan.spec.data) > 1:
+        targets = np.arange(number_of_outputs(plan.spec.data))
+        coordinates["target"] = _coordinate(["target"], targets, "output of the network")
+    if plan.spec.observe.lags:
+        coordinates["lag"] = _coordinate(["lag"], list(plan.spec.observe.lags), "draws", "draw")
+    if has_overlaps(plan.spec) and plan.spec.observe.overlaps:
+        coordinates |= _overlap_coordinates(sizes)
     return coordinates
+
+
+def _overlap_coordinates(sizes: Mapping[str, int]) -> dict[str, Coordinate]:
+    coordinates = {
+        "neuron": _coordinate(["neuron"], np.arange(sizes["neuron"]), "neuron of the first layer"),
+        "part": _coordinate(["part"], PARTS, "directions of a first-layer weight"),
+    }
+    for name, edges, long_name in (
+        ("overlap_bin", overlap_edges(), "overlap w·w* of a first-layer neuron"),
+        ("readout_bin", readout_edges(), "readout weight of a neuron"),
+    ):
+        bounds = np.stack([edges[:-1], edges[1:]], axis=1)
+        middle = _coordinate(
+            [name], bounds.mean(axis=1), long_name, "prior_deviation", bounds=f"{name}_bounds"
+        )
+        edge = "edges of the bin; the outermost bins are open to infinity"
+        ends = _coordinate([name, "bound"], bounds, edge, "prior_deviation")
+        coordinates |= {name: middle, f"{name}_bounds": ends}
+    return coordinates
+
+
+def overlap_edges() -> np.ndarray:
+    """Edges of the bins of w·w*, in prior standard deviations of a weight."""
+    return np.linspace(-OVERLAP_RANGE, OVERLAP_RANGE, OVERLAP_BINS + 1)
+
+
+def readout_edges() -> np.ndarray:
+    """Edges of the bins of the readout's weights, in their prior standard deviations."""
+    return np.linspace(-READOUT_RANGE, READOUT_RANGE, READOUT_BINS + 1)
 
 
 def _histogram_coordinates(spec: Campaign) -> dict[str, Coordinate]:
@@ -105,9 +158,19 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
     """Coordinates of the group `regression`."""
     regression = plan.spec.regression
     assert regression is not None
-    return _cell_coordinates(plan.regressions, regression_axes(plan.spec)) | {
+    coordinates = _cell_coordinates(plan.regressions, regression_axes(plan.spec))
+    if regression.quartic is not None:
+        coordinates["coupling"] = _coordinate(
+            ["coupling"], list(regression.quartic.couplings), "quartic coupling u"
+        )
+    return coordinates | {
         "repeat": _coordinate(["repeat"], np.arange(sizes["repeat"]), "random order of the pool"),
         "train": _coordinate(["train"], list(regression.train), "training points"),
+        "pool_fraction": _coordinate(
+            ["train"],
+            np.asarray(regression.train) / regression.pool,
+            "training points over points of the pool; theories of the pool miss above 0.3",
+        ),
         "ridge": _coordinate(["ridge"], list(regression.ridges), "ridge, the physical temperature"),
         "mode": _coordinate(["mode"], np.arange(sizes["mode"]), "kernel mode, largest first"),
     }

@@ -5,102 +5,27 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    FiniteFloat,
-    NonNegativeFloat,
-    PositiveFloat,
-    Tag,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from storage.frozen import Count, Frozen, Many, refusal, text_like, unknown_key
+from storage.frozen import Count, Many, refusal, text_like, unknown_key
 from storage.messages import nearest, short
+from storage.source_spec import Data, OwnTest, mistake
+from storage.synthetic_spec import (
+    AbsIndex,
+    Linear,
+    MultiIndex,
+    Patches,
+    PowerLaw,
+    SingleIndex,
+    TeacherNetwork,
+)
 
 PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 PluginName = Annotated[str, *text_like(PLUGIN, "module:name")]
 FileName = Annotated[str, *text_like(re.compile(r"[^\x00-\x1f]+"), "a path")]
-
-
-def _order(key: Any) -> int:
-    """Keys of a mapping arrive as text."""
-    if isinstance(key, str) and re.fullmatch("0|[1-9][0-9]{0,9}", key):
-        return int(key)
-    if isinstance(key, int) and not isinstance(key, bool):
-        return key
-    raise refusal(key, "wanted the order of a polynomial, a whole number")
-
-
-Order = Annotated[int, BeforeValidator(_order), Field(ge=0, le=100)]
-Inputs = Literal["gaussian", "sphere"]
 Digit = Annotated[int, Field(ge=0, le=9)]
 Classes = Annotated[Many[Digit], Field(min_length=1)]
-
-
-class Normalize(Frozen):
-    """What is done to the points before anything else sees them."""
-
-    center: bool = False  # subtract the mean point of the pool
-    squared_norm: PositiveFloat | None = None  # |x|² of every point
-
-
-class OwnTest(Frozen):
-    """Test points with a distribution of their own."""
-
-    points: Count
-    inputs: Inputs = "gaussian"
-    scale: PositiveFloat = 1.0  # multiplies every coordinate
-
-
-def _number_or_section(value: Any) -> str:
-    return "@section" if isinstance(value, dict | OwnTest) else "@number"
-
-
-Test = Annotated[
-    Annotated[Count, Tag("@number")] | Annotated[OwnTest, Tag("@section")],
-    Discriminator(_number_or_section),
-]
-
-
-class Data(Frozen):
-    """What every source has."""
-
-    train: Count
-    test: Count  # points, drawn apart from the training points
-    label_noise: NonNegativeFloat = 0.0  # variance, on training targets only
-    normalize: Normalize | None = None
-
-
-class SingleIndex(Data):
-    """y = Σ_k c_k He_k(w*·x), or Σ_k c_k (w*·x)^k, with |w*| = 1 drawn per dataset."""
-
-    source: Literal["single_index"]
-    inputs: Inputs = "gaussian"  # x ~ N(0, I), or uniform on |x|² = dimension
-    dimension: Count
-    teacher: Annotated[dict[Order, FiniteFloat], Field(min_length=1)]  # k -> c_k
-    basis: Literal["hermite", "monomial"] = "hermite"
-    test: Test  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class Linear(Data):
-    """y = w*·x with |w*| = 1 drawn per dataset."""
-
-    source: Literal["linear"]
-    inputs: Inputs = "gaussian"
-    dimension: Count
-    test: Test  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class PowerLaw(Data):
-    """x_k = √(M λ_k) z_k, y = Σ ± k^(-(1+β)/2) z_k; x·x'/M has eigenvalues λ_k = k^-(1+α)."""
-
-    source: Literal["power_law"]
-    modes: Count
-    eigenvalue_exponent: PositiveFloat  # α
-    target_exponent: PositiveFloat  # β
 
 
 class TwoClasses(Data):
@@ -114,9 +39,7 @@ class TwoClasses(Data):
         classes = (*self.positive, *self.negative)
         if len(set(classes)) < len(classes):
             twice = next(name for name in classes if classes.count(name) > 1)
-            raise PydanticCustomError(
-                "classes", "positive and negative name class {twice} twice", {"twice": str(twice)}
-            )
+            raise mistake(f"positive and negative name class {twice} twice")
         return self
 
 
@@ -150,6 +73,7 @@ class Npz(Data):
 
     source: Literal["npz"]
     file: FileName
+    outputs: Count = 1  # columns of y
 
 
 def _setting(value: Any) -> Any:
@@ -165,6 +89,7 @@ class PluginData(Data):
     """A source of the user's own, `module:function` (README, Plug-ins)."""
 
     source: PluginName
+    outputs: Count = 1  # columns of y
     # `make` does its own
     normalize: None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     settings: dict[str, Setting] = Field(default={})
@@ -172,7 +97,11 @@ class PluginData(Data):
 
 SOURCES: dict[str, type[Data]] = {
     "single_index": SingleIndex,
+    "multi_index": MultiIndex,
+    "abs_index": AbsIndex,
     "linear": Linear,
+    "patches": Patches,
+    "teacher_network": TeacherNetwork,
     "power_law": PowerLaw,
     "digits": Digits,
     "mnist": Mnist,
@@ -218,7 +147,11 @@ def _source(value: Any) -> str:
 
 AnySource = Annotated[
     Annotated[SingleIndex, Tag("@single_index")]
+    | Annotated[MultiIndex, Tag("@multi_index")]
+    | Annotated[AbsIndex, Tag("@abs_index")]
     | Annotated[Linear, Tag("@linear")]
+    | Annotated[Patches, Tag("@patches")]
+    | Annotated[TeacherNetwork, Tag("@teacher_network")]
     | Annotated[PowerLaw, Tag("@power_law")]
     | Annotated[Digits, Tag("@digits")]
     | Annotated[Mnist, Tag("@mnist")]
@@ -232,17 +165,51 @@ DataSpec = Annotated[AnySource, BeforeValidator(_known_source)]
 
 def component_names(data: Data) -> tuple[str, ...]:
     """Names of the parts of the target whose learnabilities are measured."""
-    if isinstance(data, SingleIndex):
-        letter = "He" if data.basis == "hermite" else "z^"
-        return tuple(f"{letter}{order}" for order in sorted(data.teacher))
-    return ("target",)
+    match data:
+        case SingleIndex():
+            letter = "He" if data.basis == "hermite" else "z^"
+            return tuple(f"{letter}{order}" for order in sorted(data.teacher))
+        case Patches():
+            return tuple(f"He{order}" for order in sorted(data.teacher))
+        case MultiIndex():
+            directions = sorted(data.teacher.items())
+            return tuple(f"He{order}(w{i})" for i, orders in directions for order in sorted(orders))
+        case AbsIndex():
+            return ("z", "|z|")
+        case _:
+            return ("target",)
 
 
 def has_teacher(data: Data) -> bool:
-    """Whether the target has one direction w*, so that overlaps w·w* are defined."""
-    return isinstance(data, SingleIndex | Linear)
+    """Whether the target has a direction w*, so that overlaps w·w* are defined.
+
+    Of several directions it is the first; of patches it is as long as a patch.
+    """
+    return isinstance(data, SingleIndex | MultiIndex | AbsIndex | Linear | Patches)
 
 
 def number_of_test_points(data: Data) -> int:
     """How many test points the section asks for."""
     return data.test.points if isinstance(data.test, OwnTest) else data.test
+
+
+def number_of_inputs(data: Data) -> int | None:
+    """Length of a point, where the section fixes it; None for files and sources of the user's."""
+    match data:
+        case Digits():
+            return 64
+        case Mnist():
+            return 784
+        case Cifar10():
+            return 3072
+        case PowerLaw():
+            return data.modes
+        case Patches():
+            return data.patches * data.patch_size
+        case _:
+            return getattr(data, "dimension", None)
+
+
+def number_of_outputs(data: Data) -> int:
+    """How many targets a point has."""
+    return getattr(data, "outputs", 1)

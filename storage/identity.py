@@ -35,7 +35,7 @@ def campaign_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
         "sources": dict(sources),
         "data": _data(spec),
         "network": _canonical(spec.network),
-        "sampler": _canonical(spec.sampler, "draws"),
+        "sampler": _canonical(spec.sampler, "draws", "step_check"),
         "ensemble": _canonical(spec.ensemble, "datasets", "chains"),
         "regression": _canonical(spec.regression, "repeats"),
         "observe": _canonical(spec.observe),
@@ -58,7 +58,7 @@ def cell_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
             "sources": dict(sources),
             "data": _data(spec),
             "network": _canonical(spec.network),
-            "sampler": _canonical(spec.sampler, "draws", "segment"),
+            "sampler": _canonical(spec.sampler, "draws", "segment", "step_check"),
             "ensemble": _canonical(spec.ensemble, "datasets", "chains", "block"),
         }
     )
@@ -95,7 +95,7 @@ def seed_of(seed: int, *key: str | int) -> int:
 
 def regression_kernel(spec: Campaign) -> Frozen:
     """The network settings that fix the kernel of the regression; the width is not one of them."""
-    from storage.spec import Kernel
+    from storage.network_spec import Kernel
 
     assert spec.regression is not None
     if spec.regression.kernel is not None:

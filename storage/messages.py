@@ -35,10 +35,10 @@ def explain(error: ValidationError) -> str:
 
 
 def _is_mark(location: tuple[int | str, ...], i: int) -> bool:
-    """Tags of the unions `data` and `test`, and marks of keys: no reader of the YAML wrote them."""
+    """Tags of the unions, and marks of keys: no reader of the YAML wrote them."""
     if i == 0:
         return False
-    tag = location[i - 1] in ("data", "test") and str(location[i]).startswith("@")
+    tag = location[i - 1] in ("data", "test", "step_size") and str(location[i]).startswith("@")
     return tag or location[i] == "[key]"
 
 

@@ -1,6 +1,6 @@
 """From specs to work: cells, and the shards of each cell in the order in which they must run."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -18,17 +18,19 @@ from storage.sweep import grid, resolve
 WARMUP = -1  # the segment before the first: it adapts, keeps a checkpoint and no draws
 
 Identity = Callable[[Campaign, Sources], str]
-Kind = Literal["ensemble", "regression", "spectrum"]
+Kind = Literal["ensemble", "check", "regression", "spectrum"]
+SAMPLED = ("ensemble", "check")  # kinds of shards that are segments of a block of chains
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the grid: its place along `cell`, its identity and its resolved settings."""
+    """A point of the grid, or between its points: place along `cell`, identity, settings."""
 
     index: int
     identity: str
     spec: Campaign
     settings: dict[str, Any]  # swept path -> value
+    refined: bool = False  # added by the campaign itself, off the grid
 
     @property
     def key(self) -> str:
@@ -50,12 +52,22 @@ class Shard:
     @property
     def name(self) -> str:
         """The name of the shard's receipt in the ledger."""
+        last = "warmup" if self.segment == WARMUP else f"s{self.segment:05d}"
         if self.kind == "ensemble":
-            last = "warmup" if self.segment == WARMUP else f"s{self.segment:05d}"
             return f"ensemble/{self.cell.key}/d{self.dataset:04d}-b{self.block:04d}-{last}"
+        if self.kind == "check":
+            return f"check/{self.cell.key}/{last}"
         if self.kind == "regression":
             return f"regression/{self.cell.key}/r{self.repeat:04d}"
         return f"spectrum/{self.cell.key}/pool"
+
+
+@dataclass(frozen=True)
+class Round:
+    """Cells that the campaign added of its own accord, after it had seen so many specs."""
+
+    specs: int
+    points: tuple[Mapping[str, Any], ...]  # swept path -> value
 
 
 Lane = tuple[Shard, ...]  # shards that must run one after another
@@ -68,6 +80,7 @@ class Plan:
     spec: Campaign
     specs: tuple[Campaign, ...]
     sources: Sources
+    rounds: tuple[Round, ...] = ()
 
     @cached_property
     def identity(self) -> str:
@@ -106,14 +119,21 @@ class Plan:
         """The cells of all specs, and the identities of those of the spec."""
         cells: dict[str, Cell] = {}
         current = set()
-        for spec in self.specs:
-            for settings in grid(spec):
+        for seen, spec in enumerate(self.specs, start=1):
+            added = self._added(seen) if identity is cell_identity else []
+            points = [(settings, False) for settings in grid(spec)]
+            for settings, refined in points + [(settings, True) for settings in added]:
                 resolved = resolve(spec, settings)
                 name = identity(resolved, self.sources)
-                cells.setdefault(name, Cell(len(cells), name, resolved, settings))
-                if spec == self.spec:
+                cells.setdefault(name, Cell(len(cells), name, resolved, settings, refined))
+                if spec == self.spec or refined:
                     current.add(name)
         return tuple(cells.values()), frozenset(current)
+
+    def _added(self, seen: int) -> list[dict[str, Any]]:
+        """Settings of the cells that were added after so many specs."""
+        rounds = [each for each in self.rounds if each.specs == seen]
+        return [dict(point) for each in rounds for point in each.points]
 
     def most(self, section: str, key: str) -> int:
         """The largest value of a setting that an extension may raise, over all specs."""
@@ -121,7 +141,10 @@ class Plan:
         return max(values)
 
     def lanes(self) -> Iterator[Lane]:
-        """The work of the spec: regressions first, then one lane per block of chains."""
+        """The work of the spec: regressions first, then one lane per block of chains.
+
+        A step check is one more block of each cell, of the first dataset, at half the step.
+        """
         for cell in self.regressions:
             if cell.identity in self.current:
                 yield from _regression_lanes(cell, self.spec)
@@ -142,6 +165,8 @@ def _ensemble_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
     for dataset in range(spec.ensemble.datasets):
         for block in range(spec.ensemble.chains // spec.ensemble.block):
             yield tuple(Shard("ensemble", cell, dataset, block, segment) for segment in segments)
+    if spec.sampler.step_check and spec.sampler.bias_order:
+        yield tuple(Shard("check", cell, segment=segment) for segment in segments)
 
 
 def _regression_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
@@ -151,7 +176,12 @@ def _regression_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
         yield (Shard("regression", cell, repeat=repeat),)
 
 
-def plan(spec: Campaign, stored: Sequence[Campaign] = (), sources: Sources = NO_SOURCES) -> Plan:
-    """The plan of a spec in a store that has seen the specs `stored`."""
+def plan(
+    spec: Campaign,
+    stored: Sequence[Campaign] = (),
+    sources: Sources = NO_SOURCES,
+    rounds: Sequence[Round] = (),
+) -> Plan:
+    """The plan of a spec in a store that has seen the specs `stored`, and refined them."""
     specs = stored if spec in stored else [*stored, spec]
-    return Plan(spec, tuple(specs), sources)
+    return Plan(spec, tuple(specs), sources, tuple(rounds))

@@ -30,7 +30,7 @@ SEPARATE = ("cell", "dataset")  # one chunk each, where regions are written one 
 def stored_plan(store: Store) -> Plan:
     """The plan of the newest spec, with the cells of all specs that the store has seen."""
     specs = store.specs()
-    return plan(specs[-1], specs, store.sources())
+    return plan(specs[-1], specs, store.sources(), store.rounds())
 
 
 def remove_groups(store: Store, *names: str) -> None:

@@ -6,12 +6,13 @@ touch the same object.
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from storage.data_spec import component_names, has_teacher, number_of_test_points
+from storage.data_spec import component_names, number_of_outputs, number_of_test_points
+from storage.network_spec import ARCHITECTURES
 from storage.plan import Plan
-from storage.spec import PROBES, Campaign
+from storage.spec import PROBES, Campaign, has_overlaps
 
 SCHEMA_VERSION = 1
 CONVENTIONS = "CF-1.11"
@@ -20,8 +21,19 @@ BINS = 200
 BIN_RANGE = 6.0  # prior standard deviations; the outermost bins are open to infinity
 ORDERS = 7  # raw moments 0 to 6
 GROWING = ("cell", "dataset", "chain", "draw", "block", "segment", "repeat")
+NEURONS = 64  # whose overlaps are stored one by one
+OVERLAP_BINS, OVERLAP_RANGE = 240, 24.0  # of q = w·w*, which is ±1 in a specialized neuron
+READOUT_BINS, READOUT_RANGE = 40, 10.0
 COORDINATE_CHUNK = 4096  # values along a growing dimension
+PARTS = ("teacher", "orthogonal")
 STATUS = {"ok": 0, "diverged": 1}
+REFUSED = {"accepted": 0, "indefinite": 1, "inaccurate": 2}
+
+WITH_TARGETS = ("output", "output_mean", "output_square", "label")  # where there are several
+CHECKED = (
+    "loss", "weight_norm", "max_overlap", "learnability", "output_mean", "output_square", "label",
+    "step_size", "status", "finished",
+)  # fmt: skip
 
 _CHAIN = ("cell", "dataset", "chain")
 _DRAW = (*_CHAIN, "draw")
@@ -75,16 +87,62 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
             attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
         ),
     }
-    if has_teacher(spec.data) and layers(spec):
+    if has_overlaps(spec):
         variables["max_overlap"] = Variable(
             _DRAW, "f8", "largest |w·w*| over the first-layer neurons"
         )
+        if spec.observe.overlaps:
+            variables |= _overlap_variables(spec)
     for name in spec.observe.measure:
         variables[name.partition(":")[2]] = Variable(_DRAW, "f8", f"measured by {name}")
     if spec.observe.histograms:
         variables |= _histogram_variables()
     if spec.observe.kernels:
         variables |= _kernel_variables()
+        if spec.observe.lags:
+            variables["kernel_lag"] = Variable(
+                ("cell", "dataset", "block", "segment", "lag", "layer", "probe", "probe_2"),
+                "f4",
+                "mean kernel σ²·φ(t)φ'(t + lag)/width between two times of a chain",
+            )
+    if number_of_outputs(spec.data) > 1:
+        for name in WITH_TARGETS:
+            variables[name] = replace(variables[name], dims=(*variables[name].dims, "target"))
+    return variables
+
+
+def check_variables(spec: Campaign) -> dict[str, Variable]:
+    """The variables of the group `step_check`: a block at half the step size."""
+    everything = ensemble_variables(spec)
+    return {name: everything[name] for name in CHECKED if name in everything}
+
+
+def has_step_check(spec: Campaign) -> bool:
+    """Whether a cell has one more block, at half the step size."""
+    return spec.sampler is not None and spec.sampler.step_check and spec.sampler.bias_order > 0
+
+
+def _overlap_variables(spec: Campaign) -> dict[str, Variable]:
+    variables = {
+        "overlap": Variable(
+            (*_SEGMENT, "neuron"),
+            "f4",
+            "w·w* of the first neurons at the end of a segment",
+            "prior_deviation",
+        ),
+        "hidden_variance": Variable(
+            (*_SEGMENT, "part"),
+            "f8",
+            "mean square of a first-layer weight along the teacher, and across it",
+            "prior_variance",
+        ),
+    }
+    if layers(spec) == 1:
+        variables["overlap_histogram"] = Variable(
+            (*_SEGMENT, "overlap_bin", "readout_bin"),
+            "u8",
+            "neurons and draws with overlap and readout weight in the bin",
+        )
     return variables
 
 
@@ -122,6 +180,14 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
         "posterior_variance": Variable(curve, "f8", "mean posterior variance over the pool"),
         "log_evidence": Variable(curve, "f8", "log marginal likelihood of the training targets"),
         "learnability": Variable((*curve, "mode"), "f4", "learnability of each kernel mode"),
+        "residual": Variable(curve, "f8", "|y - (K + T)α| / |y| of the weights α of the kernel"),
+        "refused": Variable(
+            curve,
+            "u1",
+            "why a regression has no numbers: K + T not positive definite to rounding, or its "
+            "residual too large",
+            attrs={"flag_values": [*REFUSED.values()], "flag_meanings": " ".join(REFUSED)},
+        ),
         "eigenvalue": Variable(("cell", "mode"), "f8", "eigenvalue of the kernel over the pool"),
         "coefficient": Variable(("cell", "mode"), "f8", "target coefficient of the kernel mode"),
         "finished": Variable(
@@ -135,6 +201,13 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
         variables["pool_error"] = Variable(curve, "f8", "mean squared error over the whole pool")
     if "heldout" in spec.regression.evaluate:
         variables["test_error"] = Variable(curve, "f8", "mean squared error at held-out points")
+    if spec.regression.quartic is not None:
+        dims, loss = (*curve, "coupling"), "with the quartic term in the loss"
+        variables |= {
+            "quartic_error": Variable(dims, "f8", f"mean squared error over the pool {loss}"),
+            "quartic_residual": Variable(dims, "f8", f"mean square of h at training points {loss}"),
+            "quartic_accepted": Variable(dims, "f8", "share of the proposals accepted"),
+        }
     return variables
 
 
@@ -160,7 +233,20 @@ def ensemble_sizes(plan: Plan) -> dict[str, int]:
         "probe_2": min(spec.observe.points, test, PROBES),
         "component": len(component_names(spec.data)),
         "test": test,
+        "target": number_of_outputs(spec.data),
+        "lag": len(spec.observe.lags),
+        "neuron": NEURONS,
+        "part": len(PARTS),
+        "overlap_bin": OVERLAP_BINS,
+        "readout_bin": READOUT_BINS,
     }
+
+
+def check_sizes(plan: Plan) -> dict[str, int]:
+    """Length of every dimension of the group `step_check`: one block of the first dataset."""
+    assert plan.spec.ensemble is not None
+    block = plan.spec.ensemble.block
+    return ensemble_sizes(plan) | {"dataset": 1, "block": 1, "chain": block}
 
 
 def regression_sizes(plan: Plan) -> dict[str, int]:
@@ -173,6 +259,7 @@ def regression_sizes(plan: Plan) -> dict[str, int]:
         "train": len(regression.train),
         "ridge": len(regression.ridges),
         "mode": regression.pool,
+        "coupling": len(regression.quartic.couplings) if regression.quartic else 0,
     }
 
 
@@ -192,7 +279,7 @@ def chunks(variable: Variable, sizes: Mapping[str, int], spec: Campaign) -> tupl
 def layers(spec: Campaign) -> int:
     """Hidden layers whose pre-activations are known; none in an architecture of the user's."""
     assert spec.network is not None
-    if spec.network.architecture != "fcn":
+    if spec.network.architecture not in ARCHITECTURES:
         return 0
     swept = (axis.get("network.depth", []) for axis in spec.sweep.values())
     return max(itertools.chain.from_iterable(swept), default=spec.network.depth)

@@ -1,36 +1,43 @@
 """What a campaign is: network, data, sampler, ensemble, regression, sweep, what is observed."""
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 from pydantic_core import PydanticCustomError
 
-from storage.data_spec import PLUGIN, DataSpec, PluginName
-from storage.frozen import MOST, Count, Frozen, Many, refusal, text_like
-from storage.messages import nearest, word
+from storage.data_spec import (
+    DataSpec,
+    PluginName,
+    has_teacher,
+    number_of_inputs,
+    number_of_outputs,
+)
+from storage.frozen import Count, Frozen, Many, refusal, text_like
+from storage.messages import word
+from storage.network_spec import ACTIVATIONS, ARCHITECTURES, Kernel, Network, known_or_plugin
+from storage.refine_spec import Refine
+from storage.regression_spec import (
+    DECIMATED_THEORIES,
+    QUARTIC_THEORY,
+    REGRESSION_THEORIES,
+    Cutoff,
+    Quartic,
+)
+from storage.sampler_spec import ANNEALED, Ensemble, Precision, Sampler, Seed
 
 # Raised by hand when a change to the code alters the numbers that a campaign stores.
-NUMERICS = 1
+NUMERICS = 2
 
-ACTIVATIONS = ("linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic")
-THEORIES = ("nngp", "kernel_scaling", "effective_ridge")
+THEORIES = ("nngp", "kernel_scaling", "scale_mixture", *REGRESSION_THEORIES)
 PROBES = 512  # a stored kernel has at most this many points
 
 NAME = re.compile("[a-z][a-z0-9-]{0,62}")
 Name = Annotated[
     str, *text_like(NAME, "at most 63 lower-case letters, digits and -, a letter first")
 ]
-Precision = Literal["float32", "float64"]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def _whole_number(value: Any) -> int:
@@ -40,118 +47,7 @@ def _whole_number(value: Any) -> int:
     raise refusal(value, "wanted a whole number")
 
 
-def _known_or_plugin(known: tuple[str, ...], example: str) -> Any:
-    """A name of the list, or `module:attribute` of the user's own."""
-
-    def check(value: Any) -> Any:
-        if isinstance(value, str) and (value in known or PLUGIN.fullmatch(value)):
-            return value
-        raise refusal(value, nearest(str(value), [*known, example]))
-
-    schema = {
-        "anyOf": [{"enum": list(known)}, {"type": "string", "pattern": f"^{PLUGIN.pattern}$"}]
-    }
-    return BeforeValidator(check, json_schema_input_type=Any), WithJsonSchema(schema)
-
-
-Activation = Annotated[str, *_known_or_plugin(ACTIVATIONS, "my.module:phi")]
-Architecture = Annotated[str, *_known_or_plugin(("fcn",), "my.module:Net")]
-Theory = Annotated[str, *_known_or_plugin(THEORIES, "my.module:predict")]
-
-
-class Kernel(Frozen):
-    """What fixes the infinite-width prior of a network, its NNGP kernel."""
-
-    depth: Count = 1  # hidden layers
-    activation: Activation
-    weight_variance: Many[PositiveFloat]  # σ² of each layer; the last is the readout's
-    bias_variance: NonNegativeFloat = 0.0
-    scaling: Literal["standard", "mean_field"] = "standard"
-    chi: PositiveFloat = 1.0  # mean field: divides the readout's variance and the temperature
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Kernel":
-        if len(self.weight_variance) != self.depth + 1:
-            raise PydanticCustomError(
-                "weight_variance",
-                "weight_variance has {found} numbers, wanted {wanted}: one per hidden layer "
-                "and one for the readout",
-                {"found": len(self.weight_variance), "wanted": self.depth + 1},
-            )
-        if self.scaling == "standard" and self.chi != 1:
-            raise PydanticCustomError(
-                "chi",
-                "chi is {found} with scaling standard; set scaling: mean_field, or leave chi out",
-                {"found": self.chi},
-            )
-        return self
-
-    @property
-    def physical_weight_variance(self) -> Many[float]:
-        """σ² of each layer, the readout's divided by chi."""
-        return (*self.weight_variance[:-1], self.weight_variance[-1] / self.chi)
-
-
-class Network(Kernel):
-    """f(x) = Σ_i a_i φ(h_i), W ~ N(0, σ²/fan_in): a fully connected network, or the user's own."""
-
-    architecture: Architecture = "fcn"
-    width: Count
-
-
-class Sampler(Frozen):
-    """Langevin dynamics towards exp(-L/T) times the prior, in coordinates whitened by the prior."""
-
-    scheme: Literal["baoab", "ula", "prior"]
-    temperature: PositiveFloat  # before the division by chi
-    step_size: PositiveFloat | None = None  # ε, in units of the prior's relaxation time
-    friction: PositiveFloat | None = None  # baoab only, per unit of time
-    warmup: Annotated[int, Field(ge=0, le=MOST)]  # steps thrown away
-    draws: Count  # kept per chain
-    thin: Count = 1  # steps from one kept draw to the next
-    segment: Count  # draws between checkpoints
-    precision: Precision = "float32"
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Sampler":
-        if self.scheme == "prior" and (self.step_size, self.friction) != (None, None):
-            raise PydanticCustomError(
-                "step_size", "scheme prior draws independently: leave step_size and friction out"
-            )
-        if self.scheme != "prior" and self.step_size is None:
-            raise PydanticCustomError("step_size", "step_size is missing; wanted a number above 0")
-        if (self.scheme == "baoab") != (self.friction is not None):
-            verb = "is missing" if self.scheme == "baoab" else "belongs to baoab alone"
-            raise PydanticCustomError("friction", "friction {verb}", {"verb": verb})
-        if self.draws % self.segment:
-            raise PydanticCustomError(
-                "segment",
-                "draws is {draws}, not a multiple of segment {segment}; choose a segment that "
-                "divides draws",
-                {"draws": self.draws, "segment": self.segment},
-            )
-        return self
-
-
-class Ensemble(Frozen):
-    """How many independent datasets and chains, and how chains are packed into blocks."""
-
-    datasets: Count
-    chains: Annotated[int, Field(ge=2)]  # per dataset
-    block: Count  # chains of one dataset that run side by side
-    start: Literal["prior"] = "prior"
-    seed: Seed = 1
-
-    @model_validator(mode="after")
-    def _blocks_fit(self) -> "Ensemble":
-        if self.chains % self.block:
-            raise PydanticCustomError(
-                "block",
-                "chains is {chains}, not a multiple of block {block}; choose a block that "
-                "divides chains",
-                {"chains": self.chains, "block": self.block},
-            )
-        return self
+Theory = Annotated[str, *known_or_plugin(THEORIES, "my.module:predict")]
 
 
 class Regression(Frozen):
@@ -166,6 +62,7 @@ class Regression(Frozen):
     evaluate: Annotated[Many[Literal["pool", "heldout"]], Field(min_length=1)]
     precision: Precision = "float64"
     seed: Seed = 1
+    quartic: Quartic | None = None  # the same with a quartic term in the loss
 
     @model_validator(mode="after")
     def _consistent(self) -> "Regression":
@@ -188,6 +85,8 @@ class Observe(Frozen):
     histograms: bool = True  # of pre-activations along directions
     kernels: bool = True  # of each layer, on the probe points
     points: Annotated[int, Field(ge=1, le=PROBES)] = 256  # test points with all their draws stored
+    overlaps: bool = True  # of first-layer weights with the target's direction, where it has one
+    lags: Many[Count] = ()  # draws between the two times of two-time kernels
     measure: Many[PluginName] = ()  # observables of the user's own
 
 
@@ -203,8 +102,10 @@ class Campaign(Frozen):
     ensemble: Ensemble | None = None
     regression: Regression | None = None
     sweep: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = Field(default={})
+    refine: Refine | None = None
     observe: Observe = Observe()
     theories: Many[Theory] = ()
+    cutoff: Cutoff = 0.01  # of decimating theories: least learnability kept, or number of modes
 
     @model_validator(mode="after")
     def _consistent(self) -> "Campaign":
@@ -224,7 +125,13 @@ def _problems(spec: Campaign) -> Iterator[str]:
     elif spec.sampler is not None:
         yield "sampler is given without an ensemble; add ensemble, or leave sampler out"
     yield from _regression_problems(spec)
-    yield from _plugin_problems(spec)
+    yield from _network_problems(spec)
+    yield from _scheme_problems(spec)
+    yield from _start_problems(spec)
+    yield from _data_problems(spec)
+    yield from _observe_problems(spec)
+    if spec.refine is not None and spec.ensemble is None:
+        yield "refine adds cells of an ensemble; add one, or leave refine out"
     yield from _theory_problems(spec)
     if len(set(spec.theories)) < len(spec.theories):
         yield "theories names a theory twice"
@@ -233,34 +140,138 @@ def _problems(spec: Campaign) -> Iterator[str]:
 def _regression_problems(spec: Campaign) -> Iterator[str]:
     if spec.regression is None:
         return
+    if number_of_outputs(spec.data) > 1:
+        yield "regression is of one output; set data.outputs: 1, or leave it out"
     kernel = spec.regression.kernel or spec.network
     if kernel is None:
         yield "regression needs a kernel: give regression.kernel, or a network"
-    elif getattr(kernel, "architecture", "fcn") != "fcn" or kernel.activation not in ACTIVATIONS:
+    elif kernel.architecture not in ARCHITECTURES or kernel.activation not in ACTIVATIONS:
         yield "regression: no NNGP kernel is known for this network; give regression.kernel"
 
 
-def _plugin_problems(spec: Campaign) -> Iterator[str]:
-    if spec.network is None or spec.network.architecture == "fcn":
+def _data_problems(spec: Campaign) -> Iterator[str]:
+    """Sizes of what networks read and of what the data have, where the spec knows both."""
+    network, data = spec.network, spec.data
+    if network is None or network.architecture != "cnn":
         return
-    for key in ("histograms", "kernels"):
-        if getattr(spec.observe, key):
-            yield (
-                f"observe.{key} needs an architecture whose layers are known; found "
-                f"{word(spec.network.architecture)}; set observe.{key}: false"
-            )
+    inputs = number_of_inputs(data)
+    if inputs is not None and network.patches is not None and inputs % network.patches:
+        yield f"network.patches: {inputs} inputs are no {network.patches} equal parts"
+    if inputs is not None and network.image is not None and inputs != math.prod(network.image):
+        yield f"network.image: {list(network.image)} are not the {inputs} inputs of the data"
+    patches = getattr(data, "patches", None)
+    if data.source == "patches" and network.patches != patches:
+        yield f"network.patches: found {network.patches}, the data have {patches}"
+
+
+def _network_problems(spec: Campaign) -> Iterator[str]:
+    network = spec.network
+    if network is None or network.architecture == "fcn":
+        return
+    found = word(network.architecture)
+    if network.patches is None:  # positions of an image, or whatever the user's own has
+        wanted = ("histograms",) if network.architecture == "cnn" else ("histograms", "kernels")
+        for key in wanted:
+            if getattr(spec.observe, key):
+                yield (
+                    f"observe.{key} needs an architecture whose layers are known; found {found}"
+                    f"{' on an image' if network.image else ''}; set observe.{key}: false"
+                )
     for theory in spec.theories:
-        if theory in ("nngp", "kernel_scaling"):
-            found = word(spec.network.architecture)
+        if theory == "kernel_scaling" or (theory == "nngp" and network.architecture != "cnn"):
             yield f"theories: {theory} does not know {found}; leave it out"
+
+
+def _scheme_problems(spec: Campaign) -> Iterator[str]:
+    """What a scheme needs of the network and the data."""
+    network, sampler = spec.network, spec.sampler
+    if network is None or sampler is None:
+        return
+    scheme, found = sampler.scheme, word(network.architecture)
+    dense, linear = network.architecture == "fcn", network.activation == "linear"
+    if scheme == "collapsed" and not (dense and network.depth == 1):
+        yield "sampler.scheme: collapsed is for fcn with one hidden layer; take baoab"
+    if scheme == "gibbs" and not (
+        dense or (linear and network.patches is not None and network.depth == 1)
+    ):
+        yield f"sampler.scheme: gibbs does not know this {found}; take baoab"
+    if scheme == "gibbs" and linear != (sampler.step_size is None):
+        verb = "draws linear layers exactly: leave out" if linear else "needs"
+        yield f"sampler.scheme: gibbs {verb} step_size, friction and moves"
+    if scheme in ("collapsed", "gibbs") and number_of_outputs(spec.data) > 1:
+        yield f"sampler.scheme: {scheme} is for networks of one output; take baoab"
+    if isinstance(sampler.step_size, tuple) and (
+        found not in ARCHITECTURES or len(sampler.step_size) != network.depth + 1
+    ):
+        yield (
+            f"sampler.step_size: found {len(sampler.step_size)} steps; wanted one number, or one "
+            f"for each of the {network.depth + 1} layers of fcn or cnn, the readout's last"
+        )
+    if sampler.batch is not None and sampler.batch > spec.data.train:
+        yield f"sampler.batch: found {sampler.batch} of {spec.data.train} training points"
+
+
+def _observe_problems(spec: Campaign) -> Iterator[str]:
+    lags, sampler = spec.observe.lags, spec.sampler
+    if not lags or sampler is None:
+        return
+    if not spec.observe.kernels:
+        yield "observe.lags are of two-time kernels: set observe.kernels: true, or leave them out"
+    if max(lags) >= sampler.segment:
+        yield (
+            f"observe.lags: a lag of {max(lags)} draws needs segments of more draws; found "
+            f"{sampler.segment}"
+        )
+    if len(set(lags)) < len(lags):
+        yield "observe.lags names a lag twice"
+
+
+def _start_problems(spec: Campaign) -> Iterator[str]:
+    ensemble, sampler, network = spec.ensemble, spec.sampler, spec.network
+    if ensemble is None or sampler is None or network is None:
+        return
+    start, scheme = ensemble.start, sampler.scheme
+    if (start == "anneal") != (sampler.anneal is not None):
+        yield "ensemble.start: anneal and a section sampler.anneal go together"
+    if start in ("teacher", "both") and not has_overlaps(spec):
+        yield (
+            f"ensemble.start: {start} needs data with one direction that the first layer can "
+            "follow; found none; take prior"
+        )
+    if start == "anneal" and sampler.step_size == "auto":
+        yield "sampler.step_size: auto adapts at one temperature; give a number with start anneal"
+    if start == "both" and ensemble.chains < 4:
+        yield f"ensemble.start: both needs at least 4 chains; found {ensemble.chains}"
+    if start != "prior" and scheme == "prior":
+        yield f"ensemble.start: {start} means nothing to scheme prior; leave it out"
+    if start == "anneal" and scheme not in (*ANNEALED, "prior"):
+        yield f"ensemble.start: anneal is for {', '.join(ANNEALED)}; found scheme {scheme}"
+
+
+def has_overlaps(spec: Campaign) -> bool:
+    """Whether first-layer weights and the target's one direction w* have the same inputs."""
+    network = spec.network
+    if network is None or not has_teacher(spec.data) or network.architecture not in ARCHITECTURES:
+        return False
+    if network.architecture == "fcn":
+        return spec.data.source != "patches"
+    return spec.data.source == "patches" and network.patches is not None
 
 
 def _theory_problems(spec: Campaign) -> Iterator[str]:
     for theory in spec.theories:
-        if theory in ("nngp", "kernel_scaling") and spec.ensemble is None:
+        if theory in ("nngp", "kernel_scaling", "scale_mixture") and spec.ensemble is None:
             yield f"theories: {theory} predicts an ensemble; add ensemble, or leave {theory} out"
-        if theory == "effective_ridge" and spec.regression is None:
-            yield "theories: effective_ridge predicts a regression; add one, or leave it out"
+        if theory in REGRESSION_THEORIES and spec.regression is None:
+            yield f"theories: {theory} predicts a regression; add one, or leave it out"
+        elif theory == QUARTIC_THEORY and getattr(spec.regression, "quartic", None) is None:
+            yield "theories: quartic needs a section regression.quartic; add it, or leave it out"
+        if theory in (*DECIMATED_THEORIES, QUARTIC_THEORY) and number_of_outputs(spec.data) > 1:
+            yield f"theories: {theory} is built for one output; leave it out"
+    if "kernel_scaling" in spec.theories and number_of_outputs(spec.data) > 1:
+        yield "theories: kernel_scaling is of one output; leave it out"
+    if spec.regression is not None and spec.cutoff > spec.regression.pool:
+        yield f"cutoff: found {spec.cutoff} modes of a pool of {spec.regression.pool}; keep fewer"
     if "kernel_scaling" in spec.theories and spec.network is not None:
         if spec.network.activation not in ("linear", "erf"):
             yield (
@@ -270,4 +281,22 @@ def _theory_problems(spec: Campaign) -> Iterator[str]:
         if spec.network.depth > 1:
             yield (
                 f"theories: kernel_scaling is built for depth 1; found depth {spec.network.depth}"
+            )
+    if "scale_mixture" in spec.theories and spec.network is not None:
+        yield from _scale_mixture_problems(spec, spec.network)
+
+
+def _scale_mixture_problems(spec: Campaign, network: Network) -> Iterator[str]:
+    found = {
+        f"activation {word(network.activation)}": network.activation != "linear",
+        f"architecture {word(network.architecture)}": network.architecture != "fcn",
+        f"depth {network.depth}": network.depth > 1,
+        f"bias_variance {network.bias_variance:g}": network.bias_variance > 0,
+        f"{number_of_outputs(spec.data)} outputs": number_of_outputs(spec.data) > 1,
+    }
+    for setting, unknown in found.items():
+        if unknown:
+            yield (
+                "theories: scale_mixture is exact for a linear fcn with one hidden layer, no bias "
+                f"and one output; found {setting}; leave it out"
             )

@@ -20,7 +20,7 @@ from storage.coordinates import (
 from storage.errors import CampaignError
 from storage.ledger import Ledger
 from storage.objects import Objects
-from storage.plan import Plan, Shard
+from storage.plan import Plan, Round, Shard
 from storage.reading import dump_yaml, parse
 from storage.schema import (
     CONVENTIONS,
@@ -28,15 +28,23 @@ from storage.schema import (
     GROWING,
     SCHEMA_VERSION,
     Variable,
+    check_sizes,
+    check_variables,
     chunks,
     ensemble_sizes,
     ensemble_variables,
+    has_step_check,
     regression_sizes,
     regression_variables,
 )
 from storage.spec import Campaign
 
-GROUPS = {"ensemble": "ensemble", "regression": "regression", "spectrum": "regression"}
+GROUPS = {
+    "ensemble": "ensemble",
+    "check": "step_check",
+    "regression": "regression",
+    "spectrum": "regression",
+}
 _INDEXED = ("cell", "dataset", "block", "segment", "repeat")  # one shard has one index along these
 _EMPTY = {
     "zarr_format": 3,
@@ -90,6 +98,18 @@ class Store:
             known = [*known, spec]
         return known
 
+    def rounds(self) -> list[Round]:
+        """The cells that the campaign added of its own accord, the oldest first."""
+        contents = [self.objects.get(name) or b"" for name in self.objects.names("refined")]
+        found = [json.loads(content) for content in contents]
+        return [Round(each["specs"], tuple(each["points"])) for each in found]
+
+    def add_round(self, made: Round) -> None:
+        """Keep another round."""
+        name = f"refined/{len(self.objects.names('refined')) + 1:04d}.json"
+        content = {"specs": made.specs, "points": [dict(point) for point in made.points]}
+        self.objects.create(name, json.dumps(content).encode())
+
     # -- the Zarr hierarchy -----------------------------------------------------------------
 
     @cached_property
@@ -139,6 +159,13 @@ class Store:
             self._allocate_group("ensemble", spec, ensemble_variables(spec), sizes)
             grid = axes(spec, ensemble_axes(spec))
             self.write_coordinates("ensemble", ensemble_coordinates(plan, sizes), grid)
+            if has_step_check(spec):
+                sizes, variables = check_sizes(plan), check_variables(spec)
+                self._allocate_group("step_check", spec, variables, sizes)
+                dims = {dim for variable in variables.values() for dim in variable.dims}
+                found = ensemble_coordinates(plan, sizes)
+                used = {key: c for key, c in found.items() if dims.issuperset(c.dims)}
+                self.write_coordinates("step_check", used, grid)
         if plan.regressions:
             sizes = regression_sizes(plan)
             self._allocate_group("regression", spec, regression_variables(spec), sizes)

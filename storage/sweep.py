@@ -13,21 +13,31 @@ from storage.data_spec import component_names
 from storage.errors import CampaignError
 from storage.messages import clip, explain, nearest, short, word
 from storage.plain import MAXIMUM_DEPTH
-from storage.spec import Campaign
+from storage.spec import Campaign, has_overlaps
 
 # A sweep axis becomes a dimension beside these, so it may not take one of their names.
 DIMENSIONS = (
     "cell", "dataset", "chain", "draw", "block", "segment", "layer", "direction", "bin", "order",
     "probe", "probe_2", "component", "test", "target", "train", "ridge", "repeat", "mode", "lag",
-    "time", "bound", "quantity", "theory", "observable",
+    "time", "bound", "neuron", "part", "overlap_bin", "readout_bin",
+    "quantity", "theory", "observable", "law", "parameter", "coupling",
 )  # fmt: skip
 # On the labelled grid an axis is a coordinate too, so it may not take a variable's name either.
 VARIABLES = (
     "loss", "weight_norm", "learnability", "output", "output_mean", "output_square", "label",
     "step_size", "status", "finished", "max_overlap", "histogram", "moment", "prior_deviation",
+    "refined", "residual", "refused",
     "kernel", "kernel_square", "train_error", "test_error", "pool_error", "posterior_variance",
     "log_evidence", "eigenvalue", "coefficient", "bin_bounds", "physical_temperature",
-    "physical_readout_variance",
+    "physical_readout_variance", "overlap", "overlap_histogram", "hidden_variance", "kernel_lag",
+    "overlap_bin_bounds", "readout_bin_bounds", "step_bias", "step_bias_error", "biased",
+    "quartic_error", "quartic_residual", "quartic_accepted", "effective_ridge", "beyond_pool",
+    "cutoff", "renormalized_ridge", "distance", "distance_error", "variation", "quartic_ridge",
+    "spectral_exponent", "spectral_exponent_error", "amplitude", "offset", "offset_error",
+    "target_exponent", "target_exponent_error",
+    "ridgeless_exponent", "equivalent_kernel_exponent", "slope", "slope_error",
+    "slope_predicted", "ridge_ratio", "ridge_ratio_error", "fitted", "fitted_low", "fitted_high",
+    "fitted_p_value", "fitted_criterion", "expected",
 )  # fmt: skip
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")
@@ -88,6 +98,7 @@ def axis_lengths(spec: Campaign) -> dict[str, int]:
         for path in settings:
             _check_path(spec, f"sweep.{axis}: {word(path)}", path)
     _check_overlaps(spec)
+    _check_refine(spec)
     lengths = {axis: len(next(iter(s.values()))) for axis, s in spec.sweep.items()}
     if (cells := math.prod(lengths.values())) > MAXIMUM_CELLS:
         raise CampaignError(f"sweep: found {cells} cells, at most {MAXIMUM_CELLS} are allowed")
@@ -161,6 +172,31 @@ def _check_overlaps(spec: Campaign) -> None:
                 )
 
 
+def _check_refine(spec: Campaign) -> None:
+    if spec.refine is None:
+        return
+    axis = spec.refine.axis
+    if axis not in spec.sweep:
+        known = nearest(axis, spec.sweep) if spec.sweep else "the campaign sweeps nothing"
+        raise CampaignError(f"refine.axis: no axis of the sweep is {word(axis)}; {known}")
+    for path, values in spec.sweep[axis].items():
+        if len(values) < 2 or not all(type(value) in (int, float) for value in values):
+            raise CampaignError(
+                f"refine.axis: {word(path)} has values {short(values)}; wanted two numbers or more"
+            )
+    observables = order_parameters(spec)
+    if spec.refine.observable is not None and spec.refine.observable not in observables:
+        raise CampaignError(f"refine.observable: {nearest(spec.refine.observable, observables)}")
+
+
+def order_parameters(spec: Campaign) -> list[str]:
+    """Scalars that every draw of an ensemble has: loss, weight_norm, learnability He3, ..."""
+    found = ["loss", "weight_norm"]
+    if has_overlaps(spec):
+        found.append("max_overlap")
+    return found + [f"learnability {name}" for name in component_names(spec.data)]
+
+
 def grid(spec: Campaign) -> Iterator[dict[str, Any]]:
     """The swept settings of every point, path -> value, the last axis running fastest."""
     axes = [
@@ -173,7 +209,7 @@ def grid(spec: Campaign) -> Iterator[dict[str, Any]]:
 
 def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
     """The campaign of one point of the grid: the settings put in, the sweep taken out."""
-    raw = spec.model_dump(mode="json", exclude={"sweep"}, exclude_unset=True)
+    raw = spec.model_dump(mode="json", exclude={"sweep", "refine"}, exclude_unset=True)
     for path, value in settings.items():
         assign(raw, path, value)
     try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from storage.checkpoint import CorruptCheckpoint, load
 from storage.errors import CampaignError
-from storage.plan import WARMUP, Lane, Shard, plan
+from storage.plan import SAMPLED, WARMUP, Lane, Shard, plan
 from storage.store import Store, checkpoint_name, digest
 
 _READERS = 8  # lanes checked side by side: on S3 every chunk is a round trip
@@ -65,7 +65,7 @@ def _lanes(store: Store) -> list[Lane]:
     specs, sources = store.specs(), store.sources()
     longest: dict[str, Lane] = {}
     for spec in specs:
-        for lane in plan(spec, specs, sources).lanes():
+        for lane in plan(spec, specs, sources, store.rounds()).lanes():
             longest[lane[0].name] = max(lane, longest.get(lane[0].name, ()), key=len)
     return list(longest.values())
 
@@ -105,7 +105,7 @@ def _problems(store: Store, shard: Shard, rest: Lane | None) -> Iterator[str]:
     for name, wanted in digests.items():
         yield from _data_problem(store, shard, name, wanted)
     yield from _flag_problem(store, shard, 1)
-    if rest is not None and shard.kind == "ensemble":
+    if rest is not None and shard.kind in SAMPLED:
         yield from _checkpoint_problem(store, shard, receipt, rest)
 
 

@@ -61,6 +61,48 @@ EXAMPLES = {
         sweep={"epsilon": {"data.teacher.3": [-0.05, 0.05]}, "size": {"data.train": [5, 10, 20]}},
     ),
     "linear": campaign(LINEAR, theories=["nngp", "kernel_scaling"], title="Linear: a = 'b', #1"),
+    "multi_index": campaign(
+        {
+            "source": "multi_index",
+            "dimension": 5,
+            "directions": 2,
+            "teacher": {"1": {"1": 1, "3": 0.1}, "2": {"3": 0.2}},
+            "train": 20,
+            "test": 10,
+        },
+        sweep={"epsilon": {"data.teacher.2.3": [-0.2, 0.2]}},
+    ),
+    "abs_index": campaign(
+        {"source": "abs_index", "dimension": 5, "epsilon": 0.3, "train": 20, "test": 10},
+        sweep={"epsilon": {"data.epsilon": [-0.3, 0.3]}},
+    ),
+    "patches": campaign(
+        {
+            "source": "patches",
+            "patches": 3,
+            "patch_size": 2,
+            "teacher": {"1": 1, "3": 0.1},
+            "readout": "random",
+            "train": 20,
+            "test": 10,
+        },
+        sweep={"shape": {"data.patches": [2, 3], "data.patch_size": [3, 2]}},
+    ),
+    "teacher_network": campaign(
+        {
+            "source": "teacher_network",
+            "dimension": 6,
+            "architecture": "cnn",
+            "patches": 3,
+            "depth": 2,
+            "width": 4,
+            "activation": "erf",
+            "weight_variance": [1, 1, 2],
+            "train": 20,
+            "test": {"points": 10, "scale": 2},
+        },
+        sweep={"teacher": {"data.width": [1, 4]}},
+    ),
     "power_law": campaign(
         {
             "source": "power_law",

@@ -27,10 +27,10 @@ theories: [effective_ridge]
 
 
 def learning_curve(folder: Path, factor: float, repeats: int | None = None) -> xr.Dataset:
-    """What is stored of the curve, at its one cell and ridge."""
+    """What is stored of the curve and the effective ridge, at its one cell and ridge."""
     store = regression(folder, factor, repeats)
     found = xr.open_dataset(store.data, group="learning_curve", engine="zarr").load()
-    return found.isel(cell=0, ridge=0)
+    return found.isel(cell=0, ridge=0).sel(theory="effective_ridge")
 
 
 def regression(folder: Path, factor: float, repeats: int | None = None) -> Store:

@@ -7,7 +7,13 @@ import numpy as np
 from storage.checkpoint import save
 from storage.plan import WARMUP, Plan, Shard, plan
 from storage.reading import parse
-from storage.schema import ensemble_variables, regression_variables
+from storage.schema import (
+    NEURONS,
+    OVERLAP_BINS,
+    READOUT_BINS,
+    ensemble_variables,
+    regression_variables,
+)
 from storage.store import Store, checkpoint_name
 
 TEXT = """
@@ -15,7 +21,7 @@ version: 1
 name: fake
 data: {source: linear, dimension: 3, train: 4, test: 5}
 network: {activation: erf, width: 4, weight_variance: [1, 1]}
-sampler: {scheme: ula, temperature: 1, step_size: 0.1, warmup: 2, draws: 4, segment: 2}
+sampler: {scheme: ula, temperature: 1, step_size: 0.1, warmup: 2, draws: 4, segment: 2, step_check: false}
 ensemble: {datasets: 1, chains: 4, block: 2}
 regression:
   train: [2, 3]
@@ -61,6 +67,10 @@ def values(shard: Shard) -> dict[str, np.ndarray]:
         "train": 2,
         "ridge": 1,
         "mode": 6,
+        "neuron": NEURONS,
+        "part": 2,
+        "overlap_bin": OVERLAP_BINS,
+        "readout_bin": READOUT_BINS,
     }
     found = {}
     variables = (ensemble_variables if shard.kind == "ensemble" else regression_variables)(spec)

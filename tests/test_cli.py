@@ -155,7 +155,7 @@ def test_a_command_that_is_not_understood_is_one_line(arguments, finitewidth, tm
 def test_a_plan_writes_nothing(finitewidth, tmp_path):
     status, out, err = finitewidth("plan", SMALL)
     assert (status, err) == (0, "")
-    assert "36" in out
+    assert "44" in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -165,7 +165,7 @@ def test_the_store_can_be_named_by_what_xarray_opens(finitewidth, tmp_path):
     shown = {finitewidth("status", name) for name in (store.url, f"{store.url}/", store.data)}
     ((status, out, err),) = shown
     assert (status, err) == (0, "")
-    assert "36 of 36" in out
+    assert "44 of 44" in out
 
 
 @pytest.mark.slow

@@ -169,8 +169,8 @@ def test_an_ensemble_that_has_just_begun(tmp_path):
 def test_a_learning_curve_alone(tmp_path, factor, repeats, verdict):
     store = regression(tmp_path, factor, repeats)
     lines = said(store)
-    assert len(lines) == 3
-    pool = about(lines, "The effective ridge on the error over the pool, ridge 0.1: ")
+    assert len(lines) == 4  # three observables, and the exponent of the error
+    pool = about(lines, "The effective ridge on the error over the pool, T = 0.1: ")
     assert verdict in pool
     if repeats == 20:
         assert "over 4 sizes" in pool

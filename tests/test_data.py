@@ -26,7 +26,29 @@ def settings_of(source, **changes):
             "teacher": {3: -0.5, 1: 1.0},
             "basis": "hermite",
         },
+        "multi_index": {
+            "inputs": "gaussian",
+            "dimension": 7,
+            "directions": 2,
+            "teacher": {2: {3: -0.5}, 1: {2: 0.3, 1: 1.0}},
+        },
+        "abs_index": {"inputs": "sphere", "dimension": 7, "epsilon": 0.3},
         "linear": {"inputs": "sphere", "dimension": 7},
+        "patches": {
+            "patches": 3,
+            "patch_size": 2,
+            "teacher": {3: -0.5, 1: 1.0},
+            "readout": "random",
+        },
+        "teacher_network": {
+            "inputs": "gaussian",
+            "dimension": 6,
+            "patches": 3,
+            "depth": 2,
+            "width": 5,
+            "activation": "gelu",
+            "weight_variance": (1.0, 2.0, 1.0),
+        },
         "power_law": {"modes": 9, "eigenvalue_exponent": 0.7, "target_exponent": 0.4},
         "digits": {"positive": (3, 5), "negative": (8, 9)},
     }[source]
@@ -41,7 +63,9 @@ def own_test(points=30, inputs="gaussian", scale=1.0):
     return SimpleNamespace(points=points, inputs=inputs, scale=scale)
 
 
-SOURCES = ["single_index", "linear", "power_law", "digits"]
+DIRECTED = ["single_index", "multi_index", "abs_index", "linear", "patches"]
+SYNTHETIC = [*DIRECTED, "teacher_network", "power_law"]
+SOURCES = [*SYNTHETIC, "digits"]
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -54,8 +78,10 @@ def test_smaller_training_sets_are_prefixes_bit_by_bit(source, small, more, seed
     assert np.array_equal(first.y_train, second.y_train[:small])
     for name in ("x_test", "y_test", "components"):
         assert np.array_equal(getattr(first, name), getattr(second, name))
-    if source in ("single_index", "linear"):
+    if source in DIRECTED:
         assert np.array_equal(first.teacher, second.teacher)
+    else:
+        assert first.teacher is None
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -96,7 +122,7 @@ def test_streams_are_independent():
     assert np.abs(off).max() < 5 / math.sqrt(n)
 
 
-@pytest.mark.parametrize("source", ["single_index", "linear"])
+@pytest.mark.parametrize("source", DIRECTED)
 def test_teacher_is_a_unit_vector_and_isotropic(source):
     seeds = 2000
     teachers = np.array(
@@ -296,7 +322,7 @@ def test_a_pool_that_is_too_large_is_refused():
         make_pool(settings_of("linear"), None, SEED, 20)
 
 
-@pytest.mark.parametrize("source", ["single_index", "linear", "power_law"])
+@pytest.mark.parametrize("source", SYNTHETIC)
 def test_synthetic_sources_have_no_mean_to_subtract(source):
     with pytest.raises(CampaignError, match=f"{source} has none"):
         make(settings_of(source, normalize=normalize(True)), SEED)

@@ -82,7 +82,7 @@ def test_every_set_of_points_is_as_likely():
     seen = torch.zeros(len(x), len(x))
 
     class Spy:
-        size, standard_deviations = network.size, network.standard_deviations
+        targets, size, standard_deviations = 1, network.size, network.standard_deviations
 
         def loss_and_gradient(self, parameters, inputs, labels):
             points = [int((x == row).all(1).nonzero()) for row in inputs]
@@ -113,7 +113,7 @@ def test_with_all_points_in_the_batch_it_is_what_it_is_without_batches():
 class Line:
     """f(x) = θ x: one parameter, so that the moments of a step are known."""
 
-    size, standard_deviations = 1, torch.ones(1, dtype=torch.float64)
+    targets, size, standard_deviations = 1, 1, torch.ones(1, dtype=torch.float64)
 
     def loss_and_gradient(self, parameters, x, y):
         residual = parameters * x[:, 0] - y

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
-from analyzed import MEAN_FIELD, PRIOR, REGRESSION_ALONE, TWO_AXES, analyzed
+from analyzed import EVERY_CURVE, MEAN_FIELD, PRIOR, REGRESSION_ALONE, TWO_AXES, analyzed
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from scipy import stats
@@ -40,6 +40,11 @@ def two_axes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def regression_alone(tmp_path_factory):
     return analyzed(tmp_path_factory.mktemp("regression"), *REGRESSION_ALONE)
+
+
+@pytest.fixture(scope="module")
+def theories(tmp_path_factory):
+    return analyzed(tmp_path_factory.mktemp("theories"), *EVERY_CURVE)
 
 
 @pytest.fixture(scope="module")
@@ -211,9 +216,10 @@ def test_traces_are_of_the_least_mixed_dataset(small):
 ENSEMBLE = {"histograms", "kernels", "traces"}
 SWEPT = {*ENSEMBLE, "learnability", "errors", "order"}
 CAMPAIGNS = {
-    "all": ("small", {*SWEPT, "learning"}),
+    "all": ("small", {*SWEPT, "learning", "spectrum"}),
     "two axes": ("two_axes", SWEPT),
-    "regression alone": ("regression_alone", {"learning"}),
+    "regression alone": ("regression_alone", {"learning", "spectrum"}),
+    "theories": ("theories", {"learning", "theories", "residuals", "spectrum"}),
     "one cell": ("one_cell", ENSEMBLE),
 }
 
@@ -227,7 +233,7 @@ def drawn(request):
 def test_a_campaign_has_the_panels_that_it_has_numbers_for(drawn):
     made, missing, expected = drawn
     assert {panel.name for panel in made} == expected
-    assert len(made) + len(missing) == 7
+    assert len(made) + len(missing) == 10
 
 
 def test_text_can_be_read_on_a_phone(drawn):

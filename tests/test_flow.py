@@ -52,7 +52,7 @@ def test_a_campaign_is_a_flow_run_of_waves_and_stages(server, tmp_path):
     seen = flow_run(server, "small")
     identity = store.url.rsplit("-", 1)[-1]
     assert seen["state_type"] == "COMPLETED"
-    assert seen["state"]["message"] == f"36 shards in {store.url}"
+    assert seen["state"]["message"] == f"44 shards in {store.url}"
     assert set(seen["tags"]) == {"campaign:small", f"identity:{identity}", "executor:inline"}
 
     tasks = ask(server, "task_runs")

@@ -1,33 +1,34 @@
-import hashlib
 import math
-import platform
+from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import Tensor
 
-from workers import networks, philox
+from workers import networks
 from workers.activations import ACTIVATIONS, Activation
-from workers.fused import build, noise, two_layer
+from workers.fused import build
+from workers.fused.network import KERNELS, FusedNetwork, fused, potential
 from workers.networks import fully_connected
-from workers.samplers.baoab import baoab
 
 torch.set_num_threads(1)  # as in a worker
 
 UNIT = 2.0**-24  # a rounding in float32, relative
-TEMPERATURE, SEED = 0.3, 0x0123456789ABCDEF
-SHAPES = [  # inputs, width, points; a panel has 16 neurons and a tile 24 to 192 points
-    (1, 1, 1),
-    (3, 5, 2),
-    (20, 16, 31),
-    (7, 33, 65),
-    (5, 100, 200),
-    (50, 3000, 60),
-]
-WORDS = [  # seed, chains, stream, step, elements
-    (SEED, [5, 2**32 - 1, 0], 7, 2**20 + 3, 3 * philox.TILE + 10),
-    (2**64 - 1, [0, 1], 2**32 - 1, 2**32 - 1, philox.TILE),
-    (0, [1], 0, 0, 1),
-    (3, [2], 1, 4, 100_000),
+TEMPERATURE = 0.3
+SHAPES = [  # inputs, widths, points; a panel has 16 neurons and a tile 24 to 192 points
+    (1, (1,), 1),
+    (3, (5,), 2),
+    (20, (16,), 31),
+    (7, (33,), 65),
+    (5, (100,), 200),
+    (50, (3000,), 60),
+    (1, (1, 1), 1),
+    (3, (5, 2), 4),
+    (20, (16, 32), 31),
+    (7, (33, 15), 65),
+    (50, (130, 200), 300),
+    (2, (20, 900), 100),
+    (4, (17, 48, 20), 250),
 ]
 
 compiled = pytest.mark.usefixtures("library")
@@ -39,18 +40,19 @@ def library():
         pytest.skip(why)
 
 
-def make_network(activation, inputs, width, bias_variance=0.0):
-    return two_layer.fused(plain_network(activation, inputs, width, bias_variance))
+def make_network(activation, inputs, widths, bias_variance=0.0):
+    return fused(plain_network(activation, inputs, widths, bias_variance))
 
 
-def plain_network(activation, inputs, width, bias_variance=0.0):
+def plain_network(activation, inputs, widths, bias_variance=0.0, targets=1):
     return fully_connected(
         inputs,
-        (width,),
+        widths,
         ACTIVATIONS[activation],
-        weight_variance=[1.5, 2.0],
+        weight_variance=[1.5] * len(widths) + [2.0],
         bias_variance=bias_variance,
         chi=1.0,
+        targets=targets,
     )
 
 
@@ -62,69 +64,130 @@ def make_data(network, points, chains):
     return parameters * network.standard_deviations.float(), x, y
 
 
-def rounding_of_activations(network, parameters, x):
-    """What rounding of h, φ and φ' may do to φ and φ', whose slopes change by 2 at most.
+@dataclass
+class Rounded:
+    """Numbers, and the most by which rounding may have put each off."""
 
-    A sum of k terms is off by at most k roundings of the sum of their magnitudes.
-    """
-    size = network.pre_activations(parameters.abs(), x.abs())[0]
-    (h,) = network.pre_activations(parameters, x)
-    slope = network.activation.dphi(h)
-    off = (network.inputs + 3) * UNIT * size
-    of_phi = (slope.abs().clamp_min(1) + 2 * off) * off + 6 * UNIT * h.abs().clamp_min(1)
-    jump = (h.abs() <= off).double()  # of the slope of a ReLU, within rounding of its kink
-    return of_phi, jump + 2 * off + 6 * UNIT * slope.abs().clamp_min(1)
+    exact: Tensor
+    off: Tensor
+
+    @property
+    def size(self):
+        return self.exact.abs() + self.off
+
+    @property
+    def mT(self):
+        return Rounded(self.exact.mT, self.off.mT)
+
+    def __matmul__(self, other):
+        return self.product(other, self.exact.shape[-1])
+
+    def product(self, other, terms):
+        """Sums in which none of the numbers goes through more additions than these."""
+        off = self.exact.abs() @ other.off + self.off @ other.size
+        rounding = (terms + 6) * UNIT * (self.size @ other.size)
+        return Rounded(self.exact @ other.exact, off + rounding)
+
+    def __mul__(self, other):
+        off = self.exact.abs() * other.off + self.off * other.size
+        return Rounded(self.exact * other.exact, off + 2 * UNIT * self.size * other.size)
 
 
-def rounding_bound(network, parameters, x, y):
-    """The most that rounding in float32 may change L and ∇L, from the magnitudes of all terms."""
-    (h,) = network.pre_activations(parameters, x)
-    phi, slope = network.activation.phi(h).abs(), network.activation.dphi(h).abs()
-    readout = network.layers[-1].of(parameters).abs()[:, :, None]
-    of_phi, of_slope = rounding_of_activations(network, parameters, x)
-    terms, points = network.widths[0] + 8, len(x) + 8
-    r = (network.outputs(parameters, x) - y).abs()[:, None]
-    of_r = (readout * (of_phi + terms * UNIT * phi)).sum(1, keepdim=True) + UNIT * (r + y.abs())
-    of_loss = ((r + of_r) * of_r + points * UNIT * r.square()).sum((1, 2))
-    off = {"readout": (of_r * phi + (r + of_r) * (of_phi + points * UNIT * phi)).sum(2)}
-    delta = readout * (of_r * slope + (r + of_r) * (of_slope + points * UNIT * slope))
-    off["weight_1"], off["bias_1"] = delta @ x.abs(), delta.sum(2)
-    return of_loss, torch.cat([off[layer.name].flatten(1) for layer in network.layers], dim=1)
+def exactly(numbers):
+    return Rounded(numbers, torch.zeros_like(numbers))
 
 
-@compiled
-@pytest.mark.parametrize("bias_variance", [0.0, 0.4], ids=["", "biased"])
-@pytest.mark.parametrize(("inputs", "width", "points"), SHAPES)
-@pytest.mark.parametrize("activation", two_layer.KERNELS)
-def test_loss_and_gradient_are_the_plain_ones_but_for_rounding(
-    activation, inputs, width, points, bias_variance
-):
-    network = make_network(activation, inputs, width, bias_variance)
-    single = make_data(network, points, chains=2)
-    parameters, x, y = (tensor.double() for tensor in single)
-    loss, gradient = network.loss_and_gradient(*single)
-    assert loss.dtype == gradient.dtype == torch.float32
-    exact = plain_network(activation, inputs, width, bias_variance).loss_and_gradient(
-        parameters, x, y
+def activated(activation, h):
+    """φ and φ', whose slopes change by 2 at most."""
+    phi, slope, big = activation.phi(h.exact), activation.dphi(h.exact), h.exact.abs().clamp_min(1)
+    steep = slope.abs().clamp_min(1)
+    jump = (h.exact.abs() <= h.off).double()  # of the slope of a ReLU, within rounding of its kink
+    return (
+        Rounded(phi, (steep + 2 * h.off) * h.off + 6 * UNIT * big),
+        Rounded(slope, jump + 2 * h.off + 6 * UNIT * steep),
     )
-    bounds = rounding_bound(network, parameters, x, y)
-    for found, expected, bound in zip((loss, gradient), exact, bounds, strict=True):
-        assert ((found - expected).abs() <= bound).all()
+
+
+def with_ones(signal):
+    """A one for the bias below what a layer is fed, (chain, width, point)."""
+    one = torch.ones_like(signal.exact[:, :1])
+    return Rounded(torch.cat([signal.exact, one], 1), torch.cat([signal.off, 0 * one], 1))
+
+
+def rounding_bound(network, parameters, x, y, additions):
+    """The most that rounding in float32 may change L and ∇L: backpropagation of `Rounded`.
+
+    `additions` are the most that a term goes through in a sum over points.
+    """
+    layers = {layer.name: layer.of(parameters) for layer in network.layers}
+    weights = [layers[f"weight_{level}"] for level in range(1, network.depth + 1)]
+    biased, fed, slopes = "bias_1" in layers, [], []
+    signal = exactly(x.mT.expand(len(parameters), -1, -1))
+    for level, weight in enumerate(weights, start=1):
+        fed.append(with_ones(signal) if biased else signal)
+        bias = [layers[f"bias_{level}"][:, :, None]] if biased else []
+        h = exactly(torch.cat([weight, *bias], dim=2)) @ fed[-1]
+        signal, slope = activated(network.activation, h)
+        slopes.append(slope)
+    readout = exactly(layers["readout"][:, None])
+    f = readout @ signal
+    r = Rounded(f.exact - y, f.off + UNIT * (f.size + y.abs()))
+    off = [signal.product(r.mT, additions).off.flatten(1)]
+    delta = readout.mT * slopes[-1]
+    for level in reversed(range(network.depth)):
+        of_sum = delta.product((fed[level] * r).mT, additions).off
+        inputs = weights[level].shape[2]
+        off = [of_sum[:, :, :inputs].flatten(1), of_sum[:, :, inputs:].flatten(1), *off]
+        if level:
+            delta = slopes[level - 1] * (exactly(weights[level].mT) @ delta)
+    return r.product(r.mT, additions).off.flatten() / 2, torch.cat(off, dim=1)
+
+
+def check_rounding(network, plain, data, additions):
+    """Loss and gradient are those of the plain network in float64, but for rounding."""
+    exactly = [tensor.double() for tensor in data]
+    expected, bounds = plain.loss_and_gradient(*exactly), rounding_bound(plain, *exactly, additions)
+    for found, exact, bound in zip(network.loss_and_gradient(*data), expected, bounds, strict=True):
+        assert found.dtype == torch.float32
+        assert ((found - exact).abs() <= bound).all()
 
 
 @compiled
 @pytest.mark.parametrize("bias_variance", [0.0, 0.4], ids=["", "biased"])
-@pytest.mark.parametrize("activation", two_layer.KERNELS)
-def test_potential_is_that_of_whitened_parameters(activation, bias_variance):
-    network = make_network(activation, 7, 33, bias_variance)
+@pytest.mark.parametrize(("inputs", "widths", "points"), SHAPES, ids=str)
+@pytest.mark.parametrize("activation", KERNELS)
+def test_loss_and_gradient_are_the_plain_ones_but_for_rounding(
+    activation, inputs, widths, points, bias_variance
+):
+    network = make_network(activation, inputs, widths, bias_variance)
+    plain = plain_network(activation, inputs, widths, bias_variance)
+    check_rounding(network, plain, make_data(network, points, chains=2), additions=points)
+
+
+@compiled
+@pytest.mark.parametrize("widths", [(3,), (3, 2)], ids=str)
+def test_many_points_are_added_tile_by_tile(widths):
+    points, tile = 300_000, 192  # a tile's points are added to each other, then tile to tile
+    network, plain = make_network("erf", 2, widths), plain_network("erf", 2, widths)
+    parameters, x, y = make_data(network, 1, chains=1)
+    data = parameters, x.expand(points, -1), y.expand(points)  # roundings of equal terms add up
+    check_rounding(network, plain, data, additions=tile + points // tile + 2)
+
+
+@compiled
+@pytest.mark.parametrize("bias_variance", [0.0, 0.4], ids=["", "biased"])
+@pytest.mark.parametrize("widths", [(33,), (33, 20), (20, 18, 9)], ids=str)
+@pytest.mark.parametrize("activation", KERNELS)
+def test_potential_is_that_of_whitened_parameters(activation, widths, bias_variance):
+    network = make_network(activation, 7, widths, bias_variance)
     parameters, x, y = make_data(network, 65, chains=3)
     z = parameters / network.standard_deviations.float()
-    energy, gradient = two_layer.potential(network, x, y, TEMPERATURE)(z)
-    plain = plain_network(activation, 7, 33, bias_variance)
+    energy, gradient = potential(network, x, y, TEMPERATURE)(z)
+    plain = plain_network(activation, 7, widths, bias_variance)
     exact = networks.potential(plain, x.double(), y.double(), TEMPERATURE)
     exact_energy, exact_gradient = exact(z.double())
-    # 65 points, 33 neurons, 7 inputs: rounding is at most their sum, and far less as a rule.
-    tolerance = 8 * (65 + 33 + 7) * UNIT
+    # Rounding is at most the sum of points, neurons and inputs, and far less as a rule.
+    tolerance = 8 * (65 + sum(widths) + 7) * UNIT
     torch.testing.assert_close(energy.double(), exact_energy, rtol=tolerance, atol=0)
     off = (gradient - exact_gradient).norm(dim=1) / exact_gradient.norm(dim=1)
     assert (off < tolerance).all()
@@ -146,12 +209,12 @@ ACCURACY = {  # in roundings: error of φ, error of φ'
 
 
 @compiled
-@pytest.mark.parametrize("activation", two_layer.KERNELS)
+@pytest.mark.parametrize("activation", KERNELS)
 def test_an_activation_is_off_by_a_few_roundings(activation):
     size = torch.cat([torch.linspace(1e-3, 8, 200_001), torch.logspace(-15, 0, 2001)])
     h = torch.cat([size, -size])
     parameters = torch.stack([h, torch.full_like(h, 2.0**-40)], dim=1)
-    network = make_network(activation, 1, 1)
+    network = make_network(activation, 1, (1,))
     _, gradient = network.loss_and_gradient(parameters, torch.ones(1, 1), -torch.ones(1))
     (reference, of_phi, of_slope), h = ACCURACY[activation], h.double()
     phi, slope = reference.phi(h), reference.dphi(h)
@@ -162,7 +225,7 @@ def test_an_activation_is_off_by_a_few_roundings(activation):
 
 @compiled
 def test_far_out_erf_is_one_and_its_slope_nothing():
-    network = make_network("erf", 1, 1)
+    network = make_network("erf", 1, (1,))
     h = torch.tensor([8.0, 9.0, 1e3, 1e20, 1e38])
     parameters = torch.stack([torch.cat([h, -h]), torch.ones(10)], dim=1)
     _, gradient = network.loss_and_gradient(parameters, torch.ones(1, 1), -torch.ones(1))
@@ -172,11 +235,13 @@ def test_far_out_erf_is_one_and_its_slope_nothing():
 
 
 @compiled
-@pytest.mark.parametrize("activation", two_layer.KERNELS)
-@pytest.mark.parametrize("place", [0, -1], ids=["weight", "readout"])
+@pytest.mark.parametrize("activation", KERNELS)
+@pytest.mark.parametrize(
+    ("widths", "place"), [((20,), 0), ((20,), -1), ((20, 9), 0), ((20, 9), 70), ((20, 9), -1)]
+)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_what_is_not_a_number_stays_in_its_chain(activation, place, value):
-    network = make_network(activation, 3, 20)
+def test_what_is_not_a_number_stays_in_its_chain(activation, widths, place, value):
+    network = make_network(activation, 3, widths)
     parameters, x, y = make_data(network, 40, chains=3)
     sound = network.loss_and_gradient(parameters, x, y)
     parameters[1, place] = value
@@ -188,127 +253,25 @@ def test_what_is_not_a_number_stays_in_its_chain(activation, place, value):
         assert not gradient[1].isfinite().any()
 
 
-@compiled
-@pytest.mark.parametrize("evaluate", ["loss_and_gradient", "potential"])
-def test_the_bits_of_a_chain_are_its_own(evaluate):
-    network = make_network("erf", 10, 45, 0.2)
-    parameters, x, y = make_data(network, 300, chains=8)
-
-    def run(parameters):
-        if evaluate == "potential":
-            return two_layer.potential(network, x, y, TEMPERATURE)(parameters)
-        return network.loss_and_gradient(parameters, x, y)
-
-    together = run(parameters)
-    for chains in ([0], [5], [7, 2], list(range(8)), slice(None, None, 3)):
-        for found, expected in zip(run(parameters[chains]), together, strict=True):
-            assert torch.equal(found, expected[chains])
-    strided = torch.cat([parameters, parameters], dim=1)[:, : network.size]
-    assert torch.equal(run(strided)[1], together[1])
-
-
-@compiled
-def test_a_chain_resumed_on_the_fused_potential_has_the_same_bits():
-    network = make_network("erf", 10, 45)
-    parameters, x, y = make_data(network, 70, chains=4)
-    z, random = parameters / network.standard_deviations.float(), noise.Noise(SEED, range(4), 0)
-    sampler = baoab(two_layer.potential(network, x, y, TEMPERATURE), 0.02, 1.0)
-    state = sampler.init(z, random.at(0))
-    for step in range(1, 11):
-        state = sampler.step(state, random.at(step))
-        if step == 5:
-            kept = type(state)(*(tensor.clone() for tensor in state))
-    again = baoab(two_layer.potential(network, x, y, TEMPERATURE), 0.02, 1.0)
-    for step in range(6, 11):
-        kept = again.step(kept, noise.Noise(SEED, range(4), 0).at(step))
-    for name in state._fields:
-        assert torch.equal(getattr(state, name), getattr(kept, name))
-
-
-# The same bits everywhere
-
-BITS = {  # of energies and gradients: raise build.BITS where they are meant to change
-    "erf": "85f1e7be42f9d734",
-    "gelu": "f161eaf4f680977d",
-    "linear": "8163d5339967c5b5",
-    "quadratic": "b88b2ad6c8616530",
-    "relu": "aa3e9d84a021a860",
-    "tanh": "900eaf0fb91c88fd",
-}
-
-
-def exact_numbers(*shape):
-    """Fractions of 512 that look like noise."""
-    count = math.prod(shape)
-    return ((torch.arange(count) * 7919 % 2017 - 1008) / 512).reshape(shape)
-
-
-def digest(activation):
-    network = make_network(activation, 11, 53, 0.3)
-    x, y = exact_numbers(400, 11), exact_numbers(400)
-    evaluate = two_layer.potential(network, x, y, TEMPERATURE)
-    arrays = evaluate(exact_numbers(2, network.size))
-    return hashlib.sha256(b"".join(array.numpy().tobytes() for array in arrays)).hexdigest()[:16]
-
-
-@compiled
-@pytest.mark.parametrize("activation", two_layer.KERNELS)
-def test_bits_are_those_of_every_other_machine(activation):
-    assert digest(activation) == BITS[activation]
-
-
-@compiled
-@pytest.mark.slow
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="compiles for AVX2")
-def test_bits_depend_neither_on_the_width_of_a_register_nor_on_optimization(tmp_path, monkeypatch):
-    other = build.load(build.build(tmp_path, ("-mavx2", "-mfma", "-O1")))
-    monkeypatch.setattr(build, "library", lambda: other)
-    assert {name: digest(name) for name in two_layer.KERNELS} == BITS
-    seed, chains, stream, step, elements = WORDS[0]
-    narrow = noise.Noise(seed, chains, stream)(step, (elements,), torch.float32)
-    monkeypatch.undo()
-    wide = noise.Noise(seed, chains, stream)(step, (elements,), torch.float32)
-    assert torch.equal(narrow, wide)
-
-
-@compiled
-@pytest.mark.parametrize(("seed", "chains", "stream", "step", "elements"), WORDS)
-def test_normals_are_the_plain_ones_to_the_last_bit(seed, chains, stream, step, elements):
-    plain = philox.Noise(seed, chains, stream)(step, (elements,), torch.float32)
-    fused = noise.Noise(seed, chains, stream)(step, (elements,), torch.float32)
-    assert torch.equal(plain, fused)
-
-
-@compiled
-def test_normals_of_other_kinds_are_the_plain_ones():
-    plain, fused = philox.Noise(SEED, range(3), 1), noise.Noise(SEED, range(3), 1)
-    assert torch.equal(plain(2, (5, 3), torch.float64), fused.at(2)((5, 3), torch.float64))
-    assert fused.at(2)((5, 3), torch.float32).shape == (3, 5, 3)
-    assert fused(2, (0,), torch.float32).shape == (3, 0)
-    with pytest.raises(ValueError, match="step is -1"):
-        fused(-1, (1,), torch.float32)
-    with pytest.raises(ValueError, match="float16"):
-        fused(0, (1,), torch.float16)
-
-
 # What has no kernel
 
 
 def test_what_has_no_kernel_stays_as_it_is():
-    erf = ACTIVATIONS["erf"]
-    deep = fully_connected(3, (4, 4), erf, weight_variance=[1.0] * 3, bias_variance=0.0, chi=1.0)
     function = networks.from_function(lambda vector, x: x @ vector, 3, torch.ones(3))
-    for network in (deep, function, plain_network("sin", 3, 4)):
-        assert two_layer.fused(network) is network
-    assert isinstance(make_network("erf", 3, 4), two_layer.TwoLayer)
+    several = plain_network("erf", 3, (4,), targets=2)
+    for network in (function, several, plain_network("sin", 3, (4,))):
+        assert fused(network) is network
+    for widths in ((4,), (4, 4), (4, 4, 4)):
+        assert isinstance(make_network("erf", 3, widths), FusedNetwork)
 
 
-def test_in_float64_all_is_plain():
-    network, plain = make_network("erf", 3, 4, 0.1), plain_network("erf", 3, 4, 0.1)
+@pytest.mark.parametrize("widths", [(4,), (4, 5)], ids=str)
+def test_in_float64_all_is_plain(widths):
+    network, plain = make_network("erf", 3, widths, 0.1), plain_network("erf", 3, widths, 0.1)
     parameters, x, y = (tensor.double() for tensor in make_data(plain, 5, chains=2))
     for evaluate in (
         lambda network: network.loss_and_gradient(parameters, x, y),
-        lambda network: two_layer.potential(network, x, y, TEMPERATURE)(parameters),
+        lambda network: potential(network, x, y, TEMPERATURE)(parameters),
     ):
         for found, expected in zip(evaluate(network), evaluate(plain), strict=True):
             assert torch.equal(found, expected)
@@ -316,10 +279,10 @@ def test_in_float64_all_is_plain():
 
 @compiled
 def test_what_does_not_fit_is_refused():
-    network = make_network("erf", 3, 4)
+    network = make_network("erf", 3, (4,))
     parameters, x, y = make_data(network, 5, chains=2)
     with pytest.raises(ValueError, match=r"labels have shape \(5, 1\)"):
-        two_layer.potential(network, x, y[:, None], TEMPERATURE)
+        potential(network, x, y[:, None], TEMPERATURE)
     with pytest.raises(ValueError, match=r"inputs \(5, 2\); give y as \(n,\) and x as \(n, 3\)"):
         network.loss_and_gradient(parameters, x[:, :2], y)
     with pytest.raises(ValueError, match=r"shape \(2, 15\).*of shape \(chains, 16\)"):

@@ -215,7 +215,7 @@ WRONG_ARRAYS = {
     "NaN": ({"x_train": np.full((8, 3), np.nan)}, "x_train .* 24 values that are NaN"),
     "infinite": ({"y_test": np.full(5, -np.inf)}, "y_test .* 5 values"),
     "missing": ({"y_test": None}, "no array y_test"),
-    "outputs": ({"y_train": np.ones((8, 2))}, "2 outputs; only one output"),
+    "outputs": ({"y_train": np.ones((8, 2))}, "2 columns and data.outputs is 1"),
     "flat inputs": ({"x_train": np.ones(8)}, r"shape \(8,\)"),
     "short targets": ({"y_train": np.ones(7)}, r"shape \(7,\) for 8 inputs"),
     "a number": ({"y_test": np.float64(1)}, r"shape \(\) for 5"),

@@ -10,13 +10,15 @@ from example_specs import EXAMPLES, QUICKSTART
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import data_spec
-from storage.data_spec import SOURCES, Normalize, PluginData
+from storage.data_spec import SOURCES, PluginData
 from storage.errors import CampaignError
 from storage.identity import campaign_identity
 from storage.plan import plan
 from storage.reading import dump_yaml, parse, read, validate
-from storage.spec import Campaign, Ensemble, Kernel, Network, Observe, Regression, Sampler
+from storage.network_spec import Kernel, Network
+from storage.sampler_spec import Ensemble, Sampler
+from storage.source_spec import Normalize, OwnTest
+from storage.spec import Campaign, Observe, Regression
 
 INTERNALS = (
     "type=", "https://", "Traceback", "NoneType", "ctx", "<class", "input_value", "pydantic",
@@ -203,7 +205,7 @@ def models(raw):
         ((), Campaign),
         (("data",), SOURCES.get(data["source"], PluginData)),
         (("data", "normalize"), Normalize),
-        (("data", "test"), data_spec.OwnTest),
+        (("data", "test"), OwnTest),
         (("network",), Network),
         (("sampler",), Sampler),
         (("ensemble",), Ensemble),

@@ -11,7 +11,7 @@ from storage.coordinates import ensemble_axes, ensemble_coordinates, regression_
 from storage.identity import campaign_identity, cell_identity, regression_identity
 from storage.plan import WARMUP, plan
 from storage.reading import dump_yaml, parse, validate
-from storage.schema import ensemble_sizes, regression_sizes
+from storage.schema import ensemble_sizes, has_step_check, regression_sizes
 from storage.sweep import assign
 
 
@@ -34,14 +34,18 @@ QUICKSTART = validate(EXAMPLES["quickstart"])
 
 
 def test_the_shards_of_the_packaged_campaign():
-    """4 widths, 2 datasets, 1 block, a warm-up and 3 segments; 20 repeats and a spectrum."""
+    """4 widths, 2 datasets, 1 block, a warm-up and 2 segments, and one block more at half the step.
+
+    20 repeats and a spectrum.
+    """
     planned = plan(QUICKSTART)
     shards = list(planned.shards())
     kinds = collections.Counter(shard.kind for shard in shards)
-    assert kinds == {"ensemble": 4 * 2 * (1 + 3), "regression": 20, "spectrum": 1}
+    sampled = {"ensemble": 4 * 2 * (1 + 2), "check": 4 * (1 + 2)}
+    assert kinds == {**sampled, "regression": 20, "spectrum": 1}
     assert len(planned.cells) == 4
     assert len(planned.regressions) == 1
-    assert sorted(map(len, planned.lanes())) == [1] * 21 + [4] * 8
+    assert sorted(map(len, planned.lanes())) == [1] * 21 + [3] * 12
     assert planned.directory == f"quickstart-{campaign_identity(QUICKSTART)[:10]}"
 
 
@@ -59,6 +63,7 @@ def test_names_are_unique_and_every_shard_stands_once(name):
     wanted = 0
     if spec.ensemble is not None:
         blocks = spec.ensemble.datasets * spec.ensemble.chains // spec.ensemble.block
+        blocks += has_step_check(spec)
         wanted += len(planned.cells) * blocks * (1 + spec.sampler.draws // spec.sampler.segment)
     if spec.regression is not None:
         wanted += len(planned.regressions) * (1 + spec.regression.repeats)
@@ -67,13 +72,31 @@ def test_names_are_unique_and_every_shard_stands_once(name):
 
 def test_a_lane_is_a_block_of_chains_from_the_warm_up_to_the_last_segment():
     spec = changed("linear", ensemble__datasets=2, ensemble__chains=6, sampler__draws=9)
-    lanes = list(plan(spec).lanes())
+    *lanes, check = plan(spec).lanes()
     assert {(lane[0].dataset, lane[0].block) for lane in lanes} == {
         (dataset, block) for dataset in range(2) for block in range(3)
     }
     for lane in lanes:
         assert [shard.segment for shard in lane] == [WARMUP, 0, 1, 2]
         assert len({(shard.cell.key, shard.dataset, shard.block) for shard in lane}) == 1
+    assert [(shard.kind, shard.segment) for shard in check] == [
+        ("check", segment) for segment in (WARMUP, 0, 1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "checked"),
+    [
+        ({"scheme": "ula", "friction": None}, True),
+        ({"scheme": "mala", "friction": None}, False),  # without bias
+        ({"step_check": False}, False),
+        ({"scheme": "adam", "friction": None}, False),  # without a law
+    ],
+)
+def test_the_step_is_checked_where_it_has_a_bias(sampler, checked):
+    raw = copy.deepcopy(EXAMPLES["linear"])
+    raw["sampler"] |= sampler
+    assert any(shard.kind == "check" for shard in plan(validate(raw)).shards()) == checked
 
 
 def test_names_say_what_a_shard_is():
@@ -107,7 +130,7 @@ def test_a_hundred_thousand_shards():
         "noise": {"data.label_noise": [i / 10 for i in range(20)]},
     }
     ensemble = {"datasets": 5, "chains": 8, "block": 2}  # 20 lanes of 5 shards
-    sampler = {**EXAMPLES["linear"]["sampler"], "draws": 12}
+    sampler = {**EXAMPLES["linear"]["sampler"], "draws": 12, "step_check": False}
     spec = validate(campaign(LINEAR, ensemble=ensemble, sampler=sampler, sweep=sweep))
     names = {shard.name for shard in plan(spec).shards()}
     assert len(names) == 1000 * 20 * 5 == 100_000
@@ -146,7 +169,7 @@ def test_more_draws_chains_datasets_and_repeats_add_shards_and_keep_names():
     planned = plan(more, [QUICKSTART])
     after = [shard.name for shard in planned.shards()]
     assert set(before) < set(after)
-    assert len(after) == 4 * 3 * 2 * (1 + 3) + 22 + 1
+    assert len(after) == 4 * (3 * 2 + 1) * (1 + 3) + 22 + 1  # one step check for each cell
     sizes = ensemble_sizes(planned)
     assert [sizes[dim] for dim in ("dataset", "chain", "draw", "block", "segment")] == [
         3,
@@ -162,8 +185,8 @@ def test_a_smaller_spec_does_not_make_the_store_smaller():
     less = changed("quickstart", sampler__draws=35, ensemble__datasets=1)
     planned = plan(less, [QUICKSTART])
     sizes = ensemble_sizes(planned)
-    assert (sizes["draw"], sizes["dataset"]) == (105, 2)
-    assert planned.most("sampler", "draws") == 105
+    assert (sizes["draw"], sizes["dataset"]) == (70, 2)
+    assert planned.most("sampler", "draws") == 70
     assert sum(shard.kind == "ensemble" for shard in planned.shards()) == 4 * (1 + 1)
 
 

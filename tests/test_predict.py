@@ -13,7 +13,8 @@ from fake_ensemble import TEXT, WIDTHS, stored
 
 from pipelines.analysis import ensemble_theories
 from pipelines.analysis.ensemble_theories import Problem
-from pipelines.analysis.predict import group_name, predict
+from pipelines.analysis.predict import predict
+from pipelines.analysis.theory_groups import group_name
 from storage.errors import CampaignError
 from storage.plugins import Plugins, allow
 from storage.reading import parse

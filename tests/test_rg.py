@@ -50,6 +50,33 @@ def test_flows_agree_where_nothing_is_learned():
         torch.testing.assert_close(flow - ridge, hard, rtol=2 * train / ridge, atol=1e-9)
 
 
+def test_many_settings_are_each_of_them():
+    train = torch.tensor([10.0, 100.0, 900.0]).double()[:, None]
+    ridge = torch.tensor([1e-8, 0.1]).double()
+    kept = cutoff(SPECTRUM, train, ridge, learnability=0.01)
+    assert kept.shape == (3, 2)
+    found = {
+        theory: theory(SPECTRUM, POWER, train, ridge, kept, 0.1) for theory in (rg_ridge, rg_ek)
+    }
+    flows = {
+        hard_flow: hard_flow(SPECTRUM, ridge).expand(3, -1, -1),
+        soft_flow: soft_flow(SPECTRUM, train, ridge),
+        sequential_flow: sequential_flow(SPECTRUM, train, ridge),
+    }
+    for i, n in enumerate(train[:, 0].tolist()):
+        for j, t in enumerate(ridge.tolist()):
+            alone = cutoff(SPECTRUM, n, t, learnability=0.01)
+            assert alone == kept[i, j]
+            for theory, curve in found.items():
+                one = theory(SPECTRUM, POWER, n, t, int(alone), 0.1)
+                for name in one._fields:
+                    torch.testing.assert_close(getattr(curve, name)[i, j], getattr(one, name))
+            torch.testing.assert_close(flows[hard_flow][i, j], hard_flow(SPECTRUM, t))
+            torch.testing.assert_close(flows[soft_flow][i, j], soft_flow(SPECTRUM, n, t))
+            alone = sequential_flow(SPECTRUM, n, t)
+            torch.testing.assert_close(flows[sequential_flow][i, j], alone)
+
+
 def test_cutoff_counts_learnable_modes():
     curve = learning_curve(SPECTRUM, POWER, 100, 0.1)
     kept = cutoff(SPECTRUM, 100, 0.1, learnability=0.01)

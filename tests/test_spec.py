@@ -15,7 +15,7 @@ from storage.data_spec import component_names, has_teacher
 from storage.data_spec import number_of_test_points as number_of_test_points
 from storage.errors import CampaignError
 from storage.reading import dump_yaml, json_schema, parse, read, validate
-from storage.spec import Kernel
+from storage.network_spec import Kernel
 
 MISSING = object()
 
@@ -105,7 +105,9 @@ MISTAKES = [
     # network and kernel
     ("linear", "network.activation", "rleu", ": found 'rleu', did you mean relu? allowed:"),
     ("linear", "network.activation", 3, ": found 3, allowed: linear, erf, relu"),
-    ("linear", "network.architecture", "cnn", ": found 'cnn', "),
+    ("linear", "network.architecture", "can", ": found 'can', did you mean fcn?"),
+    ("linear", "network.architecture", "cnn", "network: architecture cnn needs either patches"),
+    ("linear", "network.patches", 5, "network: patches belongs to architecture cnn; leave it out"),
     ("linear", "network.weight_variance", 1, ": found 1, wanted a list"),
     ("linear", "network.weight_variance", ["1", 2], "network.weight_variance.0: found '1'"),
     ("linear", "network.weight_variance", [1, 0], "network.weight_variance.1: found 0, wanted a"),
@@ -115,22 +117,24 @@ MISTAKES = [
     ("linear", "network.chi", 2, "network: chi is 2.0 with scaling standard; set scaling"),
     ("power_law", "regression.kernel.width", 3, "regression.kernel: unknown key width; "),
     # sampler
-    ("linear", "sampler.scheme", "baobab", "found 'baobab', wanted 'baoab', 'ula' or 'prior'"),
+    ("linear", "sampler.scheme", "baobab", "or 'prior'; did you mean baoab?"),
     ("linear", "sampler.temprature", 1, "unknown key temprature; did you mean temperature?"),
     ("linear", "sampler.temperature", 0, ": found 0, wanted a number above 0"),
     ("linear", "sampler.temperature", float("inf"), ": found inf, wanted a finite number"),
-    ("linear", "sampler.step_size", MISSING, "sampler: step_size is missing; wanted a number"),
+    ("linear", "sampler.step_size", MISSING, "sampler: step_size is missing; scheme baoab needs it"),
     ("linear", "sampler.friction", MISSING, "sampler: friction is missing"),
-    ("mnist", "sampler.friction", 1, "sampler: friction belongs to baoab alone"),
-    ("prior", "sampler.step_size", 0.1, "scheme prior draws independently: leave step_size and"),
-    ("prior", "sampler.friction", 0.1, "scheme prior draws independently: leave step_size and"),
+    ("mnist", "sampler.friction", 1, "sampler: friction is for baoab, collapsed, gibbs, exchange"),
+    ("prior", "sampler.step_size", 0.1, "scheme prior has none: leave it out"),
+    ("prior", "sampler.friction", 0.1, "scheme prior has none: leave it out"),
     ("linear", "sampler.segment", 4, "sampler: draws is 6, not a multiple of segment 4; choose"),
     ("linear", "sampler.warmup", -1, ": found -1, wanted a number not below 0"),
     ("linear", "sampler.precision", "float16", ": found 'float16', wanted 'float32' or 'float64'"),
     # ensemble
     ("linear", "ensemble.chains", 1, ": found 1, wanted a number not below 2"),
     ("linear", "ensemble.block", 3, "ensemble: chains is 4, not a multiple of block 3; choose a"),
-    ("linear", "ensemble.start", "teacher", ": found 'teacher', wanted 'prior'"),
+    ("linear", "ensemble.start", "taecher", ": found 'taecher', wanted 'prior', 'teacher', 'both'"),
+    ("mnist", "ensemble.start", "teacher", "ensemble.start: teacher needs data with one direction"),
+    ("linear", "ensemble.start", "anneal", "anneal and a section sampler.anneal go together"),
     ("linear", "ensemble.seed", -1, ": found -1, wanted a number not below 0"),
     # regression
     ("digits", "regression.train", [], ": found 0 values, wanted at least 1"),

@@ -76,6 +76,17 @@ def test_multiplicity_is_repetition():
     torch.testing.assert_close(level.learnability, single.learnability[:, [0, 3, 13]])
 
 
+def test_a_mode_that_occurs_no_times_is_not_there():
+    spectrum, power = power_law(1.5, 50), power_law(1.8, 50)
+    train = torch.tensor([5.0, 30.0, 200.0]).double()
+    kept = torch.arange(50) < torch.tensor([[10], [50], [3]])
+    found = learning_curve(spectrum, power * kept, train, 0.1, 0.2, kept)
+    for row, count in enumerate([10, 50, 3]):
+        alone = learning_curve(spectrum[:count], power[:count], train[row], 0.1, 0.2)
+        for name in ("error", "posterior_variance", "train_error", "effective_ridge"):
+            torch.testing.assert_close(getattr(found, name)[row], getattr(alone, name))
+
+
 @pytest.mark.parametrize("name", SPECTRA)
 def test_conservation_of_learnability(name):
     """Σ L = n - T/κ, and T_eff - T = Σ λ (1 - L) is the posterior variance."""

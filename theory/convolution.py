@@ -56,7 +56,7 @@ def patch_nngp(
             weight_variance=[weights[0], weights[1] / patches],
             bias_variance=0.0,
         )
-    value = moment(activation, x1.dtype)
+    value = moment(activation)
     variance = _dense_variance(x1 if x2 is None else torch.cat([x1, x2]), patches, value, weights)
     for weight in weights[2:]:
         features = value.features(variance)
@@ -120,7 +120,7 @@ def convolutional_nngp(
     fit.
     """
     weights = _weights(weight_variance, len(weight_variance) - 1)
-    network = _Network(frozenset(pool_after), head, moment(activation, x1.dtype), weights)
+    network = _Network(frozenset(pool_after), head, moment(activation), weights)
     _check_images(network, x1, x2, image)
     aligned = head == "flatten" and not network.pools
     variances = _aligned_variances if aligned else _all_pairs_variances

@@ -8,7 +8,6 @@ expanded in Hermite polynomials, whose coefficients are found by quadrature.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import torch
@@ -52,37 +51,30 @@ def _erf_scale(variance: Tensor) -> Tensor:
     return torch.sqrt(2 / (1 + 2 * variance))
 
 
-def relu_expectation(
-    k11: Tensor, k12: Tensor, k22: Tensor, precision: torch.dtype | None = None
-) -> Tensor:
+def relu_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[relu(u) relu(v)] = √(k11 k22) (sin θ + (π - θ) cos θ) / 2π. Cho and Saul (2009).
 
-    θ is the angle of u and v: cos θ = k12 / √(k11 k22). Functions of θ are computed in `precision`
-    (None: the dtype of k12), from halves of angles that keep their digits near 0 and π.
+    θ is the angle of u and v: cos θ = k12 / √(k11 k22). Its functions are computed from halves of
+    angles, which keep their digits near 0 and π.
     """
-    norm, sine, cosine = _half_angle(k11, k12, k22, precision)
+    norm, sine, cosine = _half_angle(k11, k12, k22)
     angle = 2 * torch.atan2(sine, cosine)
     below = sine * sine - (2 * sine * cosine - angle * (1 - 2 * sine * sine)) / (2 * math.pi)
-    return norm * (0.5 - below.to(norm.dtype))  # `below` is (1 - cos of the next layer's angle)/2
+    return norm * (0.5 - below)  # `below` is (1 - cos of the next layer's angle)/2
 
 
-def relu_derivative_expectation(
-    k11: Tensor, k12: Tensor, k22: Tensor, precision: torch.dtype | None = None
-) -> Tensor:
+def relu_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[relu'(u) relu'(v)] = (π - θ) / 2π, with cos θ = k12 / √(k11 k22). Cho and Saul (2009)."""
-    norm, sine, cosine = _half_angle(k11, k12, k22, precision)
-    return (torch.atan2(cosine, sine) / math.pi).to(norm.dtype)
+    _, sine, cosine = _half_angle(k11, k12, k22)
+    return torch.atan2(cosine, sine) / math.pi
 
 
-def _half_angle(
-    k11: Tensor, k12: Tensor, k22: Tensor, precision: torch.dtype | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _half_angle(k11: Tensor, k12: Tensor, k22: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """√(k11 k22), sin(θ/2) and cos(θ/2); θ = π/2 where a variance is zero."""
     norm = torch.sqrt(k11 * k22)
     half = 0.5 / norm.clamp_min(torch.finfo(norm.dtype).tiny)
     sine, cosine = (
-        (difference * half).clamp_(0, 1).to(precision or norm.dtype).sqrt_()
-        for difference in (norm - k12, norm + k12)
+        (difference * half).clamp_(0, 1).sqrt_() for difference in (norm - k12, norm + k12)
     )
     return norm, sine, cosine
 
@@ -250,22 +242,15 @@ CLOSED_FORMS: dict[str, tuple[Formula, Formula]] = {
 SMOOTH: dict[str, Elementwise] = {"tanh": torch.tanh, "gelu": torch.nn.functional.gelu}
 
 
-def moment(activation: Activation, precision: torch.dtype | None = None) -> Moment:
-    """E[φ(u)φ(v)] of a named activation, or of an elementwise function of tensors.
-
-    `precision` is that wanted of the result, where covariances come with more digits.
-    """
-    if activation == "relu":
-        return ClosedForm(partial(relu_expectation, precision=precision))
+def moment(activation: Activation) -> Moment:
+    """E[φ(u)φ(v)] of a named activation, or of an elementwise function of tensors."""
     if isinstance(activation, str) and activation in CLOSED_FORMS:
         return ClosedForm(CLOSED_FORMS[activation][0])
     return HermiteSeries.of(_function(activation))
 
 
-def derivative_moment(activation: Activation, precision: torch.dtype | None = None) -> Moment:
+def derivative_moment(activation: Activation) -> Moment:
     """E[φ'(u)φ'(v)] of a named activation, or of a function that torch can differentiate."""
-    if activation == "relu":
-        return ClosedForm(partial(relu_derivative_expectation, precision=precision))
     if isinstance(activation, str) and activation in CLOSED_FORMS:
         return ClosedForm(CLOSED_FORMS[activation][1])
     return HermiteSeries.of(_derivative(_function(activation)))

@@ -35,46 +35,53 @@ class Decimation(NamedTuple):
     tail: Tensor  # v(x) = K(x, x) - K_<(x, x), (M,): prior variance of the modes removed
 
 
-def cutoff(eigenvalues: Tensor, train: float, ridge: float, *, learnability: float) -> int:
+def cutoff(eigenvalues: Tensor, train: Numbers, ridge: Numbers, *, learnability: float) -> Tensor:
     """Number of modes with L_k = λ_k/(λ_k + κ) of at least `learnability`, and at least one.
 
-    κ is the effective ridge of the whole spectrum. Errors as in `theory.spectrum.effective_ridge`.
+    κ is the effective ridge of the whole spectrum, whose shape and errors are those of
+    `theory.spectrum.effective_ridge`.
     """
     if not 0 < learnability < 1:
         raise ValueError(f"learnability is {learnability}; give a number between 0 and 1")
     spectrum = _sorted(eigenvalues)
-    kappa = effective_ridge(spectrum, train, ridge)
-    return max(1, int((spectrum / (spectrum + kappa) >= learnability).sum()))
+    least = effective_ridge(spectrum, train, ridge) * learnability / (1 - learnability)
+    return torch.searchsorted(-spectrum, -least, right=True).clamp_min(1)
 
 
-def hard_flow(eigenvalues: Tensor, ridge: float) -> Tensor:
-    """T(Λ) = T + Σ_{k>Λ} λ_k for Λ = 0, ..., modes: (modes + 1,)."""
-    return ridge + _tails(_sorted(eigenvalues))
+def hard_flow(eigenvalues: Tensor, ridge: Numbers) -> Tensor:
+    """T(Λ) = T + Σ_{k>Λ} λ_k for Λ = 0, ..., modes: (..., modes + 1)."""
+    spectrum = _sorted(eigenvalues)
+    return _number(ridge, spectrum)[..., None] + _tails(spectrum)
 
 
-def soft_flow(eigenvalues: Tensor, train: float, ridge: float) -> Tensor:
-    """T(Λ) = T + Σ_{k>Λ} λ_k (1 - L_k) for Λ = 0, ..., modes: (modes + 1,).
+def soft_flow(eigenvalues: Tensor, train: Numbers, ridge: Numbers) -> Tensor:
+    """T(Λ) = T + Σ_{k>Λ} λ_k (1 - L_k) for Λ = 0, ..., modes: (..., modes + 1).
 
     A mode gives its posterior variance only, with L_k at the effective ridge n κ, where the flow
     ends at Λ = 0: the equation of the effective ridge is the self-consistent soft decimation.
     """
     spectrum = _sorted(eigenvalues)
-    kappa = effective_ridge(spectrum, train, ridge)
-    return ridge + _tails(spectrum * kappa / (spectrum + kappa))
+    kappa = effective_ridge(spectrum, train, ridge)[..., None]
+    return _number(ridge, spectrum)[..., None] + _tails(spectrum * kappa / (spectrum + kappa))
 
 
-def sequential_flow(eigenvalues: Tensor, train: float, ridge: float) -> Tensor:
-    """T(Λ - 1) = T(Λ) + λ_Λ / (1 + n λ_Λ / T(Λ)) from T(modes) = T > 0: (modes + 1,).
+def sequential_flow(eigenvalues: Tensor, train: Numbers, ridge: Numbers) -> Tensor:
+    """T(Λ - 1) = T(Λ) + λ_Λ / (1 + n λ_Λ / T(Λ)) from T(modes) = T > 0: (..., modes + 1).
 
     Soft decimation one mode after another, each with the ridge that has run up to it. It stays
     below the effective ridge, since a mode does not see the modes kept.
     """
-    if not ridge > 0:
-        raise ValueError(f"ridge is {ridge}; the flow starts from it, give a positive number")
-    running = [float(ridge)]
-    for eigenvalue in _sorted(eigenvalues).flip(0).tolist():
-        running.append(running[-1] + eigenvalue / (1 + train * eigenvalue / running[-1]))
-    return torch.tensor(running[::-1], dtype=torch.float64, device=eigenvalues.device)
+    spectrum = _sorted(eigenvalues)
+    size, start = torch.broadcast_tensors(_number(train, spectrum), _number(ridge, spectrum))
+    if not bool((start > 0).all()):
+        raise ValueError(
+            f"ridge is {float(start.min()):g}; the flow starts from it, give a positive number"
+        )
+    running = [start]
+    for eigenvalue in spectrum.flip(0).tolist():
+        last = running[-1]
+        running.append(last + eigenvalue * last / (last + size * eigenvalue))
+    return torch.stack(running[::-1], dim=-1)
 
 
 def decimate(kernel: Tensor, kept: int) -> Decimation:
@@ -116,13 +123,13 @@ def rg_ridge(
     coefficients_squared: Tensor,
     train: Numbers,
     ridge: Numbers,
-    kept: int,
+    kept: int | Tensor,
     noise_variance: Numbers = 0.0,
 ) -> LearningCurve:
     """Effective ridge on the modes kept, with ridge T(Λ) and noise s² + Σ_{k>Λ} w_k².
 
     error = E_0 (Σ_{k≤Λ} (1 - L)² w² + s² + Σ_{k>Λ} w²) - s². Arguments as in
-    `theory.spectrum.learning_curve`, and the number of modes kept.
+    `theory.spectrum.learning_curve`, and the number of modes kept, which broadcasts with them.
     """
     return _decimated(
         learning_curve, eigenvalues, coefficients_squared, train, ridge, kept, noise_variance
@@ -134,7 +141,7 @@ def rg_ek(
     coefficients_squared: Tensor,
     train: Numbers,
     ridge: Numbers,
-    kept: int,
+    kept: int | Tensor,
     noise_variance: Numbers = 0.0,
 ) -> LearningCurve:
     """Equivalent kernel on the modes kept, with ridge T(Λ): L = λ/(λ + T(Λ)/n).
@@ -153,32 +160,41 @@ def _decimated(
     coefficients_squared: Tensor,
     train: Numbers,
     ridge: Numbers,
-    kept: int,
+    kept: int | Tensor,
     noise_variance: Numbers,
 ) -> LearningCurve:
     """A theory on the modes kept, with the modes removed as ridge, as noise and as error."""
     spectrum = _sorted(eigenvalues)
-    if not 1 <= kept <= len(spectrum):
-        raise ValueError(f"cutoff is {kept} of {len(spectrum)} modes; keep 1 at least, all at most")
-    power = torch.as_tensor(coefficients_squared, dtype=torch.float64, device=spectrum.device)
-    bare, noise = (
-        torch.as_tensor(value, dtype=torch.float64, device=spectrum.device)
-        for value in (ridge, noise_variance)
+    count = torch.as_tensor(kept, device=spectrum.device)
+    least, most = int(count.min()), int(count.max())
+    if not 1 <= least <= most <= len(spectrum):
+        wrong = least if least < 1 else most
+        raise ValueError(
+            f"cutoff is {wrong} of {len(spectrum)} modes; keep 1 at least, all at most"
+        )
+    power, bare, noise = (
+        _number(value, spectrum) for value in (coefficients_squared, ridge, noise_variance)
     )
-    removed_variance, removed_power = spectrum[kept:].sum(), power[kept:].sum()
+    removed_variance, removed_power = _tails(spectrum)[count], _tails(power)[count]
+    ones = (torch.arange(most, device=spectrum.device) < count[..., None]).double()
     curve = theory(
-        spectrum[:kept], power[:kept], train, bare + removed_variance, noise + removed_power
+        spectrum[:most],
+        power[:most] * ones,
+        train,
+        bare + removed_variance,
+        noise + removed_power,
+        ones,
     )
     error = curve.error + removed_power
     posterior_variance = curve.posterior_variance + removed_variance
-    unlearned = torch.zeros_like(spectrum[kept:]).expand(*error.shape, -1)
+    learned = curve.learnability * ones
     return curve._replace(
         error=error,
         bias=curve.bias + removed_power,
         posterior_variance=posterior_variance,
         sample_error=error + posterior_variance,
         train_error=(bare / curve.effective_ridge).square() * (error + noise),
-        learnability=torch.cat([curve.learnability, unlearned], dim=-1),
+        learnability=torch.nn.functional.pad(learned, (0, len(spectrum) - most)),
     )
 
 
@@ -192,6 +208,10 @@ def _sorted(eigenvalues: Tensor) -> Tensor:
     return spectrum
 
 
+def _number(value: Numbers, like: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64, device=like.device)
+
+
 def _tails(terms: Tensor) -> Tensor:
     """Σ_{k>Λ} of the terms for Λ = 0, ..., modes."""
-    return torch.cat([terms.flip(0).cumsum(0).flip(0), terms.new_zeros(1)])
+    return torch.nn.functional.pad(terms.flip(-1).cumsum(-1).flip(-1), (0, 1))

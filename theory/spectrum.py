@@ -10,15 +10,18 @@ Sollich (2001), Bordelon, Canatar and Pehlevan (2020), Simon et al. (2021) for t
 Cohen, Malka and Ringel (2021) for the equivalent kernel and its next order.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from theory.eigen import decompose
+
 Numbers = float | Tensor
 
 ITERATIONS = 200
-CHUNK = 2**22  # elements of a temporary
+CHUNK = 2**16  # elements of a temporary: a few of them fit into the cache of a core
 
 
 class LearningCurve(NamedTuple):
@@ -49,7 +52,8 @@ def pool_spectrum(kernel: Tensor, y: Tensor) -> PoolSpectrum:
     that is negative beyond rounding; those that are rounding are returned as zeros.
     """
     points = len(kernel)
-    values, vectors = torch.linalg.eigh(kernel.double() / points)
+    found = decompose(kernel.cpu().double().numpy() / points)
+    values, vectors = (torch.from_numpy(array).to(kernel.device) for array in found)
     rounding = points * torch.finfo(kernel.dtype).eps * float(values[-1].abs())
     if not float(values[0]) >= -rounding:
         raise ValueError(
@@ -65,9 +69,10 @@ def effective_ridge(
 ) -> Tensor:
     """κ > 0 that solves Σ_k m_k λ_k / (λ_k + κ) + T/κ = n.
 
-    eigenvalues λ and their multiplicities m (None: all one) are (modes,); train n and ridge T
-    broadcast, and κ has their shape. T_eff = n κ. Raises ValueError for arguments out of range,
-    for T = 0 with n not below the number of positive eigenvalues, and if a root is not found.
+    eigenvalues λ are (modes,), multiplicities m (modes,) or (..., modes), None for all one; train n
+    and ridge T broadcast with the latter's leading dimensions, and κ has their shape. T_eff = n κ.
+    Raises ValueError for arguments out of range, for T = 0 with n not below the number of positive
+    eigenvalues, and if a root is not found.
     """
     return _effective_ridge(_problem(eigenvalues, 0.0, train, ridge, 0.0, multiplicities))
 
@@ -86,8 +91,9 @@ def learning_curve(
     error = E_0 (Σ (1 - L)² w² + s²) - s², posterior variance = T_eff - T = Σ λ (1 - L),
     training error = (T/T_eff)² (error + s²).
 
-    coefficients_squared w_k² is (modes,); with multiplicities it is the sum over the modes of one
-    eigenvalue. noise_variance s² is that of the training labels. Errors as in `effective_ridge`.
+    coefficients_squared w_k² is (modes,) or (..., modes); with multiplicities it is the sum over
+    the modes of one eigenvalue. A multiplicity of zero leaves a mode out, whose coefficient must
+    then be zero. noise_variance s² is that of the training labels. Errors as in `effective_ridge`.
     """
     problem = _problem(
         eigenvalues, coefficients_squared, train, ridge, noise_variance, multiplicities
@@ -95,7 +101,7 @@ def learning_curve(
     kappa = _effective_ridge(problem)
     learned, missed = _learnability(problem, kappa)
     # n - Σ L² = T/κ + Σ L (1 - L), a sum of positive terms.
-    free = problem.ridge / kappa + (problem.weight * learned * missed).sum(-1)
+    free = problem.ridge / kappa + _dot(learned * missed, problem.weight)
     return _curve(problem, kappa, problem.train * kappa, problem.train / free)
 
 
@@ -136,15 +142,15 @@ def equivalent_kernel_next_order(
         eigenvalues, coefficients_squared, train, ridge, noise_variance, multiplicities
     )
     learned, missed = _learnability(problem, _bare(problem))
-    effective = problem.ridge + (problem.weight * problem.spectrum * missed).sum(-1)
-    overfitting = 1 + (problem.weight * learned.square()).sum(-1) / problem.train
+    effective = problem.ridge + _dot(missed, problem.weight * problem.spectrum)
+    overfitting = 1 + _dot(learned.square(), problem.weight) / problem.train
     return _curve(problem, effective / problem.train, effective, overfitting)
 
 
 class _Problem(NamedTuple):
     spectrum: Tensor  # λ, (modes,), largest first or as given
-    weight: Tensor  # m, (modes,)
-    coefficients: Tensor  # w², (modes,)
+    weight: Tensor  # m, (modes,) or (..., modes)
+    coefficients: Tensor  # w², (modes,) or (..., modes)
     train: Tensor  # n, T and s² have one shape
     ridge: Tensor
     noise: Tensor
@@ -154,9 +160,9 @@ def _curve(
     problem: _Problem, kappa: Tensor, effective: Tensor, overfitting: Tensor
 ) -> LearningCurve:
     learned, missed = _learnability(problem, kappa)
-    bias = (missed.square() * problem.coefficients).sum(-1)
+    bias = _dot(missed.square(), problem.coefficients)
     variance = (overfitting - 1) * (bias + problem.noise)
-    posterior_variance = (problem.weight * problem.spectrum * missed).sum(-1)
+    posterior_variance = _dot(missed, problem.weight * problem.spectrum)
     error = bias + variance
     return LearningCurve(
         error=error,
@@ -177,6 +183,11 @@ def _learnability(problem: _Problem, kappa: Tensor) -> tuple[Tensor, Tensor]:
     return problem.spectrum / total, kappa[..., None] / total
 
 
+def _dot(values: Tensor, weight: Tensor) -> Tensor:
+    """Σ_k over the last dimension."""
+    return values @ weight if weight.ndim == 1 else torch.linalg.vecdot(values, weight)
+
+
 def _bare(problem: _Problem) -> Tensor:
     """T/n."""
     if not bool((problem.ridge > 0).all()):
@@ -186,32 +197,39 @@ def _bare(problem: _Problem) -> Tensor:
 
 def _effective_ridge(problem: _Problem) -> Tensor:
     spectrum, order = problem.spectrum.sort(descending=True)
-    weight, rank = problem.weight[order], float(problem.weight[spectrum > 0].sum())
+    weight = problem.weight[..., order]
+    rank = (weight * (spectrum > 0)).sum(-1).expand(problem.train.shape)
     bare = problem.ridge == 0
     if bool((bare & (problem.train >= rank)).any()):
+        worst = torch.where(bare, problem.train - rank, -math.inf).argmax()
         raise ValueError(
-            f"{float(problem.train[bare].max()):g} points without ridge for {rank:g} modes; "
-            "give fewer points or a positive ridge"
+            f"{float(problem.train.reshape(-1)[worst]):g} points without ridge for "
+            f"{float(rank.reshape(-1)[worst]):g} modes; give fewer points or a positive ridge"
         )
-    settings = torch.stack([problem.train.reshape(-1), problem.ridge.reshape(-1)], dim=1)
-    parts = settings.split(max(1, CHUNK // len(spectrum)))
-    roots = [_solve(spectrum, weight, part[:, :1], part[:, 1:]) for part in parts]
+    train, ridge = problem.train.reshape(-1, 1), problem.ridge.reshape(-1, 1)
+    if weight.ndim > 1:
+        weight = weight.expand(*problem.train.shape, -1).reshape(len(train), -1)
+    weights = weight.expand(len(train), -1)
+    step = max(1, CHUNK // len(spectrum))
+    parts = [slice(start, start + step) for start in range(0, len(train), step)]
+    roots = [_solve(spectrum, weights[part], train[part], ridge[part]) for part in parts]
     return torch.cat(roots).reshape(problem.train.shape)
 
 
 def _solve(spectrum: Tensor, weight: Tensor, train: Tensor, ridge: Tensor) -> Tensor:
     """Roots of the excess F(κ), by Newton steps in ln κ on ln(1 + F/n), kept in a bracket.
 
-    train and ridge are (problems, 1), the spectrum is largest first. F is not negative at T/n, nor
-    where the c_j largest eigenvalues alone give c_j λ_j/(λ_j + κ) = n; it is not positive where
-    all λ/(λ + κ) are replaced by λ/κ.
+    train and ridge are (problems, 1), weight is (problems, modes), the spectrum largest first. F is
+    not negative at T/n, nor where the c_j largest eigenvalues alone give c_j λ_j/(λ_j + κ) = n; it
+    is not positive where all λ/(λ + κ) are replaced by λ/κ.
     """
-    alone = (spectrum * (weight.cumsum(0) - train) / train).amax(1, keepdim=True)
+    counted = torch.nn.functional.pad(weight.cumsum(1), (1, 0))
+    alone = (spectrum * (counted[:, 1:] - train) / train).amax(1, keepdim=True)
     low = torch.maximum(ridge / train, alone).log()
-    high = ((ridge + (weight * spectrum).sum()) / train).log()
+    high = ((ridge + (weight * spectrum).sum(1, keepdim=True)) / train).log()
     point = low
     for _ in range(ITERATIONS):
-        excess, slope = _excess(spectrum, weight, train, ridge, point.exp())
+        excess, slope = _excess(spectrum, weight, counted, train, ridge, point.exp())
         low = torch.where(excess >= 0, point, low)
         high = torch.where(excess <= 0, point, high)
         newton = point - torch.log1p(excess / train) * (train + excess) / slope
@@ -221,7 +239,7 @@ def _solve(spectrum: Tensor, weight: Tensor, train: Tensor, ridge: Tensor) -> Te
         point = following
         if bool((moved <= 1e-14 * (1 + point.abs())).all()):
             break
-    excess, slope = _excess(spectrum, weight, train, ridge, point.exp())
+    excess, slope = _excess(spectrum, weight, counted, train, ridge, point.exp())
     # 1e-10 in ln κ, and the rounding of a long sum.
     if not bool((excess.abs() <= 1e-10 * slope.abs() + 1e-13 * train).all()):
         raise ValueError(
@@ -232,19 +250,18 @@ def _solve(spectrum: Tensor, weight: Tensor, train: Tensor, ridge: Tensor) -> Te
 
 
 def _excess(
-    spectrum: Tensor, weight: Tensor, train: Tensor, ridge: Tensor, kappa: Tensor
+    spectrum: Tensor, weight: Tensor, counted: Tensor, train: Tensor, ridge: Tensor, kappa: Tensor
 ) -> tuple[Tensor, Tensor]:
     """F = Σ m λ/(λ + κ) + T/κ - n and dF/d ln κ, (problems, 1).
 
     Modes with λ > κ enter as 1 - κ/(λ + κ), whose ones are added first: n may nearly cancel them.
+    `counted` are sums of the first weights, (problems, modes + 1).
     """
-    learned = spectrum > kappa
-    total = spectrum + kappa
-    small = torch.where(learned, -kappa, spectrum) / total
-    ones = (learned * weight).sum(1, keepdim=True)
-    excess = (ones - train) + ((weight * small).sum(1, keepdim=True) + ridge / kappa)
-    bend = weight * spectrum * kappa / total.square()
-    return excess, -bend.sum(1, keepdim=True) - ridge / kappa
+    ones = counted.gather(1, torch.searchsorted(-spectrum, -kappa))
+    part = torch.minimum(spectrum, kappa) / (spectrum + kappa)  # the smaller of L and 1 - L
+    small = torch.linalg.vecdot(weight, torch.copysign(part, kappa - spectrum))[:, None]
+    bend = torch.linalg.vecdot(weight, torch.addcmul(part, part, part, value=-1))[:, None]
+    return (ones - train) + (small + ridge / kappa), -bend - ridge / kappa
 
 
 def _problem(
@@ -264,13 +281,15 @@ def _problem(
             f"eigenvalues are {tuple(spectrum.shape)}, the least {float(spectrum.min()):.3g}; "
             "give one row of finite numbers, none negative"
         )
-    if weight.shape != spectrum.shape or not _in_range(weight, weight > 0):
+    if weight.shape[-1:] != spectrum.shape or not _in_range(weight, weight >= 0):
         raise ValueError(
-            f"{weight.numel()} multiplicities for {len(spectrum)} eigenvalues; "
-            "give a positive one for each"
+            f"{weight.shape[-1] if weight.ndim else 1} multiplicities for {len(spectrum)} "
+            "eigenvalues; give one for each, none negative"
         )
-    size, temperature, noise = torch.broadcast_tensors(
-        *(_numbers(value, spectrum) for value in (train, ridge, noise_variance))
+    size, temperature, noise, _, _ = torch.broadcast_tensors(
+        *(_numbers(value, spectrum) for value in (train, ridge, noise_variance)),
+        weight[..., 0],
+        coefficients[..., 0],
     )
     if not _in_range(size, size > 0):
         raise ValueError(f"train is {float(size.min()):g} at least; give a positive number")

@@ -1,7 +1,7 @@
 """Convolutional networks as functions of a flat parameter tensor (chain, parameter).
 
-They are models in the sense of `workers.networks`: chains share the data x (n, d), y (n,), and the
-loss is L = ½ Σ_μ (f(x_μ) - y_μ)². No layer has a bias, and the factors 1/√fan_in are in the prior.
+They are models in the sense of `workers.networks`: chains share the data x (n, d), and the loss
+is L = ½ Σ_μ |f(x_μ) - y_μ|². No layer has a bias, and the factors 1/√fan_in are in the prior.
 Pre-activations of a convolution are (chain, channel, point · position), the position running
 fastest: a direction over them is a vector over all positions of all points.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from workers.activations import Activation
-from workers.networks import Layer, Layered, room, spans
+from workers.networks import Layer, Layered, readout_shape, room, spans
 
 Head = Literal["flatten", "average"]
 WINDOW = 9  # positions that a 3 x 3 filter sees
@@ -39,22 +39,8 @@ class PatchNetwork(Layered):
         by_patch = first.unflatten(1, (self.widths[0], self.patches))
         return [by_patch.transpose(2, 3).flatten(2), *dense]
 
-    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """f(x), (chain, point)."""
-        values = parameters.new_empty(len(parameters), len(x))
-        for chains, points in self._chunks(parameters, x):
-            signal = self._forward(parameters[chains], self._columns(x[points]))[1][-1]
-            values[chains, points] = self._read(parameters[chains], signal)
-        return values
-
-    def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """L (chain,) and ∇L (chain, parameter), a few chains or points at a time."""
-        loss, gradient = parameters.new_zeros(len(parameters)), torch.zeros_like(parameters)
-        for chains, points in self._chunks(parameters, x):
-            self._add_loss_and_gradient(
-                parameters[chains], x[points], y[points], loss[chains], gradient[chains]
-            )
-        return loss, gradient
+    def _values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return self._read(parameters, self._forward(parameters, self._columns(x))[1][-1]).mT
 
     def _add_loss_and_gradient(
         self, parameters: Tensor, x: Tensor, y: Tensor, loss: Tensor, gradient: Tensor
@@ -62,12 +48,10 @@ class PatchNetwork(Layered):
         """Add L and ∇L of these chains and points by backpropagation, with δ_l = ∂L/∂h_l."""
         columns = self._columns(x)
         fields, signals = self._forward(parameters, columns)
-        residual = self._read(parameters, signals[-1]) - y
-        loss.add_(residual.square().sum(1), alpha=0.5)
-        filters, *dense, readout = self.layers
-        readout.of(gradient).unsqueeze(2).baddbmm_(signals[-1], residual[:, :, None])
-        delta = self.activation.dphi(fields[-1])
-        delta.mul_(readout.of(parameters)[:, :, None]).mul_(residual[:, None])
+        residual = self._read(parameters, signals[-1]) - y.T
+        loss.add_(residual.square().sum((1, 2)), alpha=0.5)
+        filters, *dense, _ = self.layers
+        delta = self._read_back(parameters, residual, fields[-1], signals[-1], gradient)
         below = list(zip(dense, fields, signals, strict=False))  # what each dense layer reads
         for weight, field, signal in reversed(below):
             weight.of(gradient).baddbmm_(delta, signal.mT)
@@ -91,10 +75,6 @@ class PatchNetwork(Layered):
             signals.append(self.activation.phi(fields[-1]))
         return fields, signals
 
-    def _read(self, parameters: Tensor, signal: Tensor) -> Tensor:
-        """The readout of the last hidden layer, (chain, point)."""
-        return torch.bmm(self.layers[-1].of(parameters)[:, None], signal)[:, 0]
-
     def _chunks(self, parameters: Tensor, x: Tensor) -> Iterator[tuple[slice, slice]]:
         widest = max(self.widths[0] * self.patches, *self.widths)
         return _chunks(parameters, len(x), widest, self.patches)
@@ -117,29 +97,23 @@ class ConvolutionalNetwork(Layered):
         fields = self._forward(parameters, x)[0]
         return [field.permute(1, 2, 0, 3, 4).flatten(2) for field in fields]
 
-    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """f(x), (chain, point)."""
-        values = parameters.new_empty(len(parameters), len(x))
-        for chains, points in self._chunks(parameters, x):
-            values[chains, points] = self._forward(parameters[chains], x[points])[1]
-        return values
+    def _values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return self._forward(parameters, x)[1]
 
-    def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """L (chain,) and ∇L (chain, parameter), a few chains or points at a time."""
-        total, gradient = parameters.new_zeros(len(parameters)), torch.zeros_like(parameters)
-        for chains, points in self._chunks(parameters, x):
-            leaf = parameters[chains].detach().requires_grad_()
-            with torch.enable_grad():
-                residual = self._forward(leaf, x[points])[1] - y[points]
-                loss = residual.square().sum(1) / 2
-                (slope,) = torch.autograd.grad(loss.sum(), leaf)
-            total[chains] += loss.detach()
-            gradient[chains] += slope
-        return total, gradient
+    def _add_loss_and_gradient(
+        self, parameters: Tensor, x: Tensor, y: Tensor, loss: Tensor, gradient: Tensor
+    ) -> None:
+        """Add L and ∇L of these chains and points by automatic differentiation."""
+        leaf = parameters.detach().requires_grad_()
+        with torch.enable_grad():
+            value = (self._forward(leaf, x)[1] - y).square().sum((1, 2)) / 2
+            (slope,) = torch.autograd.grad(value.sum(), leaf)
+        loss += value.detach()
+        gradient += slope
 
     def _forward(self, parameters: Tensor, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """h of each layer, (point, chain, channel, height, width), and f (chain, point)."""
-        *convolutions, readout = self.layers
+        """h of each layer, (point, chain, channel, height, width), and f (chain, point, target)."""
+        convolutions = self.layers[:-1]
         chains, signal, fields = len(parameters), x.unflatten(1, self.image), []
         for level, weight in enumerate(convolutions, start=1):
             groups = 1 if level == 1 else chains  # all chains see the same image
@@ -152,7 +126,7 @@ class ConvolutionalNetwork(Layered):
         if self.head == "average":
             signal = signal.mean((2, 3))
         features = signal.unflatten(1, (chains, -1)).flatten(2)
-        return fields, torch.einsum("nkf,kf->kn", features, readout.of(parameters))
+        return fields, torch.einsum("nkf,kpf->knp", features, self._readout(parameters))
 
     def _chunks(self, parameters: Tensor, x: Tensor) -> Iterator[tuple[slice, slice]]:
         sides = _sides(self.image[1:], self.depth, self.pool_after)
@@ -168,13 +142,15 @@ def patch_network(
     *,
     weight_variance: Sequence[float],
     chi: float,
+    targets: int = 1,
 ) -> PatchNetwork:
     """f(x) = Σ_i Σ_c a_ic φ(w_c·x_i) over patches x_i: one convolution whose stride is its size.
 
     `weight_variance` is (σ_w², σ_a²): w_c ~ N(0, σ_w²/patch_size), a_ic ~ N(0, σ_a²/(P C χ)) for
     P patches and C channels. χ = 1 is standard scaling, χ up to C is mean field.
     """
-    return _patch_network(patches, patch_size, (channels,), activation, weight_variance, chi)
+    widths = (channels,)
+    return _patch_network(patches, patch_size, widths, activation, weight_variance, chi, targets)
 
 
 def three_layer_convolution(
@@ -186,6 +162,7 @@ def three_layer_convolution(
     *,
     weight_variance: Sequence[float],
     chi: float,
+    targets: int = 1,
 ) -> PatchNetwork:
     """f(x) = Σ_j a_j φ(h_j), h_j = Σ_i Σ_c W_jci φ(w_c·x_i): a dense layer on all patches.
 
@@ -193,7 +170,7 @@ def three_layer_convolution(
     a_j ~ N(0, σ_a²/(width χ)). The dense layer has a weight of its own for each patch.
     """
     widths = (channels, width)
-    return _patch_network(patches, patch_size, widths, activation, weight_variance, chi)
+    return _patch_network(patches, patch_size, widths, activation, weight_variance, chi, targets)
 
 
 def myrtle(
@@ -205,6 +182,7 @@ def myrtle(
     head: Head,
     weight_variance: Sequence[float],
     chi: float,
+    targets: int = 1,
 ) -> ConvolutionalNetwork:
     """len(channels) convolutions 3 x 3 of stride 1 with zero padding, φ after each; a readout.
 
@@ -227,7 +205,8 @@ def myrtle(
     inputs = (image[0], *channels)
     shapes = [(out, fan, 3, 3) for fan, out in zip(inputs, channels, strict=False)]
     fans = [WINDOW * fan for fan in inputs[:-1]]
-    layers = _layout([*shapes, (channels[-1] * positions,)], fans, weight_variance, chi)
+    read = readout_shape(targets, channels[-1] * positions)
+    layers = _layout([*shapes, read], fans, weight_variance, chi)
     return ConvolutionalNetwork(tuple(channels), activation, layers, image, pools, head)
 
 
@@ -238,12 +217,14 @@ def _patch_network(
     activation: Activation,
     weight_variance: Sequence[float],
     chi: float,
+    targets: int,
 ) -> PatchNetwork:
     _check_variances(weight_variance, len(widths))
     read = (widths[0] * patches, *widths[1:])  # how many numbers each layer hands on
     fans = (patch_size, *read[:-1])
     shapes = [(width, fan) for width, fan in zip(widths, fans, strict=True)]
-    layers = _layout([*shapes, read[-1:]], fans, weight_variance, chi)
+    readout = readout_shape(targets, read[-1])
+    layers = _layout([*shapes, readout], fans, weight_variance, chi)
     return PatchNetwork(widths, activation, layers, patches, patch_size)
 
 
@@ -257,7 +238,7 @@ def _layout(
     names = [*(f"weight_{level}" for level in range(1, len(shapes))), "readout"]
     layers, start = [], 0
     for name, shape, fan, variance in zip(
-        names, shapes, (*fans, shapes[-1][0] * chi), weight_variance, strict=True
+        names, shapes, (*fans, shapes[-1][-1] * chi), weight_variance, strict=True
     ):
         stop = start + math.prod(shape)
         layers.append(Layer(name, start, stop, shape, math.sqrt(variance / fan)))

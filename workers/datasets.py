@@ -72,9 +72,9 @@ def _dataset(key: _Key, seed: int, plugins: Plugins) -> Dataset:
     if not isinstance(data, PluginData):
         return builtin.make(data, seed)
     x_train, y_train, x_test, y_test = _plugin_arrays(data, plugins, data.train, seed)
-    noise = np.random.Generator(np.random.Philox(key=seed)).standard_normal(len(y_train))
+    noise = np.random.Generator(np.random.Philox(key=seed)).standard_normal(y_train.shape)
     y_train = y_train + np.sqrt(data.label_noise) * noise
-    return Dataset(x_train, y_train, x_test, y_test, y_test[:, None], None)
+    return Dataset(x_train, y_train, x_test, y_test, y_test[..., None], None)
 
 
 @lru_cache(maxsize=2)
@@ -99,17 +99,19 @@ def _plugin_arrays(data: PluginData, plugins: Plugins, train: int, seed: int) ->
     if not isinstance(made, tuple | list) or len(made) != len(ARRAYS):
         raise CampaignError(f"{data.source} must return the four arrays {', '.join(ARRAYS)}")
     arrays = [np.asarray(array, dtype=np.float64) for array in made]
-    wanted = {
-        0: (train, 2),
-        1: (train, 1),
-        2: (number_of_test_points(data), 2),
-        3: (number_of_test_points(data), 1),
-    }
-    for place, (rows, ndim) in wanted.items():
-        array = arrays[place]
-        if array.ndim != ndim or len(array) != rows or not np.isfinite(array).all():
+    rows = (train, train, number_of_test_points(data), number_of_test_points(data))
+    for name, array, count in zip(ARRAYS, arrays, rows, strict=True):
+        is_x = name.startswith("x")
+        columns = array.shape[1:] if is_x else (data.outputs,) * (data.outputs > 1)
+        if (
+            array.shape != (count, *columns)
+            or array.ndim > 2
+            or (is_x and array.ndim != 2)
+            or not np.isfinite(array).all()
+        ):
+            kind = "(points, inputs)" if is_x else (count, *columns)
             raise CampaignError(
-                f"{data.source}: {ARRAYS[place]} has shape {array.shape}; wanted {rows} rows, "
-                f"{ndim} dimensions and finite numbers"
+                f"{data.source}: {name} has shape {array.shape}; wanted {count} rows, shape "
+                f"{kind}, and finite numbers"
             )
     return arrays

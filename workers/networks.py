@@ -1,10 +1,12 @@
 """Networks as functions of a flat parameter tensor (chain, parameter), many chains at a time.
 
-Chains run side by side on the first axis and share the data x (n, d), y (n,). The loss is
-L = ½ Σ_μ (f(x_μ) - y_μ)² and the prior is a Gaussian of its own width for each parameter.
+Chains run side by side on the first axis and share the data x (n, d). The loss is
+L = ½ Σ_μ |f(x_μ) - y_μ|² and the prior is a Gaussian of its own width for each parameter. Labels
+and outputs of several targets are flat, (n · targets), the target running fastest.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -28,6 +30,11 @@ class Model(Protocol):
         ...
 
     @property
+    def targets(self) -> int:
+        """How many numbers f(x) is."""
+        ...
+
+    @property
     def standard_deviations(self) -> Tensor:
         """The prior's, (parameter,), float64."""
         ...
@@ -37,7 +44,7 @@ class Model(Protocol):
         ...
 
     def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """f(x), (chain, point)."""
+        """f(x), (chain, point · target)."""
         ...
 
     def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,11 +58,7 @@ def potential(model: Model, x: Tensor, y: Tensor, temperature: float) -> Gradien
     exp(-U) is the posterior of z under labels with Gaussian noise of variance T. The energy is
     (chain,), the gradient (chain, parameter), both of z's dtype, which x and y must share.
     """
-    if y.shape != x.shape[:1]:
-        raise ValueError(
-            f"labels have shape {tuple(y.shape)} and inputs {tuple(x.shape)}; "
-            "give y as (n,) and x as (n, d)"
-        )
+    check_labels(model, x, y)
     widths = model.standard_deviations.to(x)
     scale = widths / temperature
 
@@ -69,6 +72,15 @@ def potential(model: Model, x: Tensor, y: Tensor, temperature: float) -> Gradien
         return energy, slope
 
     return gradient
+
+
+def check_labels(model: Model, x: Tensor, y: Tensor) -> None:
+    """Raise ValueError unless inputs are (n, d) and labels (n · targets,)."""
+    if x.ndim != 2 or y.shape != (len(x) * model.targets,):
+        raise ValueError(
+            f"labels have shape {tuple(y.shape)} and inputs {tuple(x.shape)}; "
+            f"give y as (n,) and x as (n, d), with {model.targets} labels of each point"
+        )
 
 
 class Layer(NamedTuple):
@@ -86,8 +98,8 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layered:
-    """Layers one after another; the last is a linear readout of one output."""
+class Layered(ABC):
+    """Layers one after another; the last is a linear readout, (width,) or (targets, width)."""
 
     widths: tuple[int, ...]  # neurons or channels of each hidden layer
     activation: Activation
@@ -104,6 +116,12 @@ class Layered:
         return self.layers[-1].stop
 
     @property
+    def targets(self) -> int:
+        """How many numbers f(x) is."""
+        shape = self.layers[-1].shape
+        return shape[0] if len(shape) == 2 else 1
+
+    @property
     def standard_deviations(self) -> Tensor:
         """The prior's, (parameter,), float64."""
         widths = [
@@ -111,6 +129,55 @@ class Layered:
             for layer in self.layers
         ]
         return torch.cat(widths)
+
+    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """f(x), (chain, point · target)."""
+        values = parameters.new_empty(len(parameters), len(x), self.targets)
+        for chains, points in self._chunks(parameters, x):
+            values[chains, points] = self._values(parameters[chains], x[points])
+        return values.flatten(1)
+
+    def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """L (chain,) and ∇L (chain, parameter), a few chains or points at a time."""
+        loss, gradient = parameters.new_zeros(len(parameters)), torch.zeros_like(parameters)
+        labels = y.view(len(x), self.targets)
+        for chains, points in self._chunks(parameters, x):
+            self._add_loss_and_gradient(
+                parameters[chains], x[points], labels[points], loss[chains], gradient[chains]
+            )
+        return loss, gradient
+
+    @abstractmethod
+    def _chunks(self, parameters: Tensor, x: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Parts of (chain, point) that are best worked on at a time."""
+
+    @abstractmethod
+    def _values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """f(x) of some chains at some points, (chain, point, target)."""
+
+    @abstractmethod
+    def _add_loss_and_gradient(
+        self, parameters: Tensor, x: Tensor, y: Tensor, loss: Tensor, gradient: Tensor
+    ) -> None:
+        """Add L and ∇L of some chains and points; y is (point, target)."""
+
+    def _read(self, parameters: Tensor, signal: Tensor) -> Tensor:
+        """f = Σ_i a_i φ(h_i) of the last hidden layer, (chain, target, point)."""
+        return torch.bmm(self._readout(parameters), signal)
+
+    def _read_back(
+        self, parameters: Tensor, residual: Tensor, field: Tensor, signal: Tensor, gradient: Tensor
+    ) -> Tensor:
+        """Add ∂L/∂a of residuals (chain, target, point); ∂L/∂h of the last hidden layer."""
+        self._readout(gradient).mT.baddbmm_(signal, residual.mT)
+        delta = self.activation.dphi(field)
+        if self.targets == 1:
+            return delta.mul_(self._readout(parameters).mT).mul_(residual)
+        return delta.mul_(torch.bmm(self._readout(parameters).mT, residual))
+
+    def _readout(self, parameters: Tensor) -> Tensor:
+        """The readout's part as a view (chain, target, width)."""
+        return self.layers[-1].of(parameters).view(len(parameters), self.targets, -1)
 
 
 @dataclass(frozen=True)
@@ -126,34 +193,17 @@ class Network(Layered):
         """h of each hidden layer, (chain, width, point)."""
         return self._forward(parameters, x)[0]
 
-    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """f(x), (chain, point)."""
-        values = parameters.new_empty(len(parameters), len(x))
-        for chains, points in self._chunks(parameters, x):
-            signal = self._forward(parameters[chains], x[points])[1][-1]
-            values[chains, points] = self._read(parameters[chains], signal)
-        return values
-
-    def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """L (chain,) and ∇L (chain, parameter), a few chains or points at a time."""
-        loss, gradient = parameters.new_zeros(len(parameters)), torch.zeros_like(parameters)
-        for chains, points in self._chunks(parameters, x):
-            self._add_loss_and_gradient(
-                parameters[chains], x[points], y[points], loss[chains], gradient[chains]
-            )
-        return loss, gradient
+    def _values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return self._read(parameters, self._forward(parameters, x)[1][-1]).mT
 
     def _add_loss_and_gradient(
         self, parameters: Tensor, x: Tensor, y: Tensor, loss: Tensor, gradient: Tensor
     ) -> None:
         """Add L and ∇L of these chains and points by backpropagation, with δ_l = ∂L/∂h_l."""
         fields, signals = self._forward(parameters, x)
-        residual = self._read(parameters, signals[-1]) - y
-        loss.add_(residual.square().sum(1), alpha=0.5)
-        readout = self.layers[-1]
-        readout.of(gradient).unsqueeze(2).baddbmm_(signals[-1], residual[:, :, None])
-        delta = self.activation.dphi(fields[-1])
-        delta.mul_(readout.of(parameters)[:, :, None]).mul_(residual[:, None])
+        residual = self._read(parameters, signals[-1]) - y.T
+        loss.add_(residual.square().sum((1, 2)), alpha=0.5)
+        delta = self._read_back(parameters, residual, fields[-1], signals[-1], gradient)
         for level, (weight, bias) in reversed(list(enumerate(self._hidden()))):
             weight.of(gradient).baddbmm_(delta, signals[level].transpose(1, 2))
             if bias is not None:
@@ -174,10 +224,6 @@ class Network(Layered):
             fields.append(field)
             signals.append(self.activation.phi(field))
         return fields, signals
-
-    def _read(self, parameters: Tensor, signal: Tensor) -> Tensor:
-        """f = Σ_i a_i φ(h_i), (chain, point)."""
-        return torch.bmm(self.layers[-1].of(parameters)[:, None], signal)[:, 0]
 
     def _hidden(self) -> list[tuple[Layer, Layer | None]]:
         """Weights and biases of each hidden layer."""
@@ -213,6 +259,7 @@ def fully_connected(
     weight_variance: Sequence[float],
     bias_variance: float,
     chi: float,
+    targets: int = 1,
 ) -> Network:
     """A network of len(widths) hidden layers, laid out as weight_1, bias_1, ..., readout.
 
@@ -231,13 +278,19 @@ def fully_connected(
         shapes.append((f"weight_{level}", (width, fan_in), weight_variance[level - 1] / fan_in))
         if bias_variance > 0:
             shapes.append((f"bias_{level}", (width,), bias_variance))
-    shapes.append(("readout", (widths[-1],), weight_variance[-1] / (widths[-1] * chi)))
+    read = readout_shape(targets, widths[-1])
+    shapes.append(("readout", read, weight_variance[-1] / (widths[-1] * chi)))
     layers, start = [], 0
     for name, shape, variance in shapes:
         stop = start + math.prod(shape)
         layers.append(Layer(name, start, stop, shape, math.sqrt(variance)))
         start = stop
     return Network(tuple(widths), activation, tuple(layers), inputs)
+
+
+def readout_shape(targets: int, width: int) -> tuple[int, ...]:
+    """Of the readout's weights: flat where there is one target."""
+    return (width,) if targets == 1 else (targets, width)
 
 
 @dataclass(frozen=True)
@@ -247,36 +300,40 @@ class FunctionNetwork:
     function: Callable[[Tensor, Tensor], Tensor]
     size: int
     standard_deviations: Tensor
+    targets: int
 
     def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
         """Nothing: the function keeps its layers to itself."""
         return []
 
     def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """f(x), (chain, point)."""
-        return torch.func.vmap(self.function, in_dims=(0, None))(parameters, x)
+        """f(x), (chain, point · target)."""
+        return torch.func.vmap(self.function, in_dims=(0, None))(parameters, x).flatten(1)
 
     def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """L (chain,) and ∇L (chain, parameter), by automatic differentiation."""
 
         def loss(vector: Tensor) -> Tensor:
-            return (self.function(vector, x) - y).square().sum() / 2
+            return (self.function(vector, x).flatten() - y).square().sum() / 2
 
         gradient, value = torch.func.vmap(torch.func.grad_and_value(loss))(parameters)
         return value, gradient
 
 
 def from_function(
-    function: Callable[[Tensor, Tensor], Tensor], parameters: int, standard_deviations: Tensor
+    function: Callable[[Tensor, Tensor], Tensor],
+    parameters: int,
+    standard_deviations: Tensor,
+    targets: int = 1,
 ) -> FunctionNetwork:
-    """The network function(θ, x) -> (n,) of a vector θ (parameters,) and inputs x (n, d).
+    """The network function(θ, x) of a vector θ (parameters,) and inputs x (n, d).
 
-    The function is made of torch operations that torch.func can differentiate and batch. Prior
-    widths are (parameters,).
+    It returns (n,), or (n, targets) where there are several. The function is made of torch
+    operations that torch.func can differentiate and batch. Prior widths are (parameters,).
     """
     if standard_deviations.shape != (parameters,):
         raise ValueError(
             f"standard_deviations has shape {tuple(standard_deviations.shape)} for {parameters} "
             f"parameters; give one per parameter, ({parameters},)"
         )
-    return FunctionNetwork(function, parameters, standard_deviations)
+    return FunctionNetwork(function, parameters, standard_deviations, targets)

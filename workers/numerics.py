@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-KERNEL = "plain"  # which implementation of the gradient; one per campaign
+PLAIN = "plain"  # gradients by torch alone; anything else names compiled kernels
 THREADS = 1  # of BLAS and of torch, within one shard
 
 
@@ -22,20 +22,37 @@ def fixed_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def describe() -> dict[str, str]:
-    """What this process would compute with, in words that are compared between workers."""
+def describe(kernel: str = "") -> dict[str, str]:
+    """What this process would compute with, in words that are compared between workers.
+
+    `kernel` is the one that is wanted: named as such if it can be had here. Without a wish it is
+    the fastest one.
+    """
     import numpy
     import scipy
     import torch
 
     return {
-        "kernel": KERNEL,
+        "kernel": kernel if kernel == PLAIN else _fastest(),
         "threads": str(THREADS),
         "device": f"cpu {torch.backends.cpu.get_cpu_capability()}",
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "scipy": scipy.__version__,
     }
+
+
+def _fastest() -> str:
+    from workers.fused import build
+
+    return PLAIN if build.unavailable() else build.name()
+
+
+def why_plain() -> str:
+    """Why there is no compiled kernel here, in one line; nothing where there is one."""
+    from workers.fused import build
+
+    return build.unavailable()
 
 
 def difference(wanted: dict[str, str], found: dict[str, str]) -> str:

@@ -2,35 +2,49 @@
 
 A pre-activation is observed along unit vectors v over the probe points: for each neuron
 z = Σ_μ v_μ h(x_μ) / √(v'Kv), with K the prior covariance of the layer's pre-activations, so that z
-is a standard normal under an infinitely wide prior.
+is a standard normal under an infinitely wide prior. Where a layer has several positions for each
+point, v is a vector over all positions of all points, the position running fastest.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
+import scipy.sparse.linalg
 import torch
 from torch import Tensor
+
+DENSE = 1024  # a kernel of at most so many rows is decomposed as a whole
 
 
 @dataclass(frozen=True)
 class Directions:
     """Unit vectors over the probe points and the prior deviation along each."""
 
-    vectors: Tensor  # (layer, direction, probe)
+    vectors: list[Tensor]  # of each layer, (direction, probe · position)
     deviations: Tensor  # (layer, direction)
 
 
 def directions(kernels: list[Tensor], random: Tensor, target: Tensor) -> Directions:
-    """The directions random, top and target for the prior kernels (probe, probe) of the layers.
+    """The directions random, top and target for the prior kernels of the layers.
 
+    A kernel is (probe · position, probe · position); `random` has numbers for the largest of them.
     `top` is the leading eigenvector of the layer's kernel, `target` the target at the probes.
     """
-    vectors = []
+    vectors, deviations = [], []
     for kernel in kernels:
-        top = torch.linalg.eigh(kernel).eigenvectors[:, -1]
-        vectors.append(torch.stack([_unit(v.to(kernel)) for v in (random, top, target)]))
-    stacked = torch.stack(vectors)
-    variances = torch.einsum("lvp,lpq,lvq->lv", stacked, torch.stack(kernels), stacked)
-    return Directions(stacked, variances.sqrt())
+        positions = len(kernel) // len(target)
+        along = (random[: len(kernel)], _leading(kernel), target.repeat_interleave(positions))
+        vectors.append(torch.stack([_unit(v.to(kernel)) for v in along]))
+        deviations.append(torch.einsum("vp,pq,vq->v", vectors[-1], kernel, vectors[-1]).sqrt())
+    return Directions(vectors, torch.stack(deviations))
+
+
+def _leading(kernel: Tensor) -> Tensor:
+    """The eigenvector of the largest eigenvalue; its sign is of no consequence."""
+    if len(kernel) <= DENSE:
+        return torch.linalg.eigh(kernel).eigenvectors[:, -1]
+    start = np.ones(len(kernel))
+    return torch.as_tensor(scipy.sparse.linalg.eigsh(kernel.numpy(), k=1, v0=start)[1][:, 0])
 
 
 def _unit(vector: Tensor) -> Tensor:
@@ -41,8 +55,11 @@ class Projections:
     """Histograms and raw moments of z, additive over draws, segments and chains."""
 
     def __init__(self, along: Directions, chains: int, edges: Tensor, orders: int) -> None:
-        layers, count, _ = along.vectors.shape
-        self._scaled = along.vectors / along.deviations[..., None]
+        layers, count = along.deviations.shape
+        self._scaled = [
+            vectors / deviations[:, None]
+            for vectors, deviations in zip(along.vectors, along.deviations, strict=True)
+        ]
         self._inner_edges = edges[1:-1].contiguous()
         self._powers = torch.arange(orders, dtype=torch.float64)
         self.histogram = torch.zeros(chains, layers, count, len(edges) - 1, dtype=torch.int64)
@@ -86,7 +103,11 @@ def learnability(outputs: Tensor, components: Tensor) -> Tensor:
     """Coefficients of the joint regression of outputs on the parts of the target.
 
     L = (G'G)^-1 G'f for f (chain, test) and G (test, component): <f g>/<y g> for one component,
-    and free of the leakage between components that a finite test set has. (chain, component).
+    and free of the leakage between components that a finite test set has. (chain, component); NaN
+    for a component that is zero.
     """
-    gram = components.mT @ components
-    return torch.linalg.solve(gram, components.mT @ outputs.mT.to(components)).mT
+    there = components.abs().amax(0) > 0
+    parts = components[:, there]
+    found = components.new_full((len(outputs), len(there)), torch.nan)
+    found[:, there] = torch.linalg.solve(parts.mT @ parts, parts.mT @ outputs.mT.to(parts)).mT
+    return found

@@ -8,13 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from storage.coordinates import bin_edges
-from storage.schema import ORDERS, STATUS
-from storage.spec import Campaign
+from storage.coordinates import bin_edges, overlap_edges, readout_edges
+from storage.schema import NEURONS, ORDERS, STATUS, layers
+from storage.spec import Campaign, has_overlaps
 from workers.activations import Activation
 from workers.data.dataset import Dataset
-from workers.networks import Model, Network
+from workers.networks import Layered, Model
 from workers.observables import Directions, Kernels, Projections, learnability
+from workers.overlaps import Overlaps
+from workers.two_times import TwoTimes
+
+OUT_OF_BOUNDS = 1e6  # prior standard deviations, which no parameter is from zero in a sound chain
 
 Measure = Callable[[Tensor, list[Tensor], Dataset], Tensor]
 
@@ -46,21 +50,32 @@ class Record:
         self._dtype = dtype
         data = observed.data
         self._x = torch.as_tensor(data.x_train, dtype=dtype)
-        self._y = torch.as_tensor(data.y_train, dtype=dtype)
+        self._y = torch.as_tensor(data.y_train, dtype=dtype).flatten()
         self._x_test = torch.as_tensor(data.x_test, dtype=dtype)
-        self._components = torch.as_tensor(data.components)
+        components = torch.as_tensor(data.components)
+        self._components = components.reshape(-1, components.shape[-1])
         self._sound = sound.clone()
         chains = len(sound)
         self._series: dict[str, list[Tensor]] = {}
-        self._sum = torch.zeros(chains, len(data.x_test), dtype=torch.float64)
+        self._targets = observed.network.targets
+        size = len(data.x_test) * self._targets
+        self._sum = torch.zeros(chains, size, dtype=torch.float64)
         self._square = torch.zeros_like(self._sum)
         self._draws = 0
         edges = torch.as_tensor(bin_edges())
         along = observed.along
         self._projections = None if along is None else Projections(along, chains, edges, ORDERS)
-        self._kernels = None
-        if observed.spec.observe.kernels and isinstance(observed.network, Network):
-            self._kernels = Kernels(observed.network.depth, observed.probes)
+        self._kernels, self._two_times, self._overlaps = None, None, None
+        network, observe = observed.network, observed.spec.observe
+        if observe.kernels and isinstance(network, Layered):
+            self._kernels = Kernels(network.depth, observed.probes)
+            if observe.lags:
+                self._two_times = TwoTimes(observe.lags, network.depth, observed.probes)
+        if data.teacher is not None and has_overlaps(observed.spec):
+            assert isinstance(network, Layered)
+            teacher, edges = torch.as_tensor(data.teacher), (overlap_edges(), readout_edges())
+            bins = (torch.as_tensor(each) for each in edges)
+            self._overlaps = Overlaps(network, teacher, chains, *bins)
 
     def add(self, parameters: Tensor) -> None:
         """Measure one draw of every chain, (chain, parameter)."""
@@ -68,18 +83,30 @@ class Record:
         outputs = network.outputs(parameters, self._x_test).double()
         residual = network.outputs(parameters, self._x).double() - self._y
         loss = residual.square().sum(1) / 2
-        self._sound &= loss.isfinite() & outputs.isfinite().all(1)
+        self._sound &= loss.isfinite() & outputs.isfinite().all(1) & self._in_bounds(parameters)
         self._sum += outputs
         self._square += outputs.square()
         self._draws += 1
         self._keep("loss", loss)
         self._keep("learnability", learnability(outputs, self._components))
-        self._keep("output", outputs[:, : self._observed.probes])
-        fields = network.pre_activations(parameters, self._x_test[: self._observed.probes])
-        self._add_layers(fields)
+        self._keep("output", outputs[:, : self._observed.probes * self._targets])
+        fields = []
+        if self._looks_inside:
+            fields = network.pre_activations(parameters, self._x_test[: self._observed.probes])
+            self._add_layers(fields)
         self._add_weights(parameters)
         for name, measure in self._observed.measures.items():
             self._keep(name, measure(outputs, fields, data).double())
+
+    def _in_bounds(self, parameters: Tensor) -> Tensor:
+        """Whether every parameter is where a chain can be, (chain,): erf is finite anywhere."""
+        bounds = OUT_OF_BOUNDS * self._observed.network.standard_deviations.to(parameters)
+        return (parameters.abs() < bounds).all(1)
+
+    @property
+    def _looks_inside(self) -> bool:
+        """Whether anything is measured on the hidden layers."""
+        return bool(self._projections or self._kernels or self._observed.measures)
 
     def _keep(self, name: str, value: Tensor) -> None:
         self._series.setdefault(name, []).append(value)
@@ -91,19 +118,25 @@ class Record:
         if self._kernels is not None:
             assert self._observed.spec.network is not None
             variances = self._observed.spec.network.weight_variance[1:]
-            activations = [self._observed.activation.phi(field) for field in fields]
+            activations = [self._activations(field) for field in fields]
             self._kernels.add(activations, variances, self._sound)
+            if self._two_times is not None:
+                self._two_times.add(activations, variances, self._sound)
+
+    def _activations(self, field: Tensor) -> Tensor:
+        """φ of a layer, (chain, width · position, probe)."""
+        by_probe = field.unflatten(2, (self._observed.probes, -1))
+        return self._observed.activation.phi(by_probe.transpose(2, 3).flatten(1, 2))
 
     def _add_weights(self, parameters: Tensor) -> None:
         network = self._observed.network
-        if not isinstance(network, Network):
+        if not isinstance(network, Layered):
             self._keep("weight_norm", parameters.double().square().sum(1))
             return
-        self._keep("weight_norm", network.layers[-1].of(parameters).double().square().sum(1))
-        if self._observed.data.teacher is not None:
-            teacher = torch.as_tensor(self._observed.data.teacher, dtype=parameters.dtype)
-            overlaps = network.layers[0].of(parameters) @ teacher
-            self._keep("max_overlap", overlaps.abs().amax(1).double())
+        readout = network.layers[-1].of(parameters).flatten(1)
+        self._keep("weight_norm", readout.double().square().sum(1))
+        if self._overlaps is not None:
+            self._keep("max_overlap", self._overlaps.add(parameters))
 
     def values(self) -> dict[str, np.ndarray]:
         """Arrays for the store; a chain that diverged now or earlier is NaN, and counts nowhere."""
@@ -113,6 +146,13 @@ class Record:
         }
         found["output_mean"] = self._sum / self._draws
         found["output_square"] = self._square / self._draws
+        if self._targets > 1:
+            for name in ("output", "output_mean", "output_square"):
+                found[name] = found[name].unflatten(-1, (-1, self._targets))
+        overlaps = self._overlaps if self._observed.spec.observe.overlaps else None
+        if overlaps is not None:
+            found["overlap"] = overlaps.first_neurons(NEURONS)
+            found["hidden_variance"] = overlaps.variance()
         for value in found.values():
             value[~sound] = torch.nan
         found["status"] = torch.where(sound, STATUS["ok"], STATUS["diverged"])
@@ -121,6 +161,11 @@ class Record:
             found["moment"] = self._projections.moment
             for name in ("histogram", "moment"):
                 found[name][~sound] = 0
+        if overlaps is not None and layers(self._observed.spec) == 1:
+            found["overlap_histogram"] = overlaps.histogram
+            found["overlap_histogram"][~sound] = 0
+        if self._two_times is not None:
+            found["kernel_lag"] = self._two_times.mean()
         if self._kernels is not None:
             found["kernel"] = self._kernels.mean()
             found["kernel_square"] = self._kernels.mean_square()

@@ -1,108 +1,213 @@
 """One shard of a regression: the spectrum of its kernel, or one order with all sizes and ridges."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from storage.data_spec import number_of_outputs
 from storage.errors import CampaignError
-from storage.identity import Sources, regression_identity, regression_kernel, seed_of
-from storage.plan import Shard
+from storage.identity import Sources, digest, regression_identity, regression_kernel, seed_of
+from storage.network_spec import Kernel
+from storage.plan import Cell, Shard
 from storage.plugins import Plugins
-from storage.spec import Campaign, Kernel
-from theory.kernels import nngp
-from theory.regression import Heldout, learning_curve
+from storage.spec import Campaign
+from theory.curve_methods import Choice, choose, eigen_bytes
+from theory.eigen import leading
+from theory.learning_curve import Heldout, learning_curve
 from theory.spectrum import pool_spectrum
+from workers import memory, node_cache, numerics
 from workers.data.dataset import Pool
 from workers.datasets import pool
+from workers.models import nngp_of
+from workers.node_cache import SharedArray
 from workers.philox import Noise, integers, permutation
+from workers.quartic import quartic_curve
 
 Arrays = dict[str, np.ndarray]
 
 ORDER, LABELS = 0, 1  # streams of a repeat's randomness
 MODES = 128  # leading kernel modes whose learnability is measured; NaN beyond
+SMALLER = "take a smaller pool, or fewer workers"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all shards of a regression have in common."""
+
+    points: Pool
+    kernel: SharedArray  # (pool, pool)
+    modes: SharedArray  # (pool, mode): unit vectors, leading first
+    heldout: Heldout | None
 
 
 def spectrum(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:
-    """Eigenvalues of K/M over the pool of M points, and the target's coefficients."""
-    points, kernel, _ = _problem(shard, plugins, sources)
-    found = pool_spectrum(kernel, torch.as_tensor(points.y))
+    """Eigenvalues of K/M over the pool of M points, and the target's coefficients.
+
+    Raises CampaignError for a kernel that is not positive semi-definite, and for lack of memory.
+    """
+    problem = _problem(shard.cell, plugins, sources)
+    memory.require(eigen_bytes(len(problem.points.x)), shard.name, SMALLER)
+    kernel = torch.from_numpy(problem.kernel.values)
+    try:
+        found = pool_spectrum(kernel, torch.as_tensor(problem.points.y))
+    except ValueError as error:
+        raise CampaignError(f"{shard.name}: {error}") from None
     return {"eigenvalue": found.eigenvalues.numpy(), "coefficient": found.coefficients.numpy()}
 
 
 def run(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:
     """Regression on one random order of the pool, for every size and ridge.
 
-    Raises CampaignError where a kernel matrix is not positive definite.
+    A regression that failed is nan, and `refused` says why. Raises CampaignError for lack of
+    memory.
     """
     spec = shard.cell.spec
     assert spec.regression is not None
-    points, kernel, leading = _problem(shard, plugins, sources)
-    sizes = spec.regression.train
-    try:
-        curve = learning_curve(
-            kernel,
-            torch.as_tensor(points.y),
-            _order(shard, sources),
-            sizes,
-            spec.regression.ridges,
-            label_noise=_label_noise(shard, sources),
-            heldout=_heldout(points, spec),
-            modes=leading,
-        )
-    except ValueError as error:
-        raise CampaignError(f"{shard.name}: {error}") from None
-    learnability = np.full((*curve.pool_error.shape, len(kernel)), np.nan)
-    learnability[..., : leading.shape[1]] = curve.learnability.numpy()
+    chosen = choice(spec)
+    problem = _problem(shard.cell, plugins, sources)
+    memory.require(chosen.bytes, shard.name, SMALLER)
+    curve = learning_curve(
+        problem.kernel.panels,
+        torch.as_tensor(problem.points.y),
+        _order(shard, sources),
+        spec.regression.train,
+        spec.regression.ridges,
+        label_noise=_label_noise(shard, sources),
+        heldout=problem.heldout,
+        modes=torch.from_numpy(problem.modes.values),
+        methods=chosen.methods,
+    )
+    learnability = np.full((*curve.pool_error.shape, len(problem.points.x)), np.nan)
+    learnability[..., : problem.modes.values.shape[1]] = curve.learnability.numpy()
     values = {
         "train_error": curve.train_error,
         "posterior_variance": curve.posterior_variance,
         "log_evidence": curve.log_evidence,
-        "pool_error": curve.pool_error,
-        "test_error": curve.heldout_error,
+        "residual": curve.residual,
+        "refused": curve.refused,
     }
-    unwanted = {"pool": "pool_error", "heldout": "test_error"}
-    for part, name in unwanted.items():
-        if part not in spec.regression.evaluate:
-            del values[name]
-    return {name: value.numpy() for name, value in values.items()} | {"learnability": learnability}
+    if "pool" in spec.regression.evaluate:
+        values["pool_error"] = curve.pool_error
+    if "heldout" in spec.regression.evaluate:
+        values["test_error"] = curve.heldout_error
+    arrays = {name: value.numpy() for name, value in values.items()}
+    return arrays | {"learnability": learnability} | _quartic(shard, problem, sources)
 
 
-def _problem(shard: Shard, plugins: Plugins, sources: Sources) -> tuple[Pool, Tensor, Tensor]:
-    """The pool, its kernel, and the leading eigenvectors; kept from one repeat to the next."""
-    key = (shard.cell.identity, plugins)
+def _quartic(shard: Shard, problem: Problem, sources: Sources) -> Arrays:
+    """The same points with a quartic term in the loss, where the spec asks for it."""
+    regression = shard.cell.spec.regression
+    assert regression is not None
+    if (asked := regression.quartic) is None:
+        return {}
+    y = torch.as_tensor(problem.points.y)
+    order, labels = draws(shard.cell, shard.repeat, y, sources)
+    return quartic_curve(
+        problem.kernel.values,
+        y,
+        order,
+        labels,
+        regression.train,
+        regression.ridges,
+        asked.couplings,
+        seed=_seed(shard, sources),
+        chains=asked.chains,
+        warmup=asked.warmup,
+        draws=asked.draws,
+    )
+
+
+def choice(spec: Campaign) -> Choice:
+    """How the orders of a regression are computed, and what one of them costs."""
+    regression = spec.regression
+    assert regression is not None
+    return choose(
+        regression.pool,
+        regression.train,
+        regression.ridges,
+        scale=kernel_of(spec).physical_weight_variance[-1],
+        replacement=regression.sampling == "with_replacement",
+        outputs=number_of_outputs(spec.data),
+        modes=min(MODES, regression.pool),
+    )
+
+
+def kernel_of(spec: Campaign) -> Kernel:
+    """The network whose kernel a regression has."""
+    kernel = regression_kernel(spec)
+    assert isinstance(kernel, Kernel)
+    return kernel
+
+
+def draws(cell: Cell, repeat: int, y: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
+    """The points that a repeat draws from the pool, and their labels, from its targets y."""
+    assert cell.spec.regression is not None
+    shard = Shard("regression", cell, repeat=repeat)
+    order = _order(shard, sources)[: max(cell.spec.regression.train)]
+    noise = _label_noise(shard, sources)
+    return order, y[order] if noise is None else y[order] + noise
+
+
+def forget(cells: Sequence[Cell]) -> None:
+    """Take the files of regressions off this machine."""
+    _problems.clear()
+    node_cache.remove([name for cell in cells for name in _names(cell)])
+
+
+def _problem(cell: Cell, plugins: Plugins, sources: Sources) -> Problem:
+    """The pool, its kernel and the kernel's leading modes; kept from one repeat to the next."""
+    key = (cell.identity, plugins)
     if key not in _problems:
         _problems.clear()
-        spec = shard.cell.spec
-        assert spec.regression is not None
-        points = pool(spec, plugins, sources)
-        dtype = getattr(torch, spec.regression.precision)
-        kernel = _nngp(spec, torch.as_tensor(points.x, dtype=dtype)).double()
-        leading = torch.linalg.eigh(kernel).eigenvectors.flip(1)[:, :MODES].clone()
-        _problems[key] = (points, kernel, leading)
+        points = pool(cell.spec, plugins, sources)
+        kernel = _shared_kernel(cell, points)
+        _problems[key] = Problem(
+            points, kernel, _shared_modes(cell, kernel), _heldout(points, cell.spec)
+        )
     return _problems[key]
 
 
-_problems: dict[tuple[str, Plugins], tuple[Pool, Tensor, Tensor]] = {}  # at most one
+_problems: dict[tuple[str, Plugins], Problem] = {}  # at most one
 
 
-def _nngp(spec: Campaign, x1: Tensor, x2: Tensor | None = None) -> Tensor:
-    chosen = regression_kernel(spec)
-    assert isinstance(chosen, Kernel)
-    return nngp(
-        x1,
-        x2,
-        depth=chosen.depth,
-        activation=chosen.activation,
-        weight_variance=chosen.physical_weight_variance,
-        bias_variance=chosen.bias_variance,
-    )
+def _shared_kernel(cell: Cell, points: Pool) -> SharedArray:
+    assert cell.spec.regression is not None
+    dtype = np.dtype(cell.spec.regression.precision)
+
+    def make(values: NDArray[np.floating]) -> None:
+        x, out = torch.from_numpy(points.x.astype(dtype)), torch.from_numpy(values)
+        found = nngp_of(kernel_of(cell.spec), x, out=out)
+        if found is not out:
+            out.copy_(found)
+
+    return node_cache.shared(_names(cell)[0], (len(points.x), len(points.x)), dtype, make)
+
+
+def _shared_modes(cell: Cell, kernel: SharedArray) -> SharedArray:
+    points = len(kernel.values)
+    shape = points, min(MODES, points)
+
+    def make(values: NDArray[np.floating]) -> None:
+        values[...] = leading(kernel.values.astype(np.float64, copy=False), shape[1])
+
+    return node_cache.shared(_names(cell)[1], shape, np.float64, make)
+
+
+def _names(cell: Cell) -> tuple[str, str]:
+    """Of the files of a kernel and of its modes; they name all that decides their bits."""
+    name = digest([cell.identity, numerics.describe(numerics.PLAIN)])[:32]
+    return f"{name}-kernel", f"{name}-modes"
 
 
 def _heldout(points: Pool, spec: Campaign) -> Heldout | None:
     """Points outside the pool, where the source gives them; otherwise those that are not drawn."""
     if not len(points.x_heldout):
         return None
-    kernel = _nngp(spec, torch.as_tensor(points.x_heldout), torch.as_tensor(points.x))
+    kernel = nngp_of(kernel_of(spec), torch.as_tensor(points.x_heldout), torch.as_tensor(points.x))
     return Heldout(kernel, torch.as_tensor(points.y_heldout))
 
 

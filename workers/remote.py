@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +48,7 @@ class RayExecutor:
         self._deaths = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
         if nodes_elsewhere:  # else the raylet that died was the only one
             self._deaths += (errors.LocalRayletDiedError,)
+        self.nodes_elsewhere = nodes_elsewhere
         self._task = ray.remote(num_cpus=1, max_retries=0)(attempt)
         self.slots = slots
         self.stop = threading.Event()
@@ -75,6 +76,16 @@ class RayExecutor:
         finally:
             for reference in running:
                 self._ray.cancel(reference, force=True)
+
+    def everywhere(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function once on every node; what does not answer soon is let be."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        task = self._ray.remote(num_cpus=0, max_retries=0)(function)
+        places = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+        strategies = [NodeAffinitySchedulingStrategy(place, soft=False) for place in places]
+        tasks = [task.options(scheduling_strategy=each).remote(*arguments) for each in strategies]
+        self._ray.wait(tasks, num_returns=len(tasks), timeout=CONNECT)
 
     def _collect(self, job: Job, reference: Any, work: _Running) -> Outcome | None:
         """The outcome of a task that ended; None where its worker died and may be replaced."""

@@ -12,7 +12,7 @@ import numpy as np
 from storage import lease
 from storage.checkpoint import CorruptCheckpoint, load, save
 from storage.errors import CampaignError
-from storage.plan import WARMUP, Shard
+from storage.plan import SAMPLED, WARMUP, Shard
 from storage.plugins import Plugins
 from storage.store import Store, checkpoint_name
 from workers import numerics
@@ -65,10 +65,12 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
     """Run a shard where it is and write it from there; only the receipt travels back."""
     if (known := store.ledger.receipt(shard.name)) is not None:
         return known
-    if unlike := numerics.difference(job.numerics, numerics.describe()):
+    found = numerics.describe(job.numerics["kernel"])
+    if unlike := numerics.difference(job.numerics, found):
+        reason = numerics.why_plain() if found["kernel"] == numerics.PLAIN else ""
         raise CampaignError(
-            f"this worker would compute other bits: {unlike}; use the same versions and kind of "
-            "processor, or start the campaign in another store"
+            f"this worker would compute other bits: {unlike}{reason and f' ({reason})'}; use the "
+            "same versions and kind of processor, or start the campaign in another store"
         )
     started = time.time()
     job.plugins.load()
@@ -90,7 +92,7 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
         receipt["diverged"] = int(np.count_nonzero(values["status"]))
     if state is not None:
         receipt["checkpoint"] = save(store.objects, checkpoint_name(shard), state)
-    if shard.kind == "regression" or (shard.kind == "ensemble" and shard.segment != WARMUP):
+    if shard.kind == "regression" or (shard.kind in SAMPLED and shard.segment != WARMUP):
         store.write(shard, {"finished": np.uint8(1)})
     if state is not None and shard.segment > WARMUP + 1:
         # Before the receipt, since nobody comes back to a shard that has one.
@@ -102,7 +104,7 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
 
 def compute(job: Job, shard: Shard, store: Store) -> tuple[Values, State | None]:
     """The numbers of a shard, and the state from which the next one of its lane goes on."""
-    if shard.kind == "ensemble":
+    if shard.kind in SAMPLED:
         return ensemble_run(job, shard, _state_before(job, shard, store))
     from workers import regression
 
@@ -115,7 +117,7 @@ def ensemble_run(job: Job, shard: Shard, state: State | None) -> tuple[Values, S
     """One segment of a block of chains; torch is imported only where it is needed."""
     from workers import ensemble
 
-    return ensemble.run(shard, job.plugins, job.sources, state)
+    return ensemble.run(shard, job.plugins, job.sources, state, job.numerics["kernel"])
 
 
 def _state_before(job: Job, shard: Shard, store: Store) -> State | None:

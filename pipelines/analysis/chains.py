@@ -31,12 +31,13 @@ class Chains:
     def draws(self, name: str, most: int | None = None) -> NDArray[np.float64]:
         """A variable with dimensions (cell, dataset, chain, draw, ...): (chain, draw, ...).
 
-        `most` cuts the last dimension.
+        `most` cuts what comes after the draws, all of it in one row.
         """
         array = self.group[name]
         draws = self.segments * array.shape[3] // self.group["status"].shape[3]
         values = np.asarray(array[self.cell, self.dataset, :, :draws], dtype=np.float64)
-        return values[self.chains][..., :most]
+        values = values[self.chains]
+        return values if most is None else values.reshape(*values.shape[:2], -1)[..., :most]
 
     def accumulated(self, name: str) -> NDArray[np.float64]:
         """The same where there is a number for each segment: (chain, segment, ...)."""
@@ -83,4 +84,5 @@ def asked_shards(planned: Plan) -> dict[str, tuple[int, int, int]]:
         )
         alone = Plan(spec, (spec,), planned.sources)
         asked |= {cell.identity: shape for cell in alone.cells}
+        asked |= {cell.identity: shape for cell in planned.cells if cell.refined}
     return asked

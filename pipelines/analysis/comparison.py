@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from pipelines.analysis.chains import sound_chains
 from pipelines.analysis.measured import measure, observable_names
-from pipelines.analysis.predict import group_name
+from pipelines.analysis.theory_groups import group_name
 from storage.errors import CampaignError
 from storage.plan import Plan
+from storage.regression_spec import REGRESSION_THEORIES
 from storage.results import ensemble_grid
 from storage.store import Store
 from theory.statistics import FEWEST_UNITS, p_value, pooled_degrees
@@ -66,7 +67,7 @@ def compare(store: Store, planned: Plan) -> Comparison:
     theories = [
         theory
         for theory in planned.spec.theories
-        if theory != "effective_ridge" and group_name(theory) in root
+        if theory not in REGRESSION_THEORIES and group_name(theory) in root
     ]
     predicted = np.full((len(theories), *shape), np.nan)
     for index, theory in enumerate(theories):

@@ -10,10 +10,12 @@ rule of Gelman et al. (Bayesian Data Analysis, third edition, section 11.5). The
 Vehtari et al., R-hat below 1.01 and ESS above 400 with four chains, is for published posterior
 summaries and needs about ten times as many draws. Errors here come from independent chains, not
 from the ESS, so that slow chains widen an error bar and do not falsify it; the gate has to exclude
-chains that have not yet reached the same distribution. All numbers are stored, for who wants the
+chains that have not yet reached the same distribution. Schemes that target no known law never pass.
+All numbers are stored, for who wants the
 strict rule.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.analysis import step_check
 from pipelines.analysis.chains import Chains, finished_fraction, sound_chains
-from storage.plan import Plan
+from storage.plan import Cell, Plan
 from storage.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
+from storage.sampler_spec import LAWLESS
 from storage.schema import Variable
 from storage.store import Store
 
@@ -89,8 +93,16 @@ def assess(store: Store) -> None:
     names = quantities(assessed, coordinates["component"].values.tolist())
     coordinates["quantity"] = labels("quantity", names, "scalar whose convergence is assessed")
     values = _values(group, planned, assessed, len(names))
-    write_group(store, "progress", VARIABLES, values, coordinates, grid)
+    checked = step_check.names(group, coordinates["component"].values.tolist())
+    coordinates["observable"] = labels("observable", checked, "what the step size may bias")
+    values |= step_check.biases(store.root, planned, checked)
+    write_group(store, "progress", VARIABLES | step_check.VARIABLES, values, coordinates, grid)
     store.publish()
+
+
+def has_law(cell: Cell) -> bool:
+    """Whether the scheme targets a law that theories can be held against."""
+    return cell.spec.sampler is not None and cell.spec.sampler.scheme not in LAWLESS
 
 
 def _values(
@@ -114,7 +126,9 @@ def _values(
         found = diagnostics(scalars(chains, assessed))
         for name in ("rhat", "ess_bulk", "ess_tail", "mcse"):
             values[name][place] = getattr(found, name)
-        values["converged"][place] = found.passes(len(chains.chains))
+        values["converged"][place] = has_law(planned.cells[cell]) and found.passes(
+            len(chains.chains)
+        )
     return values
 
 
@@ -123,8 +137,8 @@ def assessed_variables(group: Any) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     for name, array in sorted(group.arrays()):
         dims = array.metadata.dimension_names or ()
-        if "draw" in dims and len(dims) in (4, 5):
-            found[name] = min(array.shape[4], PROBES) if len(dims) == 5 else None
+        if "draw" in dims[1:]:
+            found[name] = min(math.prod(array.shape[4:]), PROBES) if len(dims) > 4 else None
     return found
 
 

@@ -18,13 +18,15 @@ from storage.coordinates import bin_edges, physical_temperature
 from storage.data_spec import PLUGIN
 from storage.errors import CampaignError
 from storage.identity import digest
+from storage.network_spec import Network
 from storage.plugins import Plugins
-from storage.spec import PROBES, Campaign, Network
-from theory import kernels
+from storage.spec import PROBES, Campaign
 from theory.expectations import Activation
 from theory.kernel_scaling import kernel_scale, prediction
 from theory.regression import Posterior, posterior
+from theory.scale_mixture import hidden_covariance, linear_posterior
 from workers.data.dataset import Dataset
+from workers.models import nngp_of
 from workers.observables import learnability
 
 Prediction = dict[str, np.ndarray]
@@ -81,20 +83,13 @@ class Problem:
 
     def nngp(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Prior covariance of the outputs."""
-        return kernels.nngp(
-            x1,
-            x2,
-            depth=self.network.depth,
-            activation=self.activation,
-            weight_variance=self.network.physical_weight_variance,
-            bias_variance=self.network.bias_variance,
-        )
+        return nngp_of(self.network, x1, x2, self.own_activation)
 
     @property
-    def activation(self) -> Activation:
-        """φ, by its name or as the user's own function."""
+    def own_activation(self) -> Activation | None:
+        """φ where it is the user's own function."""
         name = self.network.activation
-        return self.plugins.get(name) if PLUGIN.fullmatch(name) else name
+        return self.plugins.get(name) if PLUGIN.fullmatch(name) else None
 
 
 def key(spec: Campaign) -> str:
@@ -158,10 +153,45 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
         yield _summary(problem, _posterior(problem, float(scale))) | layers | equations
 
 
+def scale_mixture(problem: Problem, widths: Sequence[int]) -> Iterable[Prediction]:
+    """The exact posterior of a linear network with one hidden layer, at each width N.
+
+    Besides the outputs it knows the squared norm of the readout, and the kernel of the layer.
+    """
+    readout = problem.network.physical_weight_variance[-1]
+    matrices = (problem.train, problem.cross, problem.diagonal, problem.y, problem.temperature)
+    for width in widths:
+        if problem.prior:
+            found, norm = _posterior(problem, 1.0), readout
+        else:
+            exact = linear_posterior(*matrices, width)
+            found, norm = Posterior(exact.mean, exact.variance), readout * float(exact.scale)
+        values = _summary(problem, found) | {"weight_norm": np.array(norm)}
+        if problem.spec.observe.kernels:
+            values["kernel"] = _linear_kernel(problem, width).numpy()
+        yield values
+
+
+def _linear_kernel(problem: Problem, width: int) -> Tensor:
+    """σ_a² E[X W'W X' | y]/N at the probe points X, with σ_a² before the division by χ."""
+    x = torch.as_tensor(problem.data.x_test[: min(problem.spec.observe.points, PROBES)])
+    if problem.prior:
+        return _layer_kernels(problem, x)
+    covariance = hidden_covariance(
+        torch.as_tensor(problem.data.x_train),
+        problem.y,
+        problem.temperature,
+        width,
+        (problem.network.weight_variance[0], problem.network.physical_weight_variance[-1]),
+    )
+    return (problem.network.weight_variance[-1] * x @ covariance @ x.mT)[None]
+
+
 def _posterior(problem: Problem, scale: float) -> Posterior:
     """Mean and variance at the test points of the Gaussian process with kernel `scale` K."""
     if problem.prior:
-        return Posterior(torch.zeros_like(problem.diagonal), scale * problem.diagonal)
+        none = torch.zeros(problem.data.y_test.shape, dtype=torch.float64)
+        return Posterior(none, scale * problem.diagonal)
     matrices = (problem.train, problem.cross, problem.diagonal, problem.y, problem.temperature)
     return posterior(*matrices) if scale == 1 else prediction(*matrices, scale)
 
@@ -169,8 +199,9 @@ def _posterior(problem: Problem, scale: float) -> Posterior:
 def _summary(problem: Problem, found: Posterior) -> Prediction:
     y, parts = torch.as_tensor(problem.data.y_test), torch.as_tensor(problem.data.components)
     error = (found.mean - y).square().mean()
+    flat = parts.reshape(-1, parts.shape[-1])  # (test · outputs, component)
     return {
-        "learnability": learnability(found.mean[None], parts)[0].numpy(),
+        "learnability": learnability(found.mean.reshape(1, -1), flat)[0].numpy(),
         "output_mean": found.mean.numpy(),
         "predictive_variance": found.variance.numpy(),
         "mse_mean": error.numpy(),
@@ -182,7 +213,7 @@ def _layers(problem: Problem) -> Prediction:
     """Kernels of the layers, and Gaussian pre-activations of the prior's variance, if observed."""
     depth, observe = problem.network.depth, problem.spec.observe
     found: Prediction = {}
-    if observe.kernels:
+    if observe.kernels and problem.network.image is None:
         probes = problem.data.x_test[: min(observe.points, PROBES)]
         found["kernel"] = _layer_kernels(problem, torch.as_tensor(probes)).numpy()
     if observe.histograms:
@@ -195,13 +226,16 @@ def _layers(problem: Problem) -> Prediction:
 def _layer_kernels(problem: Problem, x: Tensor) -> Tensor:
     """σ² E[φφ'] with σ² of the layer above, before the division by χ; (layer, n, n)."""
     network = problem.network
-    arguments = {
-        "depth": network.depth,
-        "activation": problem.activation,
-        "weight_variance": network.weight_variance,
-        "bias_variance": network.bias_variance,
-    }
-    inner = kernels.pre_activation_kernels(x, **arguments)[1:]
     return torch.stack(
-        [kernel - network.bias_variance for kernel in inner] + [kernels.nngp(x, **arguments)]
+        [
+            nngp_of(_cut(network, level), x, phi=problem.own_activation)
+            for level in range(1, network.depth + 1)
+        ]
     )
+
+
+def _cut(network: Network, depth: int) -> Network:
+    """The network whose readout is the layer above the first `depth` hidden ones."""
+    variances = network.weight_variance[: depth + 1]
+    standard = {"scaling": "standard", "chi": 1.0}
+    return network.model_copy(update={"depth": depth, "weight_variance": variances, **standard})

@@ -8,10 +8,9 @@ of fewer than 4 chains has none.
 
 import numpy as np
 
-from pipelines.analysis import learning_curve, scaling
+from pipelines.analysis import exponents, learning_curve, scaling
 from pipelines.analysis.comparison import Comparison, averages, compare
 from pipelines.analysis.convergence import assess
-from pipelines.analysis.predict import group_name
 from storage.plan import Plan
 from storage.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
 from storage.schema import Variable
@@ -41,17 +40,19 @@ VARIABLES = {
 
 
 def fit(store: Store) -> None:
-    """Write the groups `fits`, `scaling` and `learning_curve`, as far as the campaign has them."""
+    """Write `fits`, `scaling`, `exponents` and `learning_curve`, as far as there is anything."""
     planned = stored_plan(store)
-    remove_groups(store, "fits", "scaling", "learning_curve")
+    remove_groups(store, "fits", "scaling", "exponents", "learning_curve")
     if planned.cells:
         if not _assessed(store, planned):
             assess(store)
         comparison = compare(store, planned)
         _write(store, planned, comparison)
         scaling.write(store, planned, comparison)
-    if group_name("effective_ridge") in store.root:
-        learning_curve.write(store, planned)
+    if planned.regressions:
+        exponents.write(store, planned)
+        if learning_curve.predicted_theories(store, planned):
+            learning_curve.write(store, planned)
     store.publish()
 
 

@@ -1,10 +1,17 @@
-"""The measured learning curve of a regression against its effective ridge: `learning_curve`.
+"""The measured learning curve of a regression against its theories: `learning_curve`.
 
 Both describe the same pool; the independent unit is the repeat, a random order of it. Sizes are
 nested, so that errors at different sizes of one repeat are correlated: whether the whole curve is
 as predicted is one Hotelling test over the sizes, of at most a third as many sizes as there are
-repeats. Sizes beyond 0.3 of the pool, where the theory does not hold for a finite pool, are shown
+repeats. Sizes beyond 0.3 of the pool, where the theories do not hold for a finite pool, are shown
 and not tested.
+
+With a quartic term in the loss there are two more observables for each coupling u,
+`quartic_error u` and `quartic_residual u`. The effective ridge, which knows nothing of the term,
+predicts for them what it does without it.
+
+A theory that keeps `repeat` was evaluated on the very points that a repeat drew: its residual is
+that of one repeat, and `predicted` is what it would give on average over all of them.
 """
 
 from dataclasses import dataclass
@@ -13,12 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analysis.predict import group_name
+from pipelines.analysis.regression_theories import beyond_pool
+from pipelines.analysis.theory_groups import group_name
 from pipelines.analysis.verdicts import REJECTED
+from storage.errors import CampaignError
 from storage.plan import Plan
+from storage.regression_spec import QUARTIC_THEORY, REGRESSION_THEORIES
 from storage.results import labels, regression_grid, write_group
 from storage.schema import Variable
 from storage.store import Store
+from theory.curve_fit import criterion, relative_deviation
 from theory.statistics import (
     FEWEST_UNITS,
     UNITS_PER_OBSERVABLE,
@@ -30,18 +41,23 @@ from theory.statistics import (
 Array = NDArray[np.float64]
 
 OBSERVABLES = ("pool_error", "train_error", "posterior_variance")
+QUARTIC = ("quartic_error", "quartic_residual")
+WITHOUT = "effective_ridge"  # what a quartic loss is held against that knows nothing of it
+ROUNDING = 1e-6  # relative deviations below that are of the arithmetic
 
-_CURVE = ("observable", "cell", "train", "ridge")
-_JOINT = ("observable", "cell", "ridge")
+_MEASURED = ("observable", "cell", "train", "ridge")
+_CURVE = ("theory", *_MEASURED)
+_JOINT = ("theory", "observable", "cell", "ridge")
 VARIABLES = {
-    "measured": Variable(_CURVE, "f8", "mean over the repeats"),
-    "standard_error": Variable(_CURVE, "f8", "standard error, from independent repeats"),
-    "predicted": Variable(_CURVE, "f8", "with the effective ridge"),
+    "measured": Variable(_MEASURED, "f8", "mean over the repeats"),
+    "standard_error": Variable(_MEASURED, "f8", "standard error, from independent repeats"),
+    "predicted": Variable(_CURVE, "f8", "what the theory predicts, mean over the repeats"),
     "residual": Variable(_CURVE, "f8", "measured minus predicted"),
+    "residual_error": Variable(_CURVE, "f8", "standard error of the residual"),
     "t": Variable(_CURVE, "f8", "residual in standard errors"),
     "p_value": Variable(_CURVE, "f8", "two-sided p-value, uncorrected"),
     "tested": Variable(
-        _CURVE,
+        ("theory", "cell", "train"),
         "u1",
         "whether the size is part of the joint test",
         attrs={"flag_values": [0, 1], "flag_meanings": "not_tested tested"},
@@ -53,77 +69,200 @@ VARIABLES = {
         "f8",
         "relative deviation, the same at every size, that the joint test finds 19 times in 20",
     ),
+    "deviation": Variable(_JOINT, "f8", "relative residual, mean over the sizes tested"),
+    "deviation_low": Variable(_JOINT, "f8", "lower end of its interval of 95 %"),
+    "deviation_high": Variable(_JOINT, "f8", "upper end of its interval of 95 %"),
+    "criterion": Variable(
+        _JOINT, "f8", "Akaike's criterion on the same sizes and repeats, up to a common constant"
+    ),
     "repeats": Variable(("cell",), "i4", "finished repeats"),
 }
 
 
 def write(store: Store, planned: Plan) -> None:
-    """Write the group `learning_curve` from `regression` and `theory/effective_ridge`."""
-    measured, theory = store.root["regression"], store.root[group_name("effective_ridge")]
-    names = [name for name in OBSERVABLES if name in measured]
-    beyond = np.asarray(theory["beyond_pool"][...]) > 0
-    tests = len(names) * theory["pool_error"].shape[0] * theory["pool_error"].shape[2]
-    parts = [_compared(measured, theory, name, beyond, REJECTED / tests) for name in names]
-    values = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-    values["repeats"] = (np.asarray(measured["finished"][...]) > 0).sum(axis=1)
+    """Write the group `learning_curve` from `regression` and the theories that are predicted."""
+    theories = predicted_theories(store, planned)
+    measured = store.root["regression"]
+    names = observables(measured, planned)
+    finished = np.asarray(measured["finished"][...]) > 0  # (cell, repeat)
+    cells, ridges = len(finished), len(measured_ridges(planned))
+    level = REJECTED / max(len(theories) * len(names) * cells * ridges, 1)
+    shape = {
+        "theory": len(theories),
+        "observable": len(names),
+        "cell": cells,
+        "train": len(beyond_pool(planned.spec)),
+        "ridge": ridges,
+    }
+    values = {
+        name: np.full(
+            [shape[dim] for dim in variable.dims], np.nan if variable.dtype == "f8" else 0
+        )
+        for name, variable in VARIABLES.items()
+    }
+    values["repeats"] = finished.sum(1)
+    allowed = np.flatnonzero(~beyond_pool(planned.spec))
+    groups = [_current(store, theory, finished.shape) for theory in theories]
+    for (i, name), cell in ((pair, cell) for pair in enumerate(names) for cell in range(cells)):
+        sample = _values(measured, name, cell, planned)[finished[cell]]  # (repeat, train, ridge)
+        if len(sample) < 2:
+            continue
+        values["measured"][i, cell] = sample.mean(0)
+        values["standard_error"][i, cell] = _error(sample)
+        for j, group in enumerate(groups):
+            if (predicted := _predicted(theories[j], group, name, cell, planned)) is None:
+                continue
+            if predicted.ndim == sample.ndim:
+                predicted = predicted[finished[cell]]
+            found = _compared(sample, predicted, allowed, level)
+            values["tested"][j, cell, found.pop("sizes")] = 1
+            for key, value in found.items():
+                values[key][j, i, cell] = value
     coordinates, grid = regression_grid(planned)
     coordinates["observable"] = labels("observable", names, "what is compared")
+    coordinates["theory"] = labels("theory", theories, "theory")
     write_group(store, "learning_curve", VARIABLES, values, coordinates, grid)
+
+
+def predicted_theories(store: Store, planned: Plan) -> list[str]:
+    """Theories of the regression whose groups are stored, in the order of the spec."""
+    return [
+        theory
+        for theory in planned.spec.theories
+        if theory in REGRESSION_THEORIES and group_name(theory) in store.root
+    ]
+
+
+def _current(store: Store, theory: str, shape: tuple[int, ...]) -> Any:
+    """The group of a theory, which must know all cells and repeats."""
+    group = store.root[group_name(theory)]
+    error = group["quartic_error" if theory == QUARTIC_THEORY else "pool_error"]
+    found = error.shape[: 2 if "repeat" in error.metadata.dimension_names else 1]
+    if found != shape[: len(found)]:
+        raise CampaignError(
+            f"{theory} was predicted for {found} cells and repeats, the store has {shape}; run "
+            "`finitewidth predict` on it"
+        )
+    return group
+
+
+def measured_ridges(planned: Plan) -> tuple[float, ...]:
+    """The ridges of the regression."""
+    assert planned.spec.regression is not None
+    return planned.spec.regression.ridges
+
+
+def observables(measured: Any, planned: Plan) -> list[str]:
+    """Names of what is compared; those of a quartic loss end with the coupling."""
+    names = [name for name in OBSERVABLES if name in measured]
+    return names + [f"{name} {u:g}" for name in QUARTIC for u in _couplings(planned)]
+
+
+def _couplings(planned: Plan) -> tuple[float, ...]:
+    assert planned.spec.regression is not None
+    quartic = planned.spec.regression.quartic
+    return () if quartic is None else quartic.couplings
+
+
+def _values(group: Any, observable: str, cell: int, planned: Plan) -> Array:
+    """Of one cell, ([repeat,] train, ridge)."""
+    name, _, coupling = observable.partition(" ")
+    found = np.asarray(group[name][cell], dtype=np.float64)
+    if not coupling:
+        return found
+    return found[..., [f"{u:g}" for u in _couplings(planned)].index(coupling)]
+
+
+def _predicted(theory: str, group: Any, observable: str, cell: int, planned: Plan) -> Array | None:
+    """The same of a theory; None where it does not speak of the observable."""
+    name = observable.partition(" ")[0]
+    if name in group:
+        return _values(group, observable, cell, planned)
+    if theory != WITHOUT:
+        return None
+    if name == "quartic_error":
+        return _values(group, "pool_error", cell, planned)
+    fitted, variance, effective = (
+        _values(group, other, cell, planned)
+        for other in ("train_error", "posterior_variance", "effective_ridge")
+    )
+    return fitted + np.asarray(measured_ridges(planned)) * variance / effective
+
+
+def _error(sample: Array) -> Array:
+    return sample.std(0, ddof=1) / np.sqrt(len(sample))
+
+
+def _compared(
+    sample: Array, predicted: Array, allowed: NDArray[np.intp], level: float
+) -> dict[str, Any]:
+    """One observable, cell and theory: (train, ridge), (ridge,), and the sizes of the test."""
+    shape = sample.shape[1:]
+    residuals = sample - predicted
+    if predicted.ndim == sample.ndim:
+        residuals = residuals[np.isfinite(predicted).any((1, 2))]  # of the repeats evaluated
+    found: dict[str, Any] = {"sizes": []}
+    if len(residuals) < 2:
+        return found
+    residual, error = residuals.mean(0), _error(residuals)
+    mean = sample.mean(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = residual / error
+    found |= {
+        "predicted": mean - residual,
+        "residual": residual,
+        "residual_error": error,
+        "t": t,
+    }
+    if len(residuals) < FEWEST_UNITS:
+        return found
+    found["p_value"] = p_value(residual, error, len(residuals) - 1)
+    sizes = spread_out(allowed, len(residuals) // UNITS_PER_OBSERVABLE)
+    every = spread_out(allowed, len(sample) // UNITS_PER_OBSERVABLE)
+    joints = [
+        _joint(residuals[:, sizes, ridge], (mean - residual)[sizes, ridge], level)
+        for ridge in range(shape[1] if len(sizes) else 0)
+    ]
+    for key in _Joint.__dataclass_fields__ if joints else ():
+        found[key] = [getattr(joint, key) for joint in joints]
+    if len(every):
+        found["criterion"] = [
+            _criterion(sample[:, every, ridge], (mean - residual)[every, ridge])
+            for ridge in range(shape[1])
+        ]
+    return found | {"sizes": sizes}
 
 
 @dataclass(frozen=True)
 class _Joint:
-    """The joint test of one cell and ridge."""
+    """The joint test of one theory, cell and ridge."""
 
-    statistic: float = np.nan
-    p_value: float = np.nan
-    seen: float = np.nan
-
-
-def _compared(
-    measured: Any, theory: Any, name: str, beyond: NDArray[np.bool_], level: float
-) -> dict[str, np.ndarray]:
-    """One observable, (cell, train, ridge) and (cell, ridge)."""
-    predicted = np.asarray(theory[name][...])
-    finished = np.asarray(measured["finished"][...]) > 0  # (cell, repeat)
-    mean, error, p = (np.full(predicted.shape, np.nan) for _ in range(3))
-    tested = np.zeros(predicted.shape, dtype=np.uint8)
-    joint = np.full((3, len(predicted), predicted.shape[2]), np.nan)
-    for cell, expected in enumerate(predicted):
-        sample = np.asarray(measured[name][cell])[finished[cell]]  # (repeat, train, ridge)
-        if len(sample) < 2:
-            continue
-        mean[cell], error[cell] = sample.mean(0), sample.std(0, ddof=1) / np.sqrt(len(sample))
-        if len(sample) < FEWEST_UNITS or not np.isfinite(expected).all():
-            continue
-        p[cell] = p_value(mean[cell] - expected, error[cell], len(sample) - 1)
-        sizes = spread_out(np.flatnonzero(~beyond), len(sample) // UNITS_PER_OBSERVABLE)
-        tested[cell, sizes] = 1
-        for ridge in range(predicted.shape[2] if len(sizes) else 0):
-            found = _joint(sample[:, sizes, ridge], expected[sizes, ridge], level)
-            joint[:, cell, ridge] = found.statistic, found.p_value, found.seen
-    residual = mean - predicted
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = residual / error
-    return {
-        "measured": mean,
-        "standard_error": error,
-        "predicted": predicted,
-        "residual": residual,
-        "t": t,
-        "p_value": p,
-        "tested": tested,
-        "joint_statistic": joint[0],
-        "joint_p_value": joint[1],
-        "joint_seen": joint[2],
-    }
+    joint_statistic: float = np.nan
+    joint_p_value: float = np.nan
+    joint_seen: float = np.nan
+    deviation: float = np.nan
+    deviation_low: float = np.nan
+    deviation_high: float = np.nan
 
 
-def _joint(sample: Array, expected: Array, level: float) -> _Joint:
-    if not (sample.std(0) > 0).all():
+def _joint(residuals: Array, predicted: Array, level: float) -> _Joint:
+    known = np.isfinite(residuals).all(0)
+    residuals, predicted = residuals[:, known], predicted[known]
+    if not known.any() or not (residuals.std(0) > 0).all():
         return _Joint()
-    test = hotelling(sample, expected)
-    return _Joint(test.statistic, test.p_value, detectable(sample, expected, level))
+    deviation = relative_deviation(residuals + predicted, predicted)
+    if (np.abs(residuals.mean(0)) < ROUNDING * np.abs(predicted)).all():
+        return _Joint(0.0, 1.0, ROUNDING, *deviation)
+    test = hotelling(residuals, np.zeros_like(predicted))
+    seen = detectable(residuals, predicted, level)
+    return _Joint(test.statistic, test.p_value, seen, *deviation)
+
+
+def _criterion(sample: Array, predicted: Array) -> float:
+    known = np.isfinite(sample).all(0) & np.isfinite(predicted)
+    if not known.any() or not (sample[:, known].std(0) > 0).all():
+        return np.nan
+    return criterion(sample[:, known], predicted[known])
 
 
 def spread_out(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:

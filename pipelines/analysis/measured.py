@@ -38,9 +38,14 @@ def observable_names(group: Any, components: Sequence[str], directions: Sequence
 
 def measure(chains: Chains) -> Measured:
     """All observables of a dataset, from its sound chains."""
-    label = np.asarray(chains.group["label"][chains.cell, chains.dataset])
-    mean = chains.accumulated("output_mean").mean(axis=1)  # (chain, test)
-    square = chains.accumulated("output_square").mean(axis=(1, 2))  # (chain,)
+    label = np.asarray(chains.group["label"][chains.cell, chains.dataset]).reshape(-1)
+    mean, square = (  # (chain, test · target)
+        values.reshape(len(values), -1)
+        for values in (
+            chains.accumulated(name).mean(axis=1) for name in ("output_mean", "output_square")
+        )
+    )
+    square = square.mean(axis=1)  # (chain,)
     with np.errstate(divide="ignore", invalid="ignore"):
         columns = [
             without_each(chains.draws("learnability").mean(axis=1)),

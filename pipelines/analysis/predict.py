@@ -6,24 +6,23 @@ they are written anew each time, for every cell of the campaign.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from pipelines.analysis import ensemble_theories
+from pipelines.analysis import ensemble_theories, regression_theories
 from pipelines.analysis.ensemble_theories import Prediction, Problem
-from storage.data_spec import PLUGIN
+from pipelines.analysis.theory_groups import explained, group_name
+from storage.data_spec import PLUGIN, number_of_outputs
 from storage.errors import CampaignError
 from storage.plan import Cell, Plan
 from storage.plugins import Plugins, named
+from storage.regression_spec import REGRESSION_THEORIES
 from storage.results import (
     create_group,
     ensemble_grid,
-    regression_grid,
     remove_groups,
     stored_plan,
 )
@@ -31,16 +30,11 @@ from storage.schema import (
     Variable,
     ensemble_sizes,
     ensemble_variables,
-    regression_sizes,
-    regression_variables,
 )
 from storage.spec import Campaign
 from storage.store import Store
-from theory.spectrum import LearningCurve, learning_curve
 from workers.data.dataset import Dataset
 from workers.datasets import content_digests, dataset
-
-BEYOND_POOL = 0.3  # n/M above which a learning curve feels that its pool is finite
 
 _DATASET = ("cell", "dataset")
 _LAYER = (*_DATASET, "layer", "direction")
@@ -66,6 +60,8 @@ SCALE = {
     "residual": Variable(_DATASET, "f8", "what is left of the equation for Q"),
 }
 
+READOUT = {"weight_norm": Variable(_DATASET, "f8", "mean squared norm of the readout weights")}
+
 
 def predict(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  frozen and empty
     """Write `theory/<name>` for every theory of the newest spec.
@@ -80,14 +76,9 @@ def predict(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  
     if planned.cells:
         _check_sources(planned, plugins)
         _predict_ensemble(store, planned, plugins)
-    if "effective_ridge" in planned.spec.theories:
-        _predict_regression(store, planned)
+    if planned.regressions:
+        regression_theories.predict(store, planned, plugins)
     store.publish()
-
-
-def group_name(theory: str) -> str:
-    """The group of a theory; a plug-in's is my_mod_predict for my.mod:predict."""
-    return f"theory/{theory.replace('.', '_').replace(':', '_')}"
 
 
 def _check_names(spec: Campaign) -> None:
@@ -119,7 +110,7 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
     groups = {
         theory: _ensemble_group(store, planned, theory)
         for theory in planned.spec.theories
-        if theory != "effective_ridge"
+        if theory not in REGRESSION_THEORIES
     }
     if not groups:
         return
@@ -132,7 +123,7 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
             data = dataset(cells[0].spec, index, plugins, planned.sources)
             problem = Problem(cells[0].spec, data, plugins)
             for theory, group in groups.items():
-                with _explained(theory, cells[0], index):
+                with explained(theory, cells[0], f"dataset {index}"):
                     predictions = _evaluate(theory, problem, cells)
                     for cell, values in zip(cells, predictions, strict=True):
                         _write(group, (cell.index, index), values)
@@ -142,18 +133,23 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
     coordinates, grid = ensemble_grid(planned)
     sizes = ensemble_sizes(planned)
     variables = dict(SUMMARY)
+    if number_of_outputs(planned.spec.data) > 1:
+        mean = variables["output_mean"]
+        variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
     if not PLUGIN.fullmatch(theory):
         variables |= _layer_variables(planned.spec)
     if theory == "kernel_scaling":
         variables |= SCALE
     if theory == "nngp":
         variables |= REGIME
+    if theory == "scale_mixture":
+        variables = {k: v for k, v in variables.items() if k not in PRE_ACTIVATIONS} | READOUT
     return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
 
 
 def _layer_variables(spec: Campaign) -> dict[str, Variable]:
     variables = dict(PRE_ACTIVATIONS) if spec.observe.histograms else {}
-    if spec.observe.kernels:
+    if spec.observe.kernels and spec.network is not None and spec.network.image is None:
         measured = ensemble_variables(spec)["kernel"]
         dims = (*_DATASET, "layer", "probe", "probe_2")
         variables["kernel"] = replace(measured, dims=dims, long_name="kernel σ²·φφ'/width")
@@ -164,9 +160,11 @@ def _evaluate(theory: str, problem: Problem, cells: list[Cell]) -> Iterable[Pred
     """The prediction for each of the cells, which differ in width alone."""
     if theory == "nngp":
         return [ensemble_theories.nngp(problem)] * len(cells)
+    widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
     if theory == "kernel_scaling":
-        widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
         return ensemble_theories.kernel_scaling(problem, widths)
+    if theory == "scale_mixture":
+        return ensemble_theories.scale_mixture(problem, widths)
     return (_users(theory, cell.spec, problem) for cell in cells)
 
 
@@ -180,9 +178,9 @@ def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:
 
 def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
     shapes = {
-        "learnability": data.components.shape[1:],
+        "learnability": data.components.shape[-1:],
         "output_mean": data.y_test.shape,
-        "predictive_variance": data.y_test.shape,
+        "predictive_variance": data.y_test.shape[:1],
         "mse_mean": (),
         "mse_sample": (),
     }
@@ -196,22 +194,6 @@ def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
     return array
 
 
-@contextmanager
-def _explained(theory: str, cell: Cell, index: int) -> Iterator[None]:
-    """Turn whatever a theory raises into the line that a user sees."""
-    try:
-        yield
-    except CampaignError:
-        raise
-    except Exception as error:  # a plug-in may raise anything
-        settings = ", ".join(f"{path} {value}" for path, value in cell.settings.items())
-        problem = " ".join(f"{type(error).__name__}: {error}".split())
-        raise CampaignError(
-            f"{theory} failed for dataset {index} of the cell {settings or cell.key}: {problem}; "
-            "put it right, or take it out of theories"
-        ) from error
-
-
 def _write(group: Any, place: tuple[int, int], values: Prediction) -> None:
     """Write what is predicted for one dataset of a cell, broadcast over directions."""
     for name, value in values.items():
@@ -223,78 +205,3 @@ def _write(group: Any, place: tuple[int, int], values: Prediction) -> None:
             array[(*place, slice(0, len(value)))] = np.broadcast_to(value, shape)
         else:
             array[place] = value
-
-
-# -- theories of a regression ---------------------------------------------------------------
-
-
-def _predict_regression(store: Store, planned: Plan) -> None:
-    """The effective ridge, from the spectrum of the pool that the regression stored."""
-    regression = planned.spec.regression
-    assert regression is not None
-    coordinates, grid = regression_grid(planned)
-    variables = _curve_variables(planned.spec)
-    group = create_group(
-        store,
-        group_name("effective_ridge"),
-        variables,
-        regression_sizes(planned),
-        coordinates,
-        grid,
-    )
-    train = np.asarray(regression.train)
-    group["beyond_pool"][...] = train > BEYOND_POOL * regression.pool
-    spectra = store.root["regression"]
-    for cell in planned.regressions:
-        eigenvalues, coefficients = (
-            torch.as_tensor(np.asarray(spectra[name][cell.index]), dtype=torch.float64)
-            for name in ("eigenvalue", "coefficient")
-        )
-        if not bool(eigenvalues.isfinite().all()):
-            continue
-        with _explained("effective_ridge", cell, 0):
-            curve = _curve(cell.spec, eigenvalues, coefficients)
-        for name, value in _stored(curve).items():
-            group[name][cell.index] = value
-
-
-def _curve(spec: Campaign, eigenvalues: torch.Tensor, coefficients: torch.Tensor) -> LearningCurve:
-    """All sizes and ridges, (train, ridge)."""
-    assert spec.regression is not None
-    return learning_curve(
-        eigenvalues,
-        coefficients.square(),
-        torch.tensor(spec.regression.train, dtype=torch.float64)[:, None],
-        torch.tensor(spec.regression.ridges, dtype=torch.float64)[None, :],
-        spec.data.label_noise,
-    )
-
-
-def _stored(curve: LearningCurve) -> Prediction:
-    found = {
-        "pool_error": curve.error,
-        "train_error": curve.train_error,
-        "posterior_variance": curve.posterior_variance,
-        "effective_ridge": curve.effective_ridge,
-        "learnability": curve.learnability,
-    }
-    return {name: value.numpy() for name, value in found.items()}
-
-
-def _curve_variables(spec: Campaign) -> dict[str, Variable]:
-    dims = ("cell", "train", "ridge")
-    measured = regression_variables(spec)
-    variables = {
-        name: replace(measured[name], dims=dims) for name in ("train_error", "posterior_variance")
-    }
-    return variables | {
-        "pool_error": Variable(dims, "f8", "mean squared error over the whole pool"),
-        "effective_ridge": Variable(dims, "f8", "effective ridge, the temperature renormalized"),
-        "learnability": replace(measured["learnability"], dims=(*dims, "mode")),
-        "beyond_pool": Variable(
-            ("train",),
-            "u1",
-            f"whether the training points are more than {BEYOND_POOL:g} of the pool",
-            attrs={"flag_values": [0, 1], "flag_meanings": "within_pool beyond_pool"},
-        ),
-    }

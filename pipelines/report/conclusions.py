@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, kind_of, percent, summary
+from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, summary
+from pipelines.report.curve_conclusions import curve_lines
 from pipelines.report.figures.cells import group, label
+from pipelines.report.theory_names import in_words
 from pipelines.rounding import plain, uncertain
 from theory.statistics import bonferroni
 
@@ -26,12 +28,6 @@ LIMITS = {
     "agrees": "the limit is reached ({seen} would have been seen)",
     "missing": "the limit is not judged",
 }
-THEORIES = {"nngp": "the NNGP", "kernel_scaling": "kernel scaling"}
-CURVES = {
-    "pool_error": "the error over the pool",
-    "train_error": "the training error",
-    "posterior_variance": "the posterior variance",
-}
 
 
 def conclusions(tree: "DataTree") -> list[str]:
@@ -42,7 +38,7 @@ def conclusions(tree: "DataTree") -> list[str]:
     theories = list(_theories(tree))
     first = [line for line in theories if FIRST in line]
     rest = [line for line in theories if FIRST not in line]
-    lines = [*_convergence(tree), *first, *_curves(tree), *rest]
+    lines = [*_convergence(tree), *_steps(tree), *first, *curve_lines(tree), *rest]
     return [line[0].upper() + line[1:] for line in lines] or ["Nothing is compared yet."]
 
 
@@ -94,6 +90,28 @@ def _convergence(tree: "DataTree") -> Iterator[str]:
         yield (
             f"{_count(len(failed), 'dataset')} {_is(len(failed))} not compared: not converged "
             f"({named}{more}); more draws or a longer warm-up would tell."
+        )
+
+
+def _steps(tree: "DataTree") -> Iterator[str]:
+    """What the step checks found."""
+    progress = group(tree, "progress")
+    if progress is None or "step_bias" not in progress:
+        return
+    found = progress["step_bias"].transpose("cell", "observable")
+    checked = found.notnull().any("observable").values
+    marked = np.flatnonzero(progress["biased"].values > 0)
+    if len(marked):
+        named = ", ".join(label(progress, cell) or "the cell" for cell in marked[:MOST_NAMED])
+        more = f" and {len(marked) - MOST_NAMED} more" if len(marked) > MOST_NAMED else ""
+        yield (
+            f"the step is too long at {named}{more}: its bias, extrapolated from half the step, "
+            "exceeds the error bars; take a smaller one, or step_size: auto."
+        )
+    elif checked.any():
+        yield (
+            f"no bias of the step size is seen in {_count(int(checked.sum()), 'cell')} checked at "
+            "half the step."
         )
 
 
@@ -209,7 +227,7 @@ def _cells(fits: "Dataset") -> Iterator[str]:
         if bool(one["predicted"].isnull().all()):
             continue
         said = summary(_cell_by_cell(one, places))
-        yield f"{_theory(str(theory))} on {_words(str(observable))}: {said}."
+        yield f"{in_words(str(theory))} on {_words(str(observable))}: {said}."
 
 
 def _cell_by_cell(one: "Dataset", places: Sequence[str]) -> list[Judged]:
@@ -228,59 +246,11 @@ def _cell_by_cell(one: "Dataset", places: Sequence[str]) -> list[Judged]:
     ]
 
 
-# -- regressions ----------------------------------------------------------------------------
-
-
-def _curves(tree: "DataTree") -> Iterator[str]:
-    """Whether the effective ridge describes the whole learning curve."""
-    curves = group(tree, "learning_curve")
-    if curves is None:
-        return
-    tests = max(int(curves["joint_p_value"].notnull().sum()), 1)
-    cells, ridges = range(curves.sizes["cell"]), range(curves.sizes["ridge"])
-    for cell, ridge, observable in product(cells, ridges, curves["observable"].values):
-        one = curves.isel(cell=cell, ridge=ridge).sel(observable=observable)
-        ridge_is = f"ridge {plain(float(curves['ridge'][ridge]))}"
-        where = ", ".join(filter(None, [label(curves, cell), ridge_is]))
-        yield f"the effective ridge on {CURVES[str(observable)]}, {where}: {_curve(one, tests)}."
-
-
-def _curve(one: "Dataset", tests: int) -> str:
-    joint, seen = float(one["joint_p_value"]), float(one["joint_seen"])
-    tested = one["tested"].values > 0
-    kind = kind_of(float(bonferroni(joint, tests)), seen)
-    if kind == "missing":
-        return "not compared (too few finished repeats, or no size within 0.3 of the pool)"
-    relative = (one["residual"] / np.abs(one["predicted"])).values[tested]
-    errors = (one["standard_error"] / np.abs(one["predicted"])).values[tested]
-    worst = int(np.argmax(np.abs(relative)))
-    t = float(np.abs(one["t"].values[tested]).max())
-    said = {
-        "rejected": "rejected",
-        "doubtful": "in doubt",
-        "unresolved": "not resolved",
-        "agrees": "in agreement",
-    }[kind]
-    numbers = [
-        f"Hotelling p = {digits(joint)} over {_count(int(tested.sum()), 'size')}",
-        f"at most {t:.1f} standard errors and "
-        f"{uncertain(100 * relative[worst], 100 * errors[worst])} % off",
-    ]
-    if kind == "agrees":
-        numbers.append(f"{percent(seen)} at every size would have been seen")
-    left = ", ".join(str(size) for size in one["train"].values[~tested])
-    return f"{said} ({'; '.join(numbers)})" + (f", not tested at n = {left}" if left else "")
-
-
 # -- words ----------------------------------------------------------------------------------
 
 
-def _theory(name: str) -> str:
-    return THEORIES.get(name, name)
-
-
 def _named(names: Sequence[str]) -> str:
-    return " and ".join(_theory(name) for name in names)
+    return " and ".join(in_words(name) for name in names)
 
 
 def _words(observable: str) -> str:

@@ -1,7 +1,10 @@
 """A campaign in words: what was sampled, on what, how, and what it is compared with."""
 
 from pipelines.analysis.convergence import LARGEST_R_HAT, SMALLEST_ESS
+from pipelines.analysis.regression_theories import DECIMATED
 from pipelines.report.data_prose import data, source_sentence
+from pipelines.report.sampling_prose import PRECISIONS, sampling
+from pipelines.report.theory_names import LONG, NAMES
 from pipelines.report.words import (
     counted,
     listed,
@@ -14,33 +17,10 @@ from pipelines.report.words import (
 from storage.coordinates import physical_temperature
 from storage.data_spec import component_names, number_of_test_points
 from storage.identity import regression_kernel
+from storage.network_spec import Kernel
 from storage.schema import BIN_RANGE, BINS, ORDERS, direction_names
-from storage.spec import PROBES, Campaign, Kernel
+from storage.spec import PROBES, Campaign, has_overlaps
 from storage.sweep import grid, resolve
-
-SCHEMES = {
-    "baoab": (
-        "underdamped Langevin dynamics with the BAOAB splitting (Leimkuhler and Matthews 2013)"
-    ),
-    "ula": "the unadjusted Langevin algorithm",
-}
-THEORIES = {
-    "nngp": "the NNGP, regression with the kernel of infinite width",
-    "kernel_scaling": (
-        "kernel scaling, where the data rescale that kernel by a factor fixed by the evidence "
-        "(Li and Sompolinsky 2021; Pacelli et al. 2023)"
-    ),
-    "effective_ridge": (
-        "the effective ridge of the Gaussian process, from the spectrum of its pool "
-        "(Canatar, Bordelon and Pehlevan 2021)"
-    ),
-}
-SHORT = {
-    "nngp": "the NNGP",
-    "kernel_scaling": "kernel scaling",
-    "effective_ridge": "the effective ridge",
-}
-PRECISIONS = {"float32": "single precision (float32)", "float64": "double precision (float64)"}
 
 
 def abstract(spec: Campaign) -> str:
@@ -52,7 +32,7 @@ def abstract(spec: Campaign) -> str:
         parts.append(_regression_in_short(spec))
     parts.append(sweep_sentence(spec))
     if spec.theories:
-        named = listed(SHORT.get(theory, theory) for theory in spec.theories)
+        named = listed(NAMES.get(theory, theory) for theory in spec.theories)
         parts.append(f"The measurements are compared with {named}.")
     return " ".join(filter(None, parts))
 
@@ -92,9 +72,10 @@ def network(spec: Campaign) -> str:
     depth = value(spec, "network.depth")
     layers = counted(found.depth, "hidden layer") if depth.isdigit() else f"{depth} hidden layers"
     each = " each" if layers != counted(1, "hidden layer") else ""
-    kind = "fully connected" if found.architecture == "fcn" else f"made by {found.architecture}"
+    unit = "channels or neurons" if found.architecture == "cnn" else "neurons"
     text = (
-        f"Networks were {kind}, with {layers} of {value(spec, 'network.width')} neurons{each} and "
+        f"Networks were {_kind(spec)}, with {layers} of {value(spec, 'network.width')} {unit}"
+        f"{each} and "
         f"{value(spec, 'network.activation')} activation. Weights had Gaussian priors of variance "
         f"σ²/fan-in, {_variances(spec, found)}."
     )
@@ -109,6 +90,25 @@ def network(spec: Campaign) -> str:
             )
         text += "."
     return text
+
+
+def _kind(spec: Campaign) -> str:
+    """The architecture in words."""
+    found = spec.network
+    assert found is not None
+    if found.architecture == "fcn":
+        return "fully connected"
+    if found.architecture != "cnn":
+        return f"made by {found.architecture}"
+    if found.image is None:
+        patches = value(spec, "network.patches")
+        return f"convolutional, with filters on {patches} patches that do not overlap"
+    pools = f", averages over 2 × 2 after layer {listed(found.pool_after)}" * bool(found.pool_after)
+    channels, height, width = found.image
+    return (
+        f"convolutional, with 3 × 3 filters on images of {channels} × {height} × {width}{pools} "
+        f"and a readout of {'the average' if found.head == 'average' else 'all positions'}"
+    )
 
 
 def _variances(spec: Campaign, kernel: Kernel) -> str:
@@ -146,28 +146,6 @@ def ensemble(spec: Campaign) -> str:
     )
 
 
-def sampling(spec: Campaign) -> str:
-    """The scheme and its numbers: step, friction, warm-up, draws, precision, blocks, seed."""
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
-    sampler = spec.sampler
-    kept = f"{sampler.draws} draws per chain were kept"
-    packed = (
-        f"Chains ran in blocks of {spec.ensemble.block} with checkpoints every {sampler.segment} "
-        f"draws, in {PRECISIONS[sampler.precision]}, from the seed {spec.ensemble.seed}."
-    )
-    if sampler.scheme == "prior":
-        return f"Draws are independent; {kept}. {packed}"
-    friction = f" and friction {value(spec, 'sampler.friction')}" if sampler.friction else ""
-    apart = value(spec, "sampler.thin")
-    return (
-        f"The sampler was {SCHEMES[sampler.scheme]} in coordinates whitened by the prior, with "
-        f"step {value(spec, 'sampler.step_size')}{friction} in units of the prior's relaxation "
-        f"time. Chains started from the prior; after {value(spec, 'sampler.warmup')} warm-up steps "
-        f"{kept}, {apart} step{'' if apart == '1' else 's'} apart. {packed}"
-    )
-
-
 def observables(spec: Campaign) -> str:
     """What every draw measured, and in which number formats it is stored."""
     points = min(spec.observe.points, number_of_test_points(spec.data), PROBES)
@@ -187,6 +165,11 @@ def observables(spec: Campaign) -> str:
         )
     if spec.observe.kernels:
         text += " Kernels σ²·φφ'/N of each layer were averaged over draws and chains of a block."
+    if has_overlaps(spec) and spec.observe.overlaps:
+        text += " Overlaps w·w* of first-layer neurons were counted jointly with their readouts."
+    if spec.observe.lags:
+        lags = listed(spec.observe.lags)
+        text += f" Kernels between two times were averaged at lags of {lags} draws."
     if spec.observe.measure:
         text += f" Further observables were {listed(spec.observe.measure)}."
     return f"{text} Scalars and moments are stored as float64, outputs and kernels as float32."
@@ -243,9 +226,21 @@ def theories(spec: Campaign) -> str:
     """The theories that are held against the measurement."""
     if not spec.theories:
         return ""
-    *rest, last = [f"with {THEORIES.get(theory, theory)}" for theory in spec.theories]
+    *rest, last = [f"with {LONG.get(theory, theory)}" for theory in spec.theories]
     together = f"{'; '.join(rest)}; and {last}" if rest else last
-    return f"The measurements are compared {together}."
+    text = f"The measurements are compared {together}."
+    if any(theory in DECIMATED for theory in spec.theories):
+        text += f" {_cutoff(spec)}"
+    return text
+
+
+def _cutoff(spec: Campaign) -> str:
+    if isinstance(spec.cutoff, int):
+        return f"Decimation kept the {spec.cutoff} leading modes of the kernel."
+    return (
+        "Decimation kept the modes whose learnability, with the effective ridge, is at least "
+        f"{number(spec.cutoff)}."
+    )
 
 
 def statistics(spec: Campaign) -> str:

@@ -30,13 +30,37 @@ THEORY_COLOURS = {
     "nngp": BLUE,
     "kernel_scaling": ORANGE,
     "effective_ridge": GREEN,
+    "equivalent_kernel": ORANGE,
+    "equivalent_kernel_next_order": YELLOW,
+    "rg_ridge": BLUE,
+    "rg_ek": SKY,
+    "rg_gpr": PURPLE,
+    "rg_gpr_position": MUTED,
+    "quartic": YELLOW,
     "adaptive": PURPLE,
 }
-THEORY_LINES = {"nngp": (0, (5, 2)), "kernel_scaling": "-", "effective_ridge": "-"}
+THEORY_LINES = {
+    "nngp": (0, (5, 2)),
+    "kernel_scaling": "-",
+    "effective_ridge": "-",
+    "equivalent_kernel": (0, (1, 1.5)),
+    "equivalent_kernel_next_order": (0, (4, 1.5, 1, 1.5)),
+    "rg_ridge": (0, (5, 3)),
+    "rg_ek": (0, (1, 3)),
+    "rg_gpr": (2, (5, 3)),
+    "rg_gpr_position": (4, (2, 2)),
+}
 THEORY_TITLES = {
     "nngp": "NNGP",
     "kernel_scaling": "kernel scaling",
     "effective_ridge": "effective ridge",
+    "equivalent_kernel": "equivalent kernel",
+    "equivalent_kernel_next_order": "EK to next order",
+    "rg_ridge": "RG: effective ridge",
+    "rg_ek": "RG: EK",
+    "rg_gpr": "RG: regression, T(Λ)",
+    "rg_gpr_position": "RG: regression, T(x)",
+    "quartic": "quartic term",
 }
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -138,8 +162,10 @@ def ticks_at(axes: Axes, values: np.ndarray) -> None:
 
 
 def decades(axes: Axes) -> None:
-    """Plain numbers along a logarithmic vertical axis."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=12))
+    """Plain numbers along a logarithmic vertical axis, powers of ten where it is long."""
+    low, high = axes.get_ylim()
+    subs = (1, 2, 3, 5) if high < 1e3 * low else (1,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axes.yaxis.set_minor_locator(NullLocator())
 

@@ -10,6 +10,7 @@ from pipelines.rounding import UNKNOWN, plain, uncertain
 from storage.coordinates import physical_temperature
 from storage.plan import Cell, Plan
 from storage.reader import open_raw
+from storage.sampler_spec import LAWLESS
 from storage.store import Store
 
 
@@ -29,7 +30,7 @@ def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[b
             row |= _learnability(fits.isel(cell=cell.index))
         if progress is not None:
             one = progress.isel(cell=cell.index)
-            row |= _mixing(one)
+            row |= _mixing(one) | _step(one, cell)
             converged.append(bool((one["converged"] == 1).all()))
         else:
             converged.append(False)
@@ -88,6 +89,20 @@ def _mixing(one: xr.Dataset) -> dict[str, str]:
         "diverged": str(int(one["diverged"].sum())),
         "converged": f"{int((one['converged'] == 1).sum())} of {one.sizes['dataset']}",
     }
+
+
+def _step(one: xr.Dataset, cell: Cell) -> dict[str, str]:
+    """What the check of the step size found, or why there is none."""
+    sampler = cell.spec.sampler
+    assert sampler is not None
+    if sampler.scheme in LAWLESS:
+        return {"step": "targets no known law"}
+    if not sampler.bias_order:
+        return {"step": "exact"}
+    known = np.isfinite(one["step_bias"].values)
+    if not known.any():
+        return {"step": UNKNOWN}
+    return {"step": "biased" if int(one["biased"]) else "no bias seen"}
 
 
 def _extreme(values: xr.DataArray, which: Any, digits: str) -> str:

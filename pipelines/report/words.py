@@ -14,6 +14,11 @@ NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 NAMES = {
     "data.train": ("number of training points", "n"),
     "data.dimension": ("input dimension", "d"),
+    "data.patches": ("number of patches", "P"),
+    "data.patch_size": ("patch size", "S"),
+    "data.epsilon": ("coefficient c of the even part of the target", "c"),
+    "data.width": ("width of the teacher", "M"),
+    "data.depth": ("number of hidden layers of the teacher", "K"),
     "data.modes": ("number of modes", "M"),
     "data.label_noise": ("variance of the label noise", "s²"),
     "data.eigenvalue_exponent": ("eigenvalue exponent", "α"),
@@ -58,12 +63,13 @@ def number(value: Any) -> str:
 
 
 def name_and_symbol(path: str) -> tuple[str, str]:
-    """The words and the letter of a setting, `data.teacher.3` among them."""
+    """The words and the letter of a setting, `data.teacher.3` and `.2.3` among them."""
     if path in NAMES:
         return NAMES[path]
     parent, _, last = path.rpartition(".")
-    if parent == "data.teacher":
-        symbol = f"c{last.translate(SUBSCRIPTS)}"
+    if path.startswith("data.teacher."):
+        orders = path.removeprefix("data.teacher.").split(".")
+        symbol = f"c{','.join(orders).translate(SUBSCRIPTS)}"
         return f"coefficient {symbol} of the target", symbol
     if parent == "network.weight_variance":
         layer = str(int(last) + 1).translate(SUBSCRIPTS)

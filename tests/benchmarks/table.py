@@ -40,7 +40,6 @@ def write(rows: Sequence[Row], rounds: int) -> str:
         "# Langevin steps per CPU second",
         INTRODUCTION.format(rounds=rounds),
         "\n".join(f"- {name}: {setting.describe()}" for name, setting in SETTINGS.items()),
-        "D has three layers, for which there is no fused kernel but that of the noise.",
         "## Member-steps per CPU second",
         speed_table(steps),
         "## How many times faster the fused kernel is",

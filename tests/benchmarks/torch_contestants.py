@@ -109,9 +109,9 @@ def plain(setting: Setting):
 
 
 def fused(setting: Setting):
-    """This project's kernels: of two-layer networks, and of the noise of any network."""
+    """This project's kernels, of the gradient and of the noise."""
+    from workers.fused.network import fused, potential
     from workers.fused.noise import Noise
-    from workers.fused.two_layer import fused, potential
 
     return sampled(setting, fused(plain_network(setting)), potential, Noise)
 

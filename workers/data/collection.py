@@ -27,7 +27,7 @@ class Collection:
     """
 
     values: NDArray[Any]  # (n, d)
-    targets: Array  # (n,)
+    targets: Array  # (n,) or (n, outputs)
     unit: float = 1.0
     reserved: int = 0
 
@@ -42,7 +42,7 @@ class Collection:
 
     def points(self, index: NDArray[np.intp]) -> Points:
         """The points at these places, with their target as the only component."""
-        return Points(self.values[index] / self.unit, self.targets[index][:, None])
+        return Points(self.values[index] / self.unit, self.targets[index][..., None])
 
 
 def split(

@@ -11,14 +11,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One draw of the data; all arrays are float64."""
+    """One draw of the data; all arrays are float64.
+
+    `teacher` is the unit vector w* that the target depends on, where the source has one: of several
+    directions the first, and of patches the one that the target follows in every patch.
+    """
 
     x_train: Array  # (train, d)
-    y_train: Array  # (train,), with label noise
+    y_train: Array  # (train,) or (train, outputs), with label noise
     x_test: Array  # (test, d)
-    y_test: Array  # (test,), without noise
-    components: Array  # (test, component): parts of the target that sum to y_test
-    teacher: Array | None  # (d,), the unit vector w* where the source has one
+    y_test: Array  # (test,) or (test, outputs), without noise
+    components: Array  # (*y_test.shape, component): parts of the target that sum to y_test
+    teacher: Array | None  # (d,) or, of patches, (patch_size,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +36,12 @@ class Pool:
 
 
 class Points(NamedTuple):
-    """Inputs (n, d) and the parts (n, component) of their noise-free target."""
+    """Inputs (n, d) and the parts (n, component) or (n, outputs, component) of their target."""
 
     x: Array
     components: Array
 
     @property
     def y(self) -> Array:
-        """The target, (n,)."""
-        return self.components.sum(axis=1)
+        """The target without noise, (n,) or (n, outputs)."""
+        return self.components.sum(axis=-1)

@@ -18,22 +18,25 @@ def location(file: str | Path) -> Path:
     return Path(file).expanduser()
 
 
-def load(file: str | Path) -> Collection:
-    """The pool x_train (n, d), y_train (n,) or (n, 1), with x_test, y_test reserved for testing.
+def load(file: str | Path, outputs: int = 1) -> Collection:
+    """The pool x_train (n, d), y_train (n, outputs), with x_test, y_test reserved for testing.
+
+    One output may be (n,) as well.
 
     CampaignError for a file that is not such an archive, and for numbers that are not finite.
     Pickled objects are never loaded.
     """
     path = location(file)
     x_train, y_train, x_test, y_test = _arrays(path)
-    _check_pair(x_train, y_train, "train", path)
-    _check_pair(x_test, y_test, "test", path)
+    _check_pair(x_train, y_train, "train", path, outputs)
+    _check_pair(x_test, y_test, "test", path, outputs)
     if x_train.shape[1] != x_test.shape[1]:
         raise CampaignError(
             f"x_train in {path} has {x_train.shape[1]} columns and x_test {x_test.shape[1]}; "
             "write inputs of one dimension"
         )
-    targets = np.concatenate([y_train.reshape(-1), y_test.reshape(-1)])
+    targets = np.concatenate([y.reshape(-1, outputs) for y in (y_train, y_test)])
+    targets = targets[:, 0] if outputs == 1 else targets
     return Collection(np.concatenate([x_train, x_test]), targets, reserved=len(x_test))
 
 
@@ -75,17 +78,18 @@ def _unreadable(path: Path, error: Exception, name: str = "") -> CampaignError:
     return CampaignError(f"{what} cannot be read ({reason}); write plain arrays by numpy.savez")
 
 
-def _check_pair(x: Array, y: Array, part: str, path: Path) -> None:
+def _check_pair(x: Array, y: Array, part: str, path: Path, outputs: int) -> None:
     if x.ndim != 2 or 0 in x.shape:
         raise CampaignError(
             f"x_{part} in {path} has shape {x.shape}; write (points, dimension), not empty"
         )
-    if y.ndim == 2 and y.shape[1] > 1:
+    found = 1 if y.ndim < 2 else y.shape[1]
+    if y.ndim in (1, 2) and found != outputs:
         raise CampaignError(
-            f"y_{part} in {path} has {y.shape[1]} outputs; only one output is supported, "
-            f"write y_{part} of shape ({len(x)},)"
+            f"y_{part} in {path} has {found} columns and data.outputs is {outputs}; make them equal"
         )
-    if y.shape not in {(len(x),), (len(x), 1)}:
+    if y.ndim not in (1, 2) or len(y) != len(x):
         raise CampaignError(
-            f"y_{part} in {path} has shape {y.shape} for {len(x)} inputs; write shape ({len(x)},)"
+            f"y_{part} in {path} has shape {y.shape} for {len(x)} inputs; write shape "
+            f"{(len(x),) if outputs == 1 else (len(x), outputs)}"
         )

@@ -20,7 +20,15 @@ from workers.data.normalize import rescale
 from workers.data.streams import Stream, generator
 from workers.data.synthetic import Law
 
-SYNTHETIC = ("single_index", "linear", "power_law")
+SYNTHETIC = (
+    "single_index",
+    "multi_index",
+    "abs_index",
+    "linear",
+    "patches",
+    "teacher_network",
+    "power_law",
+)
 
 
 def make(data: Any, seed: int) -> Dataset:
@@ -38,7 +46,7 @@ def make(data: Any, seed: int) -> Dataset:
         collection = _collection(data)
         train, test = _split(collection, data, data.train, _count(data), seed)
         teacher = None
-    noise = generator(seed, Stream.TRAIN_NOISE).standard_normal(data.train)
+    noise = generator(seed, Stream.TRAIN_NOISE).standard_normal(train.y.shape)
     y_train = train.y + math.sqrt(data.label_noise) * noise
     return Dataset(train.x, y_train, test.x, test.y, test.components, teacher)
 
@@ -91,8 +99,27 @@ def _law(data: Any, seed: int) -> Law:
     match data.source:
         case "single_index":
             return synthetic.single_index(data.dimension, data.teacher, data.basis, source)
+        case "multi_index":
+            return synthetic.multi_index(data.dimension, data.teacher, source)
+        case "abs_index":
+            return synthetic.abs_index(data.dimension, data.epsilon, source)
         case "linear":
             return synthetic.linear(data.dimension, source)
+        case "patches":
+            return synthetic.patches(
+                data.patches, data.patch_size, data.teacher, data.readout, source
+            )
+        case "teacher_network":
+            from workers.data.teacher_network import teacher_network  # needs torch
+
+            return teacher_network(
+                data.dimension,
+                data.patches,
+                [data.width] * data.depth,
+                data.activation,
+                data.weight_variance,
+                source,
+            )
         case _:
             return synthetic.power_law(
                 data.modes, data.eigenvalue_exponent, data.target_exponent, source
@@ -100,7 +127,7 @@ def _law(data: Any, seed: int) -> Law:
 
 
 def _inputs(data: Any) -> str:
-    return "gaussian" if data.source == "power_law" else data.inputs
+    return getattr(data, "inputs", "gaussian")
 
 
 def _test(data: Any) -> tuple[int, str, float]:
@@ -140,7 +167,7 @@ def _draw(
 def _collection(data: Any) -> Collection:
     match data.source:
         case "npz":
-            return npz.load(data.file)
+            return npz.load(data.file, getattr(data, "outputs", 1))
         case "digits":
             images = digits.load()
         case "mnist":

@@ -8,7 +8,7 @@ import numpy as np
 class Stream(IntEnum):
     """What a stream is for. The numbers fix the bits of every dataset: never change one."""
 
-    TEACHER = 0  # direction w*, or the signs of the modes
+    TEACHER = 0  # directions and readout, weights of a network, or signs of the modes
     TRAIN_INPUTS = 1
     TEST_INPUTS = 2
     TRAIN_NOISE = 3

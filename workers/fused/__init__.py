@@ -1,1 +1,1 @@
-"""The Langevin step of two-layer networks in C++, compiled where it is first used."""
+"""The Langevin step of fully connected networks in C++, compiled where it is first used."""

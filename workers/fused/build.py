@@ -17,7 +17,15 @@ from functools import lru_cache
 from pathlib import Path
 
 BITS = 1  # raised when a change of the sources alters a result
-SOURCES = ("two_layer.cpp", "philox.cpp", "activations.h", "products.h", "vectors.h")
+SOURCES = (
+    "network.cpp",
+    "philox.cpp",
+    "activations.h",
+    "parameters.h",
+    "products.h",
+    "vectors.h",
+    "workspace.h",
+)
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti")
 NATIVE = {"x86_64": ("-march=native",), "aarch64": (), "arm64": ()}  # NEON is in any of these

@@ -10,52 +10,65 @@ static constexpr int ROWS = 12, GROUP = 2;  // 24 of 32 registers hold sums of t
 static constexpr int ROWS = 6, GROUP = 1;  // 12 of 16, where a panel takes two registers
 #endif
 
-// C = A B, or C += A B, for R rows of A and some panels of B. A is (depth, row) with a stride,
-// B is (panel, depth, lane), C is (panel, row, lane), with a step from panel to panel.
-template <int PANELS, int R>
+// What becomes of C.
+enum Result { SET, ADD, TIMES };
+
+// How the left factor A lies: by columns (depth, row), with a stride from depth to depth; or in
+// panels of 16 depths (panel, row, lane), with a stride from panel to panel.
+enum Order { COLUMNS, PANELLED };
+
+// C = A B, C += A B or C *= A B, by elements, for R rows of A and some panels of B (panel, depth,
+// lane); C is (panel, row, lane). From panel to panel are b_step and c_step.
+template <Order ORDER, int PANELS, int R>
 static void product(long depth, const float *a, long stride, const float *b, long b_step, float *c,
-                    long c_step, bool add) {
+                    long c_step, Result result) {
   constexpr int PER_PANEL = PANEL / LANES, VECS = PANELS * PER_PANEL;
+  constexpr long ROW = ORDER == COLUMNS ? 1 : PANEL;
+  const long along = ORDER == COLUMNS ? stride : 1, span = ORDER == COLUMNS ? depth : PANEL;
   vec sum[R][VECS] = {};
-  for (long k = 0; k < depth; k++) {
-    vec lanes[VECS];
-    for (int v = 0; v < VECS; v++)
-      lanes[v] = load(b + k * PANEL + v / PER_PANEL * b_step + v % PER_PANEL * LANES);
-    for (int r = 0; r < R; r++) {
-      vec shared = all(a[k * stride + r]);
-      for (int v = 0; v < VECS; v++) sum[r][v] = fma(shared, lanes[v], sum[r][v]);
+  for (long left = depth; left > 0; left -= span, a += stride)
+    for (long k = 0; k < span && k < left; k++, b += PANEL) {
+      vec lanes[VECS];
+      for (int v = 0; v < VECS; v++)
+        lanes[v] = load(b + v / PER_PANEL * b_step + v % PER_PANEL * LANES);
+      for (int r = 0; r < R; r++) {
+        vec shared = all(a[k * along + r * ROW]);
+        for (int v = 0; v < VECS; v++) sum[r][v] = fma(shared, lanes[v], sum[r][v]);
+      }
     }
-  }
   for (int r = 0; r < R; r++)
     for (int v = 0; v < VECS; v++) {
       float *to = c + r * PANEL + v / PER_PANEL * c_step + v % PER_PANEL * LANES;
-      store(to, add ? load(to) + sum[r][v] : sum[r][v]);
+      vec value = sum[r][v];
+      store(to, result == SET ? value : result == ADD ? load(to) + value : load(to) * value);
     }
 }
 
 // The product for as many rows as there are, at most R.
-template <int PANELS, int R, class... Rest> INLINE void product_of(int rows, Rest... rest) {
+template <Order ORDER, int PANELS, int R, class... Rest>
+INLINE void product_of(int rows, Rest... rest) {
   if (rows == R)
-    product<PANELS, R>(rest...);
+    product<ORDER, PANELS, R>(rest...);
   else if constexpr (R > 1)
-    product_of<PANELS, R - 1>(rows, rest...);
+    product_of<ORDER, PANELS, R - 1>(rows, rest...);
 }
 
 // The product for any number of rows, in nearly equal blocks.
-template <int PANELS>
+template <Order ORDER, int PANELS>
 INLINE void product_in_blocks(long rows, long depth, const float *a, long stride, const float *b,
-                              long b_step, float *c, long c_step, bool add) {
+                              long b_step, float *c, long c_step, Result result) {
   int left = (int)rows;
   for (int blocks = (left + ROWS - 1) / ROWS; blocks > 0; blocks--) {
     int count = (left + blocks - 1) / blocks;
-    product_of<PANELS, ROWS>(count, depth, a, stride, b, b_step, c, c_step, add);
-    a += count, c += count * PANEL, left -= count;
+    product_of<ORDER, PANELS, ROWS>(count, depth, a, stride, b, b_step, c, c_step, result);
+    a += count * (ORDER == COLUMNS ? 1 : PANEL), c += count * PANEL, left -= count;
   }
 }
 
-// One row of the same: the sum of shared[k] times b (depth, lane) into one panel. It is taken in
-// four parts, so that no addition waits for the one before.
-INLINE void product_of_row(long depth, const float *shared, const float *b, float *c, bool add) {
+// One row of the same, without C *= A B: the sum of shared[k] times b (depth, lane) into one panel.
+// It is taken in four parts, so that no addition waits for the one before.
+INLINE void product_of_row(long depth, const float *shared, const float *b, float *c,
+                           Result result) {
   constexpr long PARTS = 4;
   for (long v = 0; v < PANEL; v += LANES) {
     vec sum[PARTS] = {};
@@ -65,7 +78,7 @@ INLINE void product_of_row(long depth, const float *shared, const float *b, floa
         sum[i] = fma(all(shared[k + i]), load(b + (k + i) * PANEL + v), sum[i]);
     for (; k < depth; k++) sum[0] = fma(all(shared[k]), load(b + k * PANEL + v), sum[0]);
     vec whole = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    store(c + v, add ? load(c + v) + whole : whole);
+    store(c + v, result == ADD ? load(c + v) + whole : whole);
   }
 }
 

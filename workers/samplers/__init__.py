@@ -1,5 +1,6 @@
 """Samplers, one file each: a pair of functions (init, step) on the state of a block of chains.
 
-Positions z (chain, parameter) are whitened by the prior, the target is exp(-U(z)) with the U of
-`workers.networks.potential`: temperature, data and prior are in U, and the samplers know none.
+Positions z (chain, parameter) are whitened by the prior, and the target is exp(-U(z)) with the U of
+`workers.networks.potential`. Most know U and its gradient alone; those that draw a layer exactly,
+take minibatches or change the temperature are given the network and its data.
 """

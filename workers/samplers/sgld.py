@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.networks import Model
+from workers.networks import Model, check_labels
 from workers.philox import Normals
-from workers.samplers.linear_model import check_labels
 from workers.samplers.sampler import Sampler
 
 
@@ -54,16 +53,16 @@ def minibatch_gradient(
     The function takes z (chain, parameter) and normals (chain, n), which decide the batch of each
     chain: the B points with the smallest ones, a random set without repetition.
     """
-    check_labels(x, y)
+    check_labels(model, x, y)
     if not 1 <= batch <= len(x):
         raise ValueError(f"a batch has {batch} points of {len(x)}; give from 1 to {len(x)}")
-    widths = model.standard_deviations.to(x)
+    widths, labels = model.standard_deviations.to(x), y.view(len(x), -1)
     scale = widths * (len(x) / (batch * temperature))
 
     def gradient(position: Tensor, normals: Tensor) -> Tensor:
         chosen = normals.argsort(dim=1, stable=True)[:, :batch]
         slopes = [
-            model.loss_and_gradient(parameters, x[points], y[points])[1]
+            model.loss_and_gradient(parameters, x[points], labels[points].flatten())[1]
             for parameters, points in zip((position * widths).split(1), chosen, strict=True)
         ]
         return torch.addcmul(position, torch.cat(slopes), scale)

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.networks import Model
-from workers.samplers.linear_model import check_labels
+from workers.networks import Model, check_labels
 from workers.samplers.splitting import Splitting, drifted
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -28,7 +27,7 @@ class Phase(NamedTuple):
 
 def whitened_loss(model: Model, x: Tensor, y: Tensor) -> Evaluate:
     """L(σ z) and its gradient in z, for parameters whitened by their prior's widths σ."""
-    check_labels(x, y)
+    check_labels(model, x, y)
     widths = model.standard_deviations.to(x)
 
     def evaluate(position: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,8 @@ def compare(cells: xr.Dataset, predicted: xr.Dataset) -> xr.Dataset:
     square = one["kernel_square"].mean(("block", "segment"))
     expected = predicted["kernel"].isel(last).astype(float)
     points = measured.sizes["probe"]
-    label_of = one["label"].isel(cell=0, test=slice(points)).values
+    labels = one["label"].isel(cell=0, test=slice(points)).values
+    label_of = labels.reshape(points, -1)[:, 0]  # of the first output
     order = np.lexsort((_leading(expected.isel(cell=0).values), -label_of))
     found = xr.Dataset(
         {

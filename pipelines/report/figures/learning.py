@@ -121,7 +121,7 @@ def _curves(axes: Axes, one: xr.Dataset) -> None:
     axes.set_ylabel("mean square")
     style.decades(axes)
     style.grid(axes)
-    _shade(axes, one)
+    shade(axes, one)
 
 
 def _theory(axes: Axes, one: xr.Dataset) -> None:
@@ -153,10 +153,10 @@ def _residuals(axes: Axes, one: xr.Dataset) -> None:
         )
     axes.set_ylabel("residual\n(std. errors)")
     style.grid(axes)
-    _shade(axes, one)
+    shade(axes, one)
 
 
-def _shade(axes: Axes, one: xr.Dataset) -> None:
+def shade(axes: Axes, one: xr.Dataset) -> None:
     """Grey where the training set is a large part of its pool."""
     if "beyond_pool" not in one or not bool(one["beyond_pool"].any()):
         return

@@ -6,12 +6,15 @@ from xarray import DataTree
 
 from pipelines.report import style
 from pipelines.report.figures import (
+    curves,
     errors,
     histograms,
     kernels,
     learnability,
     learning,
     order,
+    residuals,
+    spectrum,
     traces,
 )
 from pipelines.report.figures.panel import Panel
@@ -21,6 +24,9 @@ PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
     "learnability along a sweep": learnability.panel,
     "errors along a sweep": errors.panel,
     "the learning curve of a regression": learning.panel,
+    "several theories of a learning curve": curves.panel,
+    "residuals of theories of a learning curve": residuals.panel,
+    "the spectrum of a regression": spectrum.panel,
     "histograms of pre-activations": histograms.panel,
     "pre-activations along a sweep": order.panel,
     "kernels against a theory": kernels.panel,

@@ -1,0 +1,111 @@
+"""What the regressions of a campaign need of a machine, checked before anything is computed.
+
+The numerical modules are imported where they are used: a campaign without a regression needs none.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from storage.errors import CampaignError
+from storage.plan import Cell, Plan
+from storage.spec import Campaign
+from workers.data.dataset import Pool
+
+if TYPE_CHECKING:
+    from theory.curve_methods import Choice
+
+SAMPLE = 4  # points of a pool that tell how large its kernel is
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Of one regression: each of its orders and its spectrum are shards."""
+
+    order: "Choice"
+    spectrum_seconds: float  # of one core
+    spectrum_bytes: int
+    kernel_bytes: int  # of a file that all workers of a machine map
+
+    def total(self, workers: int, repeats: int) -> int:
+        """Bytes of memory with so many workers side by side."""
+        largest = max(self.order.bytes, self.spectrum_bytes)
+        return self.kernel_bytes + largest + (min(workers, repeats) - 1) * self.order.bytes
+
+
+def needs_of(spec: Campaign) -> Needs:
+    """What the regression of a resolved spec needs."""
+    from theory.curve_methods import eigen_bytes, eigen_seconds
+    from workers.regression import choice
+
+    assert spec.regression is not None
+    points = spec.regression.pool
+    item = np.dtype(spec.regression.precision).itemsize
+    return Needs(choice(spec), eigen_seconds(points), eigen_bytes(points), item * points**2)
+
+
+def require(planned: Plan, workers: int | None) -> None:
+    """Raise CampaignError where memory, or room for the kernel's file, would not suffice here.
+
+    By default there are as many workers as cores.
+    """
+    for cell in planned.regressions:
+        if cell.identity in planned.current:
+            _require(cell.spec, workers or os.cpu_count() or 1)
+
+
+def _require(spec: Campaign, workers: int) -> None:
+    from workers import memory, node_cache
+
+    assert spec.regression is not None
+    needs, points = needs_of(spec), spec.regression.pool
+    memory.require(
+        needs.total(workers, spec.regression.repeats),
+        f"regression of a pool of {points} points with {workers} worker{'s' * (workers > 1)}",
+        "take a smaller pool" + " or fewer --workers" * (workers > 1),
+    )
+    place = node_cache.folder()
+    free = shutil.disk_usage(_existing(place)).free
+    if needs.kernel_bytes > free:
+        raise CampaignError(
+            f"the kernel of a pool of {points} points takes {needs.kernel_bytes / 1e9:.1f} GB of "
+            f"{place}, where {free / 1e9:.1f} GB are free; make room, or name another folder in "
+            "XDG_CACHE_HOME"
+        )
+
+
+def check_kernel(cell: Cell, points: Pool) -> None:
+    """Raise CampaignError for a kernel that is not positive, or a ridge lost in its rounding."""
+    import torch
+
+    from workers.models import nngp_of
+    from workers.regression import kernel_of
+
+    regression = cell.spec.regression
+    assert regression is not None
+    kernel = kernel_of(cell.spec)
+    some = torch.as_tensor(points.x[:SAMPLE]).split(1)
+    try:
+        size = float(torch.stack([nngp_of(kernel, x) for x in some]).max())
+    except ValueError as error:
+        raise CampaignError(f"regression: {error}") from None
+    if not 0 < size < float("inf"):
+        raise CampaignError(
+            f"regression: the kernel is {size:g} at the first points of the pool; wanted a finite "
+            "number above 0: look at the data and at weight_variance"
+        )
+    lost = max(regression.train) * float(np.finfo(np.float64).eps) * size
+    if min(regression.ridges) <= lost:
+        raise CampaignError(
+            f"regression.ridges: {min(regression.ridges):g} is lost in the rounding of a kernel of "
+            f"size {size:.2g} on {max(regression.train)} points; give more than {lost:.1g}"
+        )
+
+
+def _existing(place: Path) -> Path:
+    """The folder, or the one above it that is there already."""
+    return place if place.exists() else _existing(place.parent)

@@ -1,0 +1,104 @@
+"""The error of a regression over its pool with every theory of it, ridge by ridge."""
+
+from itertools import product
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.interpolate import PchipInterpolator
+from xarray import DataTree
+
+from pipelines.report import style
+from pipelines.report.figures.cells import group, label, spread
+from pipelines.report.figures.learning import shade
+from pipelines.report.figures.panel import Panel
+from pipelines.rounding import plain
+
+ERROR = "pool_error"
+MOST = 3  # pairs of a cell and a ridge
+ROOM = 2.5  # factor above and below what was measured
+
+
+def panel(tree: DataTree) -> Panel | None:
+    """Dots with error bars and a line for each theory, where there are at least two theories."""
+    compared = group(tree, "learning_curve")
+    if compared is None or ERROR not in compared["observable"].values:
+        return None
+    data = compared.sel(observable=ERROR)[["measured", "standard_error", "predicted", "t"]]
+    data = data.sel(theory=data["predicted"].notnull().any(("cell", "train", "ridge")))
+    if data.sizes["theory"] < 2 or bool(data["measured"].isnull().all()):
+        return None
+    shaded = group(tree, f"theory/{data['theory'].values[0]}")
+    assert shaded is not None
+    data["beyond_pool"] = shaded["beyond_pool"]
+    return Panel("theories", "Theories of the learning curve", _caption(data), _draw(data), data)
+
+
+def _shown(data: xr.Dataset) -> list[tuple[int, int]]:
+    pairs = list(product(range(data.sizes["cell"]), range(data.sizes["ridge"])))
+    return [pairs[place] for place in spread(len(pairs), MOST)]
+
+
+def _draw(data: xr.Dataset) -> Figure:
+    shown = _shown(data)
+    figure = style.figure(1.2 + 2.5 * len(shown))
+    rows = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (cell, ridge) in zip(rows, shown, strict=True):
+        one = data.isel(cell=cell, ridge=ridge)
+        _row(axes, one)
+        at = f"ridge {plain(float(data['ridge'][ridge]))}"
+        axes.set_title(", ".join(filter(None, [label(data, cell), at])))
+    handles, names = rows[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=min(2, style.columns(names)))
+    rows[-1].set_xlabel("training points n")
+    rows[-1].set_xscale("log")
+    style.ticks_at(rows[-1], data["train"].values)
+    figure.align_ylabels()
+    return figure
+
+
+def _row(axes: Axes, one: xr.Dataset) -> None:
+    train = np.log(one["train"].values)
+    dense = np.linspace(train[0], train[-1], 200)
+    for theory in one["theory"].values:
+        known = np.log(one["predicted"].sel(theory=theory).values)
+        if not np.isfinite(known).all() or len(train) < 2:
+            continue
+        axes.plot(
+            np.exp(dense),
+            np.exp(PchipInterpolator(train, known)(dense)),
+            color=style.theory_colour(str(theory)),
+            linestyle=style.theory_line(str(theory)),
+            label=style.theory_title(str(theory)),
+        )
+    axes.errorbar(
+        one["train"],
+        one["measured"],
+        one["standard_error"],
+        fmt="o",
+        color=style.MEASURED,
+        label="measured",
+        zorder=3,
+    )
+    axes.set_yscale("log")
+    low, high = float(one["measured"].min()), float(one["measured"].max())
+    if 0 < low < np.inf:
+        axes.set_ylim(low / ROOM, high * ROOM)
+    axes.set_ylabel("error over the pool")
+    style.decades(axes)
+    style.grid(axes)
+    shade(axes, one)
+
+
+def _caption(data: xr.Dataset) -> str:
+    text = (
+        "Mean squared error over the whole pool: means over repeats with standard errors, which "
+        "are often smaller than the dots, and what the theories predict. None of them has a free "
+        "parameter. A line that is not seen lies outside the frame."
+    )
+    if data.sizes["cell"] * data.sizes["ridge"] > MOST:
+        text += " Not all combinations of cell and ridge are shown; the store has them."
+    if bool(data["beyond_pool"].any()):
+        text += " Shaded sizes are more than 0.3 of the pool, where no theory is tested."
+    return text

@@ -1,0 +1,53 @@
+"""What theories are called in sentences."""
+
+NAMES = {
+    "nngp": "the NNGP",
+    "kernel_scaling": "kernel scaling",
+    "effective_ridge": "the effective ridge",
+    "equivalent_kernel": "the equivalent kernel",
+    "equivalent_kernel_next_order": "the equivalent kernel to next order",
+    "rg_ridge": "decimation with the effective ridge",
+    "rg_ek": "decimation with the equivalent kernel",
+    "rg_gpr": "decimated regression with one ridge T(Λ)",
+    "rg_gpr_position": "decimated regression with the ridge T(x) of each point",
+    "quartic": "the ridge renormalized by the quartic term",
+}
+LONG = {
+    "nngp": "the NNGP, regression with the kernel of infinite width",
+    "kernel_scaling": (
+        "kernel scaling, where the data rescale that kernel by a factor fixed by the evidence "
+        "(Li and Sompolinsky 2021; Pacelli et al. 2023)"
+    ),
+    "effective_ridge": (
+        "the effective ridge of the Gaussian process, from the spectrum of its pool "
+        "(Canatar, Bordelon and Pehlevan 2021)"
+    ),
+    "equivalent_kernel": (
+        "the equivalent kernel, the leading order in the density of data (Silverman 1984; Sollich "
+        "and Williams 2005)"
+    ),
+    "equivalent_kernel_next_order": (
+        "the equivalent kernel with its first correction (Cohen, Malka and Ringel 2021)"
+    ),
+    "rg_ridge": (
+        "the effective ridge of the kernel without its unlearnable modes, which add their variance "
+        "to the ridge and their part of the target to the noise (Howard et al. 2024)"
+    ),
+    "rg_ek": "the equivalent kernel of that decimated kernel",
+    "rg_gpr": (
+        "exact regression with the decimated kernel and one renormalized ridge T(Λ), on the same "
+        "points (Howard et al. 2024)"
+    ),
+    "rg_gpr_position": (
+        "the same with the ridge T(x) of each point, T plus the prior variance removed there"
+    ),
+    "quartic": (
+        "the effective ridge at T/(1 + 6u⟨h²⟩), which a quartic term in the loss makes of T in a "
+        "Gaussian average over the residuals h"
+    ),
+}
+
+
+def in_words(theory: str) -> str:
+    """`the NNGP`; a plug-in by its own name."""
+    return NAMES.get(theory, theory)

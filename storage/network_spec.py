@@ -1,0 +1,111 @@
+"""Which networks are sampled: the `network` section of a campaign, and the kernel of its limit."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, WithJsonSchema
+from pydantic import model_validator as validator
+from pydantic_core import PydanticCustomError
+
+from storage.data_spec import PLUGIN
+from storage.frozen import Count, Frozen, Many, refusal
+from storage.messages import nearest
+
+ACTIVATIONS = ("linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic")
+ARCHITECTURES = ("fcn", "cnn")
+CONVOLUTION = ("patches", "image", "pool_after", "head")  # settings of a cnn alone
+
+
+def known_or_plugin(known: tuple[str, ...], example: str) -> Any:
+    """A name of the list, or `module:attribute` of the user's own."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and (value in known or PLUGIN.fullmatch(value)):
+            return value
+        raise refusal(value, nearest(str(value), [*known, example]))
+
+    schema = {
+        "anyOf": [{"enum": list(known)}, {"type": "string", "pattern": f"^{PLUGIN.pattern}$"}]
+    }
+    return BeforeValidator(check, json_schema_input_type=Any), WithJsonSchema(schema)
+
+
+Activation = Annotated[str, *known_or_plugin(ACTIVATIONS, "my.module:phi")]
+Architecture = Annotated[str, *known_or_plugin(ARCHITECTURES, "my.module:Net")]
+
+
+class Kernel(Frozen):
+    """What fixes the infinite-width prior of a network, its NNGP kernel."""
+
+    architecture: Architecture = "fcn"
+    depth: Count = 1  # hidden layers
+    activation: Activation
+    weight_variance: Many[PositiveFloat]  # σ² of each layer; the last is the readout's
+    bias_variance: NonNegativeFloat = 0.0
+    scaling: Literal["standard", "mean_field"] = "standard"
+    chi: PositiveFloat = 1.0  # mean field: divides the readout's variance and the temperature
+    patches: Count | None = None  # cnn: filters on equal parts of x that do not overlap
+    image: Annotated[Many[Count], Field(min_length=3, max_length=3)] | None = None  # or 3 x 3 ones
+    pool_after: Many[Count] = ()  # image: layers, from 1, that are averaged over squares of 2 x 2
+    head: Literal["flatten", "average"] | None = None  # image: what the readout reads
+
+    @validator(mode="after")
+    def _consistent(self) -> "Kernel":
+        if len(self.weight_variance) != self.depth + 1:
+            raise PydanticCustomError(
+                "weight_variance",
+                "weight_variance has {found} numbers, wanted {wanted}: one per hidden layer "
+                "and one for the readout",
+                {"found": len(self.weight_variance), "wanted": self.depth + 1},
+            )
+        if self.scaling == "standard" and self.chi != 1:
+            raise PydanticCustomError(
+                "chi",
+                "chi is {found} with scaling standard; set scaling: mean_field, or leave chi out",
+                {"found": self.chi},
+            )
+        problem = _convolution_problem(self)
+        if problem:
+            raise PydanticCustomError("architecture", "{problem}", {"problem": problem})
+        return self
+
+    @property
+    def physical_weight_variance(self) -> Many[float]:
+        """σ² of each layer, the readout's divided by chi."""
+        return (*self.weight_variance[:-1], self.weight_variance[-1] / self.chi)
+
+
+class Network(Kernel):
+    """f(x) = Σ_i a_i φ(h_i), W ~ N(0, σ²/fan_in): fully connected, convolutional or the user's."""
+
+    width: Count  # neurons or channels of every hidden layer
+
+
+def _convolution_problem(kernel: Kernel) -> str:
+    """What is wrong with the settings of a convolutional network, in one line; nothing if none."""
+    given = [key for key in CONVOLUTION if getattr(kernel, key)]
+    if kernel.architecture != "cnn":
+        return f"{given[0]} belongs to architecture cnn; leave it out" if given else ""
+    if (kernel.patches is None) == (kernel.image is None):
+        return "architecture cnn needs either patches, their number, or image: [channels, h, w]"
+    if kernel.bias_variance:
+        return f"bias_variance is {kernel.bias_variance:g}; architecture cnn has no biases"
+    if kernel.patches is not None:
+        if len(given) > 1:
+            return f"{given[1]} belongs to a cnn on an image; leave it out, or give image"
+        if kernel.depth > 2:
+            return f"depth is {kernel.depth}; a cnn on patches has 1 or 2 hidden layers"
+        return ""
+    return _image_problem(kernel)
+
+
+def _image_problem(kernel: Kernel) -> str:
+    assert kernel.image is not None
+    if kernel.head is None:
+        return "head is missing; a cnn on an image reads out with flatten or average"
+    if not set(kernel.pool_after) <= set(range(1, kernel.depth + 1)):
+        return f"pool_after is {list(kernel.pool_after)} with {kernel.depth} hidden layers"
+    factor = 2 ** len(set(kernel.pool_after))
+    if any(side % factor for side in kernel.image[1:]):
+        height, width = kernel.image[1:]
+        return f"pool_after halves {height} x {width} positions {len(kernel.pool_after)} times"
+    return ""

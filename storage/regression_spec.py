@@ -1,0 +1,52 @@
+"""Parts of a campaign that belong to its regression: theories, their cutoff, a quartic loss."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PositiveFloat, WithJsonSchema
+
+from storage.frozen import MOST, Count, Frozen, Many, refusal
+
+# From the spectrum of the pool alone.
+SPECTRAL_THEORIES = (
+    "effective_ridge",
+    "equivalent_kernel",
+    "equivalent_kernel_next_order",
+    "rg_ridge",
+    "rg_ek",
+)
+# Regressions with the decimated kernel, on the points that the measured ones drew.
+DECIMATED_THEORIES = ("rg_gpr", "rg_gpr_position")
+# Of the loss with a quartic term.
+QUARTIC_THEORY = "quartic"
+REGRESSION_THEORIES = (*SPECTRAL_THEORIES, *DECIMATED_THEORIES, QUARTIC_THEORY)
+
+
+class Quartic(Frozen):
+    """Likelihoods exp(-(h² + u h⁴)/2T) of residuals h beside the Gaussian, sampled by Langevin."""
+
+    couplings: Annotated[Many[PositiveFloat], Field(min_length=1)]  # u, in units of 1/y²
+    chains: Annotated[int, Field(ge=2, le=MOST)]  # of each size, ridge and coupling
+    warmup: Count  # steps thrown away
+    draws: Count  # steps kept
+
+
+def _cutoff(value: Any) -> int | float:
+    if type(value) is int and 1 <= value <= MOST:
+        return value
+    if type(value) is float and 0 < value < 1:
+        return value
+    raise refusal(value, "wanted a learnability between 0 and 1, or a number of modes")
+
+
+Cutoff = Annotated[
+    int | float,
+    BeforeValidator(_cutoff),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MOST},
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            ]
+        }
+    ),
+]

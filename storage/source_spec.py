@@ -1,0 +1,49 @@
+"""What every source of data has in the `data` section of a campaign."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, NonNegativeFloat, PositiveFloat, Tag
+from pydantic_core import PydanticCustomError
+
+from storage.frozen import Count, Frozen
+
+Inputs = Literal["gaussian", "sphere"]
+
+
+class Normalize(Frozen):
+    """What is done to the points before anything else sees them."""
+
+    center: bool = False  # subtract the mean point of the pool
+    squared_norm: PositiveFloat | None = None  # |x|² of every point
+
+
+class OwnTest(Frozen):
+    """Test points with a distribution of their own."""
+
+    points: Count
+    inputs: Inputs = "gaussian"
+    scale: PositiveFloat = 1.0  # multiplies every coordinate
+
+
+def _number_or_section(value: Any) -> str:
+    return "@section" if isinstance(value, dict | OwnTest) else "@number"
+
+
+Test = Annotated[
+    Annotated[Count, Tag("@number")] | Annotated[OwnTest, Tag("@section")],
+    Discriminator(_number_or_section),
+]
+
+
+class Data(Frozen):
+    """What every source has."""
+
+    train: Count
+    test: Count  # points, drawn apart from the training points
+    label_noise: NonNegativeFloat = 0.0  # variance, on training targets only
+    normalize: Normalize | None = None
+
+
+def mistake(line: str) -> PydanticCustomError:
+    """The error of settings that do not fit each other."""
+    return PydanticCustomError("data", "{line}", {"line": line})

@@ -1,0 +1,49 @@
+"""One measurement in a process of its own: CPU seconds, peak memory, and what it says of itself."""
+
+import json
+import os
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "JAX_PLATFORMS": "cpu",
+}
+
+
+def measure(python: str, script: str, *arguments: object) -> dict[str, Any]:
+    """What a script prints last, as JSON; {"absence": why} where it does not get that far."""
+    command = [python, str(HERE / script), *map(str, arguments)]
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=os.environ | ONE_THREAD
+        )
+    except OSError as error:
+        return {"absence": str(error)}
+    if ended.returncode:
+        complaint = ended.stderr.strip().splitlines()
+        return {"absence": complaint[-1] if complaint else f"it ended with {ended.returncode}"}
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def timed(work: Callable[[], object]) -> float:
+    """CPU seconds of this process."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def report(packages: list[str], **values: object) -> None:
+    """Print the values, with the peak memory in MiB and the versions."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    print(json.dumps({**values, "peak": peak, "version": versions}))

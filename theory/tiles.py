@@ -1,0 +1,227 @@
+"""Covariances of the layers of a fully connected network on one tile: some points against others.
+
+Every layer takes the covariance K of its pre-activations to σ² E[φφ] + σ_b², that of the next, and
+to σ² E[φ'φ'], by which the tangent kernel goes on. Two activations have ways of their own: erf
+shares the root of both expectations, relu follows the angle between the points.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from theory.expectations import Activation, Moment, derivative_moment, moment
+
+NARROW = 1 / 256  # sin² of half an angle below which single precision would not tell it from zero
+FEW = 1 / 64  # of a tile: so many narrow angles are found one by one
+ROWS = 256
+SUM = 256  # products that single precision adds one by one
+
+Layer = tuple[Tensor, Tensor | None]  # K_l, and σ_l² E[φ'φ'] over K_{l-1} where it is wanted
+
+
+class Network(NamedTuple):
+    """φ and the variances; E[φ'φ'] where slopes are wanted."""
+
+    activation: Activation
+    value: Moment
+    slope: Moment | None
+    weights: tuple[float, ...]  # of each layer, the readout's last
+    bias: float
+
+    @classmethod
+    def of(
+        cls, activation: Activation, weights: tuple[float, ...], bias: float, slopes: bool
+    ) -> "Network":
+        """A network of len(weights) - 1 hidden layers."""
+        slope = derivative_moment(activation) if slopes else None
+        return cls(activation, moment(activation), slope, weights, bias)
+
+    @property
+    def depth(self) -> int:
+        """Hidden layers."""
+        return len(self.weights) - 1
+
+    def offset(self, layer: int) -> float:
+        """Bias variance of a layer; the readout has none."""
+        return self.bias if layer < self.depth else 0.0
+
+
+class Points(NamedTuple):
+    """Some of the inputs, with what the layers need to know of each of them."""
+
+    x: Tensor  # (n, d)
+    packed: tuple[Tensor, ...]  # the same, some dimensions at a time, as products want them
+    variances: Tensor  # (n, depth): K_l(x, x), in double precision for relu
+    values: list[Tensor]  # by layer: features of E[φφ]
+    slopes: list[Tensor]  # by layer: features of E[φ'φ']
+
+    def take(self, part: slice) -> "Points":
+        """Some of the points."""
+        values, slopes = ([f[part] for f in features] for features in (self.values, self.slopes))
+        return Points(self.x[part], (), self.variances[part], values, slopes)
+
+    def pack(self) -> "Points":
+        """The same points, ready to be multiplied.
+
+        torch has two libraries for single precision, and on some CPUs the one of its ordinary
+        tensors uses half of their width. The other adds one product after the other, so that it
+        gets no more than SUM of them at a time.
+        """
+        fits = self.x.device.type == "cpu" and self.x.dtype == torch.float32
+        if not fits or self.x.requires_grad or not torch.backends.mkldnn.is_available():
+            return self._replace(packed=(self.x,))
+        pieces = self.x.tensor_split(-(-self.x.shape[1] // SUM), dim=1)
+        return self._replace(packed=tuple(piece.contiguous().to_mkldnn() for piece in pieces))
+
+
+def points_of(network: Network, x: Tensor) -> Points:
+    """Variances of all layers at each input, and their features."""
+    dtype = torch.float64 if network.activation == "relu" else x.dtype
+    norms = [part.to(dtype).square().sum(1) for part in x.split(ROWS)]
+    variance = torch.cat(norms) * (network.weights[0] / x.shape[1]) + network.bias
+    variances, values, slopes = [], [], []
+    for layer in range(1, network.depth + 1):
+        variances.append(variance)
+        values.append(network.value.features(variance))
+        if network.slope is not None:
+            slopes.append(network.slope.features(variance))
+        variance = network.value.diagonal(variance) * network.weights[layer] + network.offset(layer)
+    return Points(x, (), torch.stack(variances, dim=1), values, slopes)
+
+
+def _product(first: Points, second: Points) -> Tensor:
+    """x1 x2ᵀ of packed points."""
+    pairs = zip(first.packed, second.packed, strict=True)
+    total, *others = (linear(x1, x2).to_dense() if x1.is_mkldnn else x1 @ x2.T for x1, x2 in pairs)
+    for other in others:
+        total += other
+    return total
+
+
+def layers(network: Network, first: Points, second: Points, same: bool) -> Iterator[Layer]:
+    """K_0 of a tile, then K_1 to that of the output; `same` if the points are the same."""
+    scale = network.weights[0] / first.x.shape[1]
+    covariance = _product(first, second).mul_(scale).add_(network.bias)
+    if same:  # so that a point coincides with itself exactly
+        covariance.diagonal().copy_(first.variances[:, 0])
+    yield covariance, None
+    match network.activation:
+        case "erf":
+            yield from _erf_layers(network, first, covariance, second)
+        case "relu":
+            yield from _relu_layers(network, first, covariance, second, same)
+        case _:
+            yield from _general_layers(network, first, covariance, second)
+
+
+def _general_layers(
+    network: Network, first: Points, covariance: Tensor, second: Points
+) -> Iterator[Layer]:
+    for layer, weight in enumerate(network.weights[1:], start=1):
+        known = first.values[layer - 1], second.values[layer - 1]
+        following = network.value.pairs(known[0], covariance, known[1]) * weight
+        back = None
+        if network.slope is not None:
+            known = first.slopes[layer - 1], second.slopes[layer - 1]
+            back = network.slope.pairs(known[0], covariance, known[1]) * weight
+        covariance = following.add_(network.offset(layer))
+        yield covariance, back
+
+
+def _erf_layers(
+    network: Network, first: Points, covariance: Tensor, second: Points
+) -> Iterator[Layer]:
+    """σ² (2/π) arcsin s and σ² (2/π) r r' / √(1 - s²), with s = r r' K and r² = 2/(1 + 2k)."""
+    for layer, weight in enumerate(network.weights[1:], start=1):
+        rows, columns = (
+            torch.sqrt(2 / (1 + 2 * points.variances[:, layer - 1])) for points in (first, second)
+        )
+        factor, back = weight * 2 / math.pi, None
+        sine = (covariance * rows[:, None]).mul_(columns)
+        if network.slope is not None:
+            back = torch.addcmul(sine.new_ones(()), sine, sine, value=-1).rsqrt_()
+            back.mul_(factor * rows[:, None]).mul_(columns)
+        covariance = sine.asin_().mul_(factor)
+        if offset := network.offset(layer):
+            covariance.add_(offset)
+        yield covariance, back
+
+
+def _relu_layers(
+    network: Network, first: Points, covariance: Tensor, second: Points, same: bool
+) -> Iterator[Layer]:
+    """σ² √(kk') (1/2 - b') and σ² (1 - θ/π)/2, where b = sin²(θ/2) tells the angle θ of two points.
+
+    b' = b - (sin θ - θ cos θ)/2π is that of the next layer, but for its bias. Near zero b keeps its
+    digits, which the covariance does not: they are all that the NTK sees of a small angle.
+    """
+    below, above = _half_angle(network, first, covariance, second, same)
+    for layer, weight in enumerate(network.weights[1:], start=1):
+        sine, cosine = below.sqrt(), above.sqrt()
+        angle = torch.atan2(sine, cosine)  # half of it
+        flat = torch.addcmul(angle, angle, below, value=-2).sub_(sine.mul_(cosine))
+        below = below.add(flat, alpha=1 / math.pi)
+        rows, columns = (
+            (points.variances[:, layer - 1] * weight).sqrt().to(below.dtype)
+            for points in (first, second)
+        )
+        offset = network.offset(layer)
+        covariance = (0.5 - below).mul_(rows[:, None]).mul_(columns).add_(offset)
+        yield covariance, angle.mul_(-weight / math.pi).add_(weight / 2)
+        if offset:
+            below = _with_bias(below, rows / 2**0.5, columns / 2**0.5, offset)
+        above = 1 - below
+
+
+def _with_bias(below: Tensor, rows: Tensor, columns: Tensor, bias: float) -> Tensor:
+    """sin²(θ/2) after a bias: 2 √((a² + β)(c² + β)) of it is 2ac of it before, and what the norms
+    differ by, √((a² + β)(c² + β)) - ac - β = β (a - c)² / (√((a² + β)(c² + β)) + ac + β).
+    """
+    product = rows[:, None] * columns
+    norm = torch.sqrt((rows.square() + bias)[:, None] * (columns.square() + bias))
+    apart = (rows[:, None] - columns).square_().mul_(bias).div_(norm + product + bias)
+    return below.mul(product).add_(apart / 2).div_(norm)
+
+
+def _half_angle(
+    network: Network, first: Points, covariance: Tensor, second: Points, same: bool
+) -> tuple[Tensor, Tensor]:
+    """sin² and cos² of half the angle between inputs, whose covariance is known."""
+    rows, columns = (points.variances[:, 0].sqrt() for points in (first, second))
+    inverse = [
+        (1 / root.clamp_min(torch.finfo(torch.float64).tiny)).to(covariance.dtype)
+        for root in (rows, columns)
+    ]
+    halved = (covariance * (inverse[0] / 2)[:, None]).mul_(inverse[1])
+    if same:
+        halved.diagonal().fill_(0)  # not narrow, for now
+    below, above = (0.5 - halved).clamp_(0, 1), (0.5 + halved).clamp_(0, 1)
+    least, most = torch.aminmax(below)
+    if covariance.dtype != torch.float64 and (least < NARROW or most > 1 - NARROW):
+        _exactly(network, first, second, below, above)
+    if same:
+        below.diagonal().fill_(0)
+        above.diagonal().fill_(1)
+    return below, above
+
+
+def _exactly(network: Network, first: Points, second: Points, below: Tensor, above: Tensor) -> None:
+    """Angles near 0 and π anew in double precision."""
+    narrow = (below < NARROW) | (above < NARROW)
+    scale = network.weights[0] / first.x.shape[1]
+    if int(narrow.sum()) > FEW * narrow.numel():
+        covariance = first.x.double() @ second.x.double().T * scale + network.bias
+        halved = covariance / (first.variances[:, :1] * second.variances[:, 0]).sqrt() / 2
+        below.copy_((0.5 - halved).clamp_(0, 1))
+        above.copy_((0.5 + halved).clamp_(0, 1))
+        return
+    rows, columns = narrow.nonzero(as_tuple=True)
+    products = torch.linalg.vecdot(first.x[rows].double(), second.x[columns].double())
+    norms = (first.variances[rows, 0] * second.variances[columns, 0]).sqrt()
+    halved = (products * scale + network.bias) / norms / 2
+    below[rows, columns] = (0.5 - halved).clamp_(0, 1).to(below.dtype)
+    above[rows, columns] = (0.5 + halved).clamp_(0, 1).to(above.dtype)

@@ -1,0 +1,163 @@
+"""From the `network` section of a spec to a model, and to the prior of its hidden layers."""
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from storage.data_spec import number_of_outputs
+from storage.errors import CampaignError
+from storage.network_spec import ACTIVATIONS as NAMES
+from storage.network_spec import ARCHITECTURES, Kernel
+from storage.plugins import Plugins
+from storage.spec import Campaign
+from theory.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
+from theory.expectations import Activation as Phi
+from theory.kernels import nngp, pre_activation_kernels
+from workers.activations import ACTIVATIONS, Activation, differentiable
+from workers.convolution import myrtle, patch_network, three_layer_convolution
+from workers.networks import Model, from_function, fully_connected
+from workers.numerics import PLAIN
+
+
+def activation_of(spec: Campaign, plugins: Plugins) -> Activation:
+    """φ and φ' of a spec, built in or the user's own."""
+    assert spec.network is not None
+    name = spec.network.activation
+    return ACTIVATIONS[name] if name in ACTIVATIONS else differentiable(plugins.get(name))
+
+
+def network_of(spec: Campaign, inputs: int, plugins: Plugins, kernel: str = PLAIN) -> Model:
+    """The network of a spec on inputs of this length, its gradient by a kernel where it has one."""
+    assert spec.network is not None
+    if spec.network.architecture not in ARCHITECTURES:
+        return _users_network(spec, inputs, plugins)
+    model = _network(spec, inputs, activation_of(spec, plugins))
+    if kernel == PLAIN:
+        return model
+    from workers.fused.network import fused
+
+    return fused(model)
+
+
+def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:
+    chosen, targets = spec.network, number_of_outputs(spec.data)
+    assert chosen is not None
+    variances, chi = chosen.weight_variance, chosen.chi
+    widths = [chosen.width] * chosen.depth
+    if chosen.image is not None:
+        if inputs != math.prod(chosen.image):
+            raise CampaignError(
+                f"network.image is {list(chosen.image)} and the data have {inputs} inputs; give "
+                "channels, height and width whose product they are"
+            )
+        channels, height, width = chosen.image
+        return myrtle(
+            (channels, height, width),
+            widths,
+            activation,
+            pool_after=chosen.pool_after,
+            head=chosen.head or "flatten",
+            weight_variance=variances,
+            chi=chi,
+            targets=targets,
+        )
+    if chosen.patches is None:
+        return fully_connected(
+            inputs,
+            widths,
+            activation,
+            weight_variance=variances,
+            bias_variance=chosen.bias_variance,
+            chi=chi,
+            targets=targets,
+        )
+    if inputs % chosen.patches:
+        raise CampaignError(
+            f"network.patches is {chosen.patches} and the data have {inputs} inputs; give a number "
+            "of equal parts"
+        )
+    make = partial(patch_network, chosen.patches, inputs // chosen.patches, chosen.width)
+    if chosen.depth == 2:
+        make = partial(three_layer_convolution, *make.args, chosen.width)
+    return make(activation, weight_variance=variances, chi=chi, targets=targets)
+
+
+def _users_network(spec: Campaign, inputs: int, plugins: Plugins) -> Model:
+    assert spec.network is not None
+    name = spec.network.architecture
+    made = plugins.get(name)(inputs, spec.network)
+    try:
+        deviations, function = made
+    except (TypeError, ValueError):
+        raise CampaignError(f"{name} must return (standard deviations, function)") from None
+    deviations = torch.as_tensor(deviations, dtype=torch.float64)
+    return from_function(function, len(deviations), deviations, number_of_outputs(spec.data))
+
+
+def nngp_of(
+    kernel: Kernel,
+    x1: Tensor,
+    x2: Tensor | None = None,
+    phi: Phi | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Covariance of the outputs of infinitely wide networks, (n1, n2), with the physical readout.
+
+    `phi` stands for an activation of the user's own. `out` is the matrix that a fully connected
+    network's kernel is written to, where there is one already.
+    """
+    activation: Phi = kernel.activation if phi is None else phi
+    variances = kernel.physical_weight_variance
+    if kernel.patches is not None:
+        return patch_nngp(
+            x1,
+            x2,
+            patches=kernel.patches,
+            depth=kernel.depth,
+            activation=activation,
+            weight_variance=variances,
+        )
+    if kernel.image is not None:
+        channels, height, width = kernel.image
+        return convolutional_nngp(
+            x1,
+            x2,
+            image=(channels, height, width),
+            pool_after=kernel.pool_after,
+            head=kernel.head or "flatten",
+            activation=activation,
+            weight_variance=variances,
+        )
+    return nngp(
+        x1,
+        x2,
+        depth=kernel.depth,
+        activation=activation,
+        weight_variance=variances,
+        bias_variance=kernel.bias_variance,
+        out=out,
+    )
+
+
+def prior_kernels(spec: Campaign, x: Tensor, activation: Activation) -> tuple[Tensor, ...]:
+    """Prior covariances of each hidden layer's pre-activations over points, and their positions."""
+    network = spec.network
+    assert network is not None
+    phi: Phi = network.activation if network.activation in NAMES else activation.phi
+    if network.patches is not None:
+        return patch_pre_activation_kernels(
+            x,
+            patches=network.patches,
+            depth=network.depth,
+            activation=phi,
+            weight_variance=network.weight_variance,
+        )
+    return pre_activation_kernels(
+        x,
+        depth=network.depth,
+        activation=phi,
+        weight_variance=network.weight_variance,
+        bias_variance=network.bias_variance,
+    )
