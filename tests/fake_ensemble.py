@@ -16,7 +16,8 @@ version: 1
 name: fake
 data: {source: single_index, dimension: 6, train: 12, test: 40, teacher: {1: 1.0, 3: 0.3}}
 network: {activation: erf, width: 64, weight_variance: [1, 2], scaling: mean_field, chi: 4}
-sampler: {scheme: ula, temperature: 0.5, step_size: 0.1, warmup: 2, draws: 100, segment: 50, step_check: false}
+sampler: {scheme: ula, temperature: 0.5, step_size: 0.1, warmup: 2, draws: 100, segment: 50,
+          step_check: false}
 ensemble: {datasets: 2, chains: 8, block: 4}
 observe: {points: 12, kernels: false, overlaps: false}
 theories: [nngp, kernel_scaling]

@@ -21,7 +21,8 @@ version: 1
 name: fake
 data: {source: linear, dimension: 3, train: 4, test: 5}
 network: {activation: erf, width: 4, weight_variance: [1, 1]}
-sampler: {scheme: ula, temperature: 1, step_size: 0.1, warmup: 2, draws: 4, segment: 2, step_check: false}
+sampler: {scheme: ula, temperature: 1, step_size: 0.1, warmup: 2, draws: 4, segment: 2,
+          step_check: false}
 ensemble: {datasets: 1, chains: 4, block: 2}
 regression:
   train: [2, 3]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from storage.data_spec import SOURCES, PluginData
 from storage.errors import CampaignError
 from storage.identity import campaign_identity
+from storage.network_spec import Kernel, Network
 from storage.plan import plan
 from storage.reading import dump_yaml, parse, read, validate
-from storage.network_spec import Kernel, Network
 from storage.sampler_spec import Ensemble, Sampler
 from storage.source_spec import Normalize, OwnTest
 from storage.spec import Campaign, Observe, Regression

@@ -126,6 +126,18 @@ def test_removed_under_a_user_it_stays_his_and_is_made_anew_for_others(cache):
     assert names(cache) == set()
 
 
+def test_removed_by_another_run_before_it_is_mapped_it_is_made_again(monkeypatch):
+    make = node_cache._make
+
+    def removed_once(path: Path, *arguments) -> None:
+        make(path, *arguments)
+        monkeypatch.setattr(node_cache, "_make", make)
+        node_cache.remove([path.name])
+
+    monkeypatch.setattr(node_cache, "_make", removed_once)
+    assert node_cache.shared("numbers", SHAPE, np.float64, numbers).values[0, 1] == 1
+
+
 def test_a_maker_that_fails_leaves_the_way_free(cache):
     with pytest.raises(AssertionError):
         node_cache.shared("numbers", SHAPE, np.float64, made_again)

@@ -85,7 +85,7 @@ def test_all_modes_give_back_each_repeat(whole):
             assert found[name].dims == measured[name].dims
             # K + T has the condition 1e6 at the smaller ridge.
             xr.testing.assert_allclose(found[name], measured[name], rtol=1e-8)
-        assert (found["distance"] < 1e-8).all()
+        assert (abs(found["distance_square"]) < 1e-16).all()
         residual = measured["learnability"] - found["learnability"]
         assert float(abs(residual).max()) < 1e-5  # float32
 

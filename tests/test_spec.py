@@ -14,8 +14,8 @@ from example_specs import (
 from storage.data_spec import component_names, has_teacher
 from storage.data_spec import number_of_test_points as number_of_test_points
 from storage.errors import CampaignError
-from storage.reading import dump_yaml, json_schema, parse, read, validate
 from storage.network_spec import Kernel
+from storage.reading import dump_yaml, json_schema, parse, read, validate
 
 MISSING = object()
 
@@ -121,7 +121,7 @@ MISTAKES = [
     ("linear", "sampler.temprature", 1, "unknown key temprature; did you mean temperature?"),
     ("linear", "sampler.temperature", 0, ": found 0, wanted a number above 0"),
     ("linear", "sampler.temperature", float("inf"), ": found inf, wanted a finite number"),
-    ("linear", "sampler.step_size", MISSING, "sampler: step_size is missing; scheme baoab needs it"),
+    ("linear", "sampler.step_size", MISSING, "sampler: step_size is missing; scheme baoab"),
     ("linear", "sampler.friction", MISSING, "sampler: friction is missing"),
     ("mnist", "sampler.friction", 1, "sampler: friction is for baoab, collapsed, gibbs, exchange"),
     ("prior", "sampler.step_size", 0.1, "scheme prior has none: leave it out"),

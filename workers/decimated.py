@@ -55,7 +55,7 @@ def decimated(
     """Regressions with the ridge T(Λ) or, if so asked, T(x), in the order of `positions`.
 
     kept is Λ, (train, ridge). Errors and learnabilities are (repeat, train, ridge[, mode]), the
-    distance of the mean predictor with its error and the variation of v(x) (train, ridge). Raises
+    square distance of the mean predictor and the variation of v(x) (train, ridge). Raises
     CampaignError for lack of memory.
     """
     assert cell.spec.regression is not None
@@ -80,30 +80,32 @@ def decimated(
                 apart[which, row] = made.predicted[:count] - whole
                 _put(found[which], (row, *place), made)
         for arrays, gaps in zip(found, apart, strict=True):
-            arrays["distance"][place], arrays["distance_error"][place] = _distance(gaps.numpy())
+            square, error = _distance(gaps.numpy())
+            arrays["distance_square"][place], arrays["distance_square_error"][place] = square, error
             arrays["variation"][place] = float(tail.std() / tail.mean()) if count < len(y) else 0.0
     return found
 
 
 def _distance(gaps: np.ndarray) -> tuple[float, float]:
-    """Root mean square over the pool of what the mean of the predictors (repeat, mode) is off.
+    """Mean square over the pool of what the mean of the predictors (repeat, mode) is off.
 
-    Products of different repeats, so that their scatter does not count, and the jackknife error.
+    Products of different repeats, so that their scatter does not count (the estimate may be below
+    zero), and the jackknife error.
     """
     total, count = gaps.sum(0), len(gaps)
     if count < 3:
         return np.nan, np.nan
     own, along = np.square(gaps).sum(1), gaps @ total
-    square = float(total @ total - own.sum()) / (count * (count - 1))
-    rest = total @ total - 2 * along + own - (own.sum() - own)
-    left_out = np.sqrt(np.maximum(rest, 0) / ((count - 1) * (count - 2)))
-    return float(np.sqrt(max(square, 0.0))), float(jackknife_error(left_out))
+    square = float(total @ total - own.sum())
+    rest = square - 2 * (along - own)
+    left_out = rest / ((count - 1) * (count - 2))
+    return square / (count * (count - 1)), float(jackknife_error(left_out))
 
 
 def _empty(repeats: int, places: tuple[int, ...], points: int) -> Arrays:
     arrays: Arrays = {name: np.empty((repeats, *places)) for name in SCALARS}
     arrays["learnability"] = np.empty((repeats, *places, points), dtype=np.float32)
-    for name in ("distance", "distance_error", "variation"):
+    for name in ("distance_square", "distance_square_error", "variation"):
         arrays[name] = np.empty(places)
     return arrays
 

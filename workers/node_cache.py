@@ -62,12 +62,14 @@ def shared(name: str, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> S
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         used = _sharing(path)
-        with _beside(path, MAKING).open("ab") as making:
-            fcntl.flock(making, fcntl.LOCK_EX)
-            if not path.exists():
-                _make(path, shape, dtype, make)
-        with path.open("rb") as file:
-            return SharedArray(used, file, shape, dtype)
+        while True:
+            with _beside(path, MAKING).open("ab") as making:
+                fcntl.flock(making, fcntl.LOCK_EX)
+                if not path.exists():
+                    _make(path, shape, dtype, make)
+            # Another run may have ended now, and have taken away what it had as well.
+            with suppress(FileNotFoundError), path.open("rb") as file:
+                return SharedArray(used, file, shape, dtype)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

@@ -25,6 +25,9 @@ from storage.store import Store
 from theory import rg
 from theory.curve_fit import Profile, errors_at, profile
 from theory.exponents import (
+    FIRST,
+    SPECTRUM_SHARE,
+    TARGET_SHARE,
     PowerLaw,
     learning_exponent,
     learning_slope,
@@ -41,6 +44,7 @@ PARAMETERS = ("ridge_factor", "cutoff_rg_ridge", "cutoff_rg_ek")
 FACTORS = np.linspace(-1.0, 1.0, 21)  # ln of the factor of the effective ridge
 LEARNABILITIES = np.linspace(np.log(1e-4), np.log(0.5), 25)  # ln of the least one kept
 FEWEST_SIZES = 3  # of a slope
+ROUNDING = 1e-12  # of the largest eigenvalue: smaller ones are zero
 
 _LAW = ("cell", "law")
 _RIDGE = ("cell", "ridge")
@@ -129,10 +133,14 @@ def _curve(store: Store, theory: str, cell: int) -> Array:
 def _laws(eigenvalues: torch.Tensor, power: torch.Tensor) -> dict[str, Array]:
     """Everything along `law`."""
     points = len(eigenvalues)
+    rank = int((eigenvalues > ROUNDING * eigenvalues[0]).sum())
     rows = []
     for offset in (False, True):
-        kernel = _known(spectral_law, eigenvalues.numpy(), points, offset=offset)
-        target = _known(target_law, power.numpy(), offset=offset)
+        window, wider = (
+            (FIRST, min(points // part, rank)) for part in (SPECTRUM_SHARE, TARGET_SHARE)
+        )
+        kernel = _known(spectral_law, eigenvalues.numpy(), points, window, offset=offset)
+        target = _known(target_law, power.numpy(), wider, offset=offset)
         alpha, beta = kernel.exponent - 1, target.exponent - 1
         rows.append(
             {

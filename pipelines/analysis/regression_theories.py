@@ -41,13 +41,13 @@ _CURVE = ("cell", "train", "ridge")
 _REPEAT = ("cell", "repeat", "train", "ridge")
 _QUARTIC = (*_CURVE, "coupling")
 DISTANCES = {
-    "distance": Variable(
+    "distance_square": Variable(
         _CURVE,
         "f8",
         "mean predictor over the repeats minus that with the whole kernel, in the modes kept: "
-        "root mean square over the pool",
+        "mean square over the pool, without bias",
     ),
-    "distance_error": Variable(_CURVE, "f8", "standard error of distance"),
+    "distance_square_error": Variable(_CURVE, "f8", "standard error of distance_square"),
     "variation": Variable(_CURVE, "f8", "of the variance removed: deviation over mean"),
 }
 

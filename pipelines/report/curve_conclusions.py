@@ -47,6 +47,7 @@ def curve_lines(tree: "DataTree") -> Iterator[str]:
                     yield _theory(one.sel(theory=theory), curves)
             if observable == FIRST:
                 yield from _ranking(one)
+                yield from _distances(tree)
                 yield from exponents
     yield from exponents
 
@@ -177,6 +178,42 @@ def _ranking(one: "Dataset") -> Iterator[str]:
     )
 
 
+def _distances(tree: "DataTree") -> Iterator[str]:
+    """How much closer the ridge of each point brings the mean predictor to the whole kernel's."""
+    groups = [group(tree, f"theory/{name}") for name in ("rg_gpr", "rg_gpr_position")]
+    if groups[0] is None or groups[1] is None:
+        return
+    for cell in range(groups[0].sizes["cell"]):
+        uniform, position = (
+            _square(found.isel(cell=cell)) for found in groups if found is not None
+        )
+        if not np.isfinite([*uniform, *position]).all():
+            continue
+        where = f"at {name}, " if (name := label(groups[0], cell)) else ""
+        text = (
+            f"{where}the mean predictor over draws is {_root(uniform)} from that with the whole "
+            f"kernel with one ridge T(Λ), and {_root(position)} with the ridge T(x) of each point"
+        )
+        most = position[0] + 2 * position[1]
+        if uniform[0] > 5 * uniform[1] and uniform[0] > most:
+            text += f", at least {plain(np.sqrt(uniform[0] / most), 2)} times closer"
+        yield f"{text}."
+
+
+def _square(found: "Dataset") -> tuple[float, float]:
+    """Mean over sizes and ridges of the squared distance, and its error."""
+    error = np.square(found["distance_square_error"].values)
+    return float(found["distance_square"].mean()), float(np.sqrt(error.sum()) / error.size)
+
+
+def _root(square: tuple[float, float]) -> str:
+    """A root mean square, or what it is below."""
+    value, error = square
+    if value < 2 * error:
+        return f"less than {plain(np.sqrt(max(value, 0) + 2 * error), 2)}"
+    return uncertain(np.sqrt(value), error / (2 * np.sqrt(value)))
+
+
 # -- exponents ------------------------------------------------------------------------------
 
 
@@ -185,7 +222,7 @@ def _exponents(found: "Dataset") -> Iterator[str]:
         one = found.isel(cell=cell)
         where = f"at {name}, " if (name := label(found, cell)) else ""
         law = one.sel(law="power")
-        if bool(law["spectral_exponent"].notnull()):
+        if float(law["spectral_exponent"]) > 0:  # a spectrum that can be summed
             yield (
                 f"{where}kernel eigenvalues fall as k to minus 1 + α with α = "
                 f"{_value(law, 'spectral_exponent')}, squared coefficients of the target with β = "

@@ -20,6 +20,7 @@ NAMES = {
     "data.width": ("width of the teacher", "M"),
     "data.depth": ("number of hidden layers of the teacher", "K"),
     "data.modes": ("number of modes", "M"),
+    "data.inputs": ("kind of features", "features"),
     "data.label_noise": ("variance of the label noise", "s²"),
     "data.eigenvalue_exponent": ("eigenvalue exponent", "α"),
     "data.target_exponent": ("target exponent", "β"),

@@ -6,6 +6,7 @@ Everybody is a process of its own with one thread, one after another.
 """
 
 import argparse
+import os
 import platform
 import subprocess
 import sys
@@ -21,6 +22,7 @@ MAKE = """
 import sys
 import numpy as np, torch
 from theory.kernels import nngp
+from workers.node_cache import shared
 
 points, test, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 rng = np.random.default_rng(0)
@@ -32,7 +34,7 @@ settings = dict(depth=1, activation="erf", weight_variance=(1.0, 1.0), bias_vari
 x = torch.from_numpy(x)
 kernel = nngp(x[:points], **settings).numpy()
 save = lambda name, array: np.save(f"{folder}/{name}.npy", array)
-save("kernel", kernel)
+shared("kernel", (points, points), np.float64, lambda values: np.copyto(values, kernel))
 save("ordered", kernel[np.ix_(order, order)])
 save("cross", nngp(x[points:], x[torch.from_numpy(order)], **settings).numpy())
 save("test-diagonal", nngp(x[points:], **settings).diagonal().numpy().copy())
@@ -124,7 +126,7 @@ def main() -> None:
     versions: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         command = [sys.executable, "-c", MAKE, str(chosen.points), "1000", folder]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env=os.environ | {"XDG_CACHE_HOME": folder})
         curves = curve_table(folder)
         one = one_table(folder, chosen.peers, versions)
     lines = [f"- {processor()}", f"- Python {platform.python_version()}"]

@@ -42,7 +42,8 @@ def latent(inputs: str, count: int, dimension: int, generator: np.random.Generat
     """
     if inputs == "legendre":
         u = 2 * generator.random(count) - 1
-        return legvander(u, dimension - 1) * np.sqrt(2 * np.arange(dimension) + 1)
+        scales = np.sqrt(2 * np.arange(dimension) + 1)
+        return np.asarray(legvander(u, dimension - 1) * scales, dtype=np.float64)
     z = generator.standard_normal((count, dimension))
     return rescale(z, dimension) if inputs == "sphere" else z
 
