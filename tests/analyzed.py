@@ -5,7 +5,7 @@ from itertools import islice
 from driving import prepared, simulate
 
 from pipelines import engine, stages
-from storage.regression_spec import REGRESSION_THEORIES
+from storage.regression_spec import DECIMATED_THEORIES, SPECTRAL_THEORIES
 from storage.store import Store
 
 # Independent draws of the prior, which every chain has reached: 16 chains of each of two datasets.
@@ -24,7 +24,7 @@ REGRESSION_ALONE = (
 # A pool large enough for the law of its spectrum, and repeats enough for a verdict on two sizes.
 EVERY_CURVE = (
     *REGRESSION_ALONE[:-1],
-    f"theories={list(REGRESSION_THEORIES)}",
+    f"theories={[*SPECTRAL_THEORIES, *DECIMATED_THEORIES]}",
     "regression={train: [4, 8, 16, 60], ridges: [1.0e-6, 0.1], repeats: 8, pool: 120,"
     " sampling: with_replacement, evaluate: [pool]}",
 )

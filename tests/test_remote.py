@@ -93,7 +93,14 @@ def test_a_shard_that_kills_every_worker_is_given_up(executor, tmp_path, monkeyp
     monkeypatch.setattr(remote, "ATTEMPTS", 2)
     one_block = "ensemble={datasets: 1, chains: 2, block: 2}"
     driven = on_ray(
-        prepared(tmp_path, *OWN, one_block, "network.activation=plugin:deadly"), executor
+        prepared(
+            tmp_path,
+            *OWN,
+            one_block,
+            "network.activation=plugin:deadly",
+            "sampler.step_check=false",
+        ),
+        executor,
     )
     with pytest.raises(
         CampaignError, match=r"^1 shard failed, first .*: .* its worker died, 2 times"

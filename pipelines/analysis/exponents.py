@@ -136,11 +136,10 @@ def _laws(eigenvalues: torch.Tensor, power: torch.Tensor) -> dict[str, Array]:
     rank = int((eigenvalues > ROUNDING * eigenvalues[0]).sum())
     rows = []
     for offset in (False, True):
-        window, wider = (
-            (FIRST, min(points // part, rank)) for part in (SPECTRUM_SHARE, TARGET_SHARE)
-        )
+        window = (FIRST, min(points // SPECTRUM_SHARE, rank))
         kernel = _known(spectral_law, eigenvalues.numpy(), points, window, offset=offset)
-        target = _known(target_law, power.numpy(), wider, offset=offset)
+        window = (FIRST, min(points // TARGET_SHARE, rank))
+        target = _known(target_law, power.numpy(), window, offset=offset)
         alpha, beta = kernel.exponent - 1, target.exponent - 1
         rows.append(
             {

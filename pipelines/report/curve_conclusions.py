@@ -180,16 +180,14 @@ def _ranking(one: "Dataset") -> Iterator[str]:
 
 def _distances(tree: "DataTree") -> Iterator[str]:
     """How much closer the ridge of each point brings the mean predictor to the whole kernel's."""
-    groups = [group(tree, f"theory/{name}") for name in ("rg_gpr", "rg_gpr_position")]
-    if groups[0] is None or groups[1] is None:
+    one, each = group(tree, "theory/rg_gpr"), group(tree, "theory/rg_gpr_position")
+    if one is None or each is None:
         return
-    for cell in range(groups[0].sizes["cell"]):
-        uniform, position = (
-            _square(found.isel(cell=cell)) for found in groups if found is not None
-        )
+    for cell in range(one.sizes["cell"]):
+        uniform, position = _square(one.isel(cell=cell)), _square(each.isel(cell=cell))
         if not np.isfinite([*uniform, *position]).all():
             continue
-        where = f"at {name}, " if (name := label(groups[0], cell)) else ""
+        where = f"at {name}, " if (name := label(one, cell)) else ""
         text = (
             f"{where}the mean predictor over draws is {_root(uniform)} from that with the whole "
             f"kernel with one ridge T(Λ), and {_root(position)} with the ridge T(x) of each point"

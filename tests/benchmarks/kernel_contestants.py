@@ -3,6 +3,7 @@
 kernel_contestants.py NAME ACTIVATION POINTS FOLDER
 """
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -36,9 +37,9 @@ def finitewidth(activation: str, x: np.ndarray, folder: Path) -> None:
 
 
 def neural_tangents(activation: str, x: np.ndarray, folder: Path, batched: bool) -> None:
-    import jax
-    import neural_tangents
-    from neural_tangents import stax
+    jax = importlib.import_module("jax")  # in an environment of their own
+    neural_tangents = importlib.import_module("neural_tangents")
+    stax = neural_tangents.stax
 
     phi = stax.Erf() if activation == "erf" else stax.Relu()
     dense = stax.Dense(1, W_std=VARIANCE[activation] ** 0.5, b_std=None)
