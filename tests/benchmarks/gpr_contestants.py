@@ -174,8 +174,8 @@ def one_gpytorch(kernel, cross, diagonal, y):
     import torch
 
     torch.set_num_threads(1)
-    top = np.concatenate([kernel, cross])
-    known = torch.from_numpy(np.concatenate([top, np.concatenate([cross, np.diag(diagonal)]).T], 1))
+    right = np.concatenate([cross.T, np.diag(diagonal)])
+    known = torch.from_numpy(np.concatenate([np.concatenate([kernel, cross]), right], axis=1))
 
     class Known(gpytorch.kernels.Kernel):
         def forward(self, x1, x2, diag=False, **_):
