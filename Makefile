@@ -28,9 +28,10 @@ lint: .venv/.installed-dev ## style, types and the direction of imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
 
-bench: .venv/.installed-dev .venv/.installed-peers ## steps per CPU second here and in other libraries
+bench: .venv/.installed-dev .venv/.installed-peers ## steps and effective samples per CPU second, here and elsewhere
 	$(BIN)/python tests/benchmarks/bench_steps.py .venv/peers/bin/python
 	$(BIN)/python tests/benchmarks/bench_scaling.py
+	$(BIN)/python tests/benchmarks/bench_ess.py .venv/peers/bin/python
 
 clean: ## remove caches and .venv; results stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -40,6 +40,8 @@ class Bar:
 def publish(name: str, store: Store) -> None:
     """The table of cells and the link to the report, once they exist."""
     from pipelines.report.conclusions import conclusions
+    from pipelines.report.figures.cells import group
+    from pipelines.report.ranking import ranking_rows
     from pipelines.report.table import cell_rows
     from storage.reader import open_campaign
 
@@ -47,6 +49,11 @@ def publish(name: str, store: Store) -> None:
     rows, _ = cell_rows(stored_plan(store), store)
     if rows:
         create_table_artifact(rows, key=_key(name, "cells"), description="Cells of the campaign")
+    fits = group(tree, "fits")
+    if fits is not None and (theories := ranking_rows(fits)):
+        create_table_artifact(
+            theories, key=_key(name, "theories"), description="Which theory explains what"
+        )
     place = f"{store.url}/report/report.html"
     lines = [f"# {name}", *(f"- {line}" for line in conclusions(tree))]
     lines += ["", f"[Report]({_link(place)}): `{place}`", "", f"Store: `{store.data}`"]

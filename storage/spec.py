@@ -19,19 +19,14 @@ from storage.frozen import Count, Frozen, Many, refusal, text_like
 from storage.messages import word
 from storage.network_spec import ACTIVATIONS, ARCHITECTURES, Kernel, Network, known_or_plugin
 from storage.refine_spec import Refine
-from storage.regression_spec import (
-    DECIMATED_THEORIES,
-    QUARTIC_THEORY,
-    REGRESSION_THEORIES,
-    Cutoff,
-    Quartic,
-)
+from storage.regression_spec import Cutoff, Quartic
 from storage.sampler_spec import ANNEALED, Ensemble, Precision, Sampler, Seed
+from storage.theory_rules import theory_problems
+from storage.theory_spec import THEORIES
 
 # Raised by hand when a change to the code alters the numbers that a campaign stores.
 NUMERICS = 2
 
-THEORIES = ("nngp", "kernel_scaling", "scale_mixture", *REGRESSION_THEORIES)
 PROBES = 512  # a stored kernel has at most this many points
 
 NAME = re.compile("[a-z][a-z0-9-]{0,62}")
@@ -132,9 +127,7 @@ def _problems(spec: Campaign) -> Iterator[str]:
     yield from _observe_problems(spec)
     if spec.refine is not None and spec.ensemble is None:
         yield "refine adds cells of an ensemble; add one, or leave refine out"
-    yield from _theory_problems(spec)
-    if len(set(spec.theories)) < len(spec.theories):
-        yield "theories names a theory twice"
+    yield from theory_problems(spec)
 
 
 def _regression_problems(spec: Campaign) -> Iterator[str]:
@@ -147,6 +140,8 @@ def _regression_problems(spec: Campaign) -> Iterator[str]:
         yield "regression needs a kernel: give regression.kernel, or a network"
     elif kernel.architecture not in ARCHITECTURES or kernel.activation not in ACTIVATIONS:
         yield "regression: no NNGP kernel is known for this network; give regression.kernel"
+    if spec.cutoff > spec.regression.pool:
+        yield f"cutoff: found {spec.cutoff} modes of a pool of {spec.regression.pool}; keep fewer"
 
 
 def _data_problems(spec: Campaign) -> Iterator[str]:
@@ -256,47 +251,3 @@ def has_overlaps(spec: Campaign) -> bool:
     if network.architecture == "fcn":
         return spec.data.source != "patches"
     return spec.data.source == "patches" and network.patches is not None
-
-
-def _theory_problems(spec: Campaign) -> Iterator[str]:
-    for theory in spec.theories:
-        if theory in ("nngp", "kernel_scaling", "scale_mixture") and spec.ensemble is None:
-            yield f"theories: {theory} predicts an ensemble; add ensemble, or leave {theory} out"
-        if theory in REGRESSION_THEORIES and spec.regression is None:
-            yield f"theories: {theory} predicts a regression; add one, or leave it out"
-        elif theory == QUARTIC_THEORY and getattr(spec.regression, "quartic", None) is None:
-            yield "theories: quartic needs a section regression.quartic; add it, or leave it out"
-        if theory in (*DECIMATED_THEORIES, QUARTIC_THEORY) and number_of_outputs(spec.data) > 1:
-            yield f"theories: {theory} is built for one output; leave it out"
-    if "kernel_scaling" in spec.theories and number_of_outputs(spec.data) > 1:
-        yield "theories: kernel_scaling is of one output; leave it out"
-    if spec.regression is not None and spec.cutoff > spec.regression.pool:
-        yield f"cutoff: found {spec.cutoff} modes of a pool of {spec.regression.pool}; keep fewer"
-    if "kernel_scaling" in spec.theories and spec.network is not None:
-        if spec.network.activation not in ("linear", "erf"):
-            yield (
-                f"theories: kernel_scaling holds for linear and erf; found activation "
-                f"{word(spec.network.activation)}; leave it out"
-            )
-        if spec.network.depth > 1:
-            yield (
-                f"theories: kernel_scaling is built for depth 1; found depth {spec.network.depth}"
-            )
-    if "scale_mixture" in spec.theories and spec.network is not None:
-        yield from _scale_mixture_problems(spec, spec.network)
-
-
-def _scale_mixture_problems(spec: Campaign, network: Network) -> Iterator[str]:
-    found = {
-        f"activation {word(network.activation)}": network.activation != "linear",
-        f"architecture {word(network.architecture)}": network.architecture != "fcn",
-        f"depth {network.depth}": network.depth > 1,
-        f"bias_variance {network.bias_variance:g}": network.bias_variance > 0,
-        f"{number_of_outputs(spec.data)} outputs": number_of_outputs(spec.data) > 1,
-    }
-    for setting, unknown in found.items():
-        if unknown:
-            yield (
-                "theories: scale_mixture is exact for a linear fcn with one hidden layer, no bias "
-                f"and one output; found {setting}; leave it out"
-            )

@@ -21,6 +21,7 @@ DIMENSIONS = (
     "probe", "probe_2", "component", "test", "target", "train", "ridge", "repeat", "mode", "lag",
     "time", "bound", "neuron", "part", "overlap_bin", "readout_bin",
     "quantity", "theory", "observable", "law", "parameter", "coupling",
+    "flow_cutoff", "interval",
 )  # fmt: skip
 # On the labelled grid an axis is a coordinate too, so it may not take a variable's name either.
 VARIABLES = (
@@ -39,6 +40,9 @@ VARIABLES = (
     "ridgeless_exponent", "equivalent_kernel_exponent", "slope", "slope_error",
     "slope_predicted", "ridge_ratio", "ridge_ratio_error", "fitted", "fitted_low", "fitted_high",
     "fitted_p_value", "fitted_criterion", "expected",
+    "hard_ridge", "soft_ridge", "mass", "target_square", "last_learned", "dimension",
+    "flow_exponent", "interval_first", "interval_last", "interval_dimension", "interval_error",
+    "quartic",
 )  # fmt: skip
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")

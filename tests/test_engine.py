@@ -9,10 +9,11 @@ import zarr
 from driving import HERE, prepared, simulate, small
 
 from pipelines.engine import WAVES, Inline, Prepared, Wave, _merged, drive, prepare
+from storage.checkpoint import load
 from storage.errors import CampaignError
 from storage.plan import WARMUP, Shard, plan
 from storage.schema import STATUS
-from storage.store import Store
+from storage.store import Store, checkpoint_name
 from theory.kernels import nngp
 from theory.scale_mixture import linear_posterior
 from workers import ensemble, numerics
@@ -71,6 +72,23 @@ def test_a_chain_that_diverges_leaves_those_beside_it_alone():
     for name in per_chain - counted - {"status"}:
         assert np.isnan(values[name][1]).all()
     assert np.isfinite(values["kernel"]).all()
+
+
+def test_a_warm_up_leaves_a_checkpoint_and_a_receipt_and_no_draws(tmp_path):
+    campaign, shard = prepared(tmp_path), first_block()
+    with drive(campaign, Inline()) as driven:
+        (outcome,) = driven.run(Wave("warm-up", ((shard,),)))
+    store = campaign.store
+    receipt = store.ledger.receipt(shard.name)
+    assert receipt is not None
+    assert receipt == outcome.receipt
+    state = load(store.objects, checkpoint_name(shard), receipt["checkpoint"])
+    assert state["step"] == small().sampler.warmup
+    assert np.isfinite(state["position"]).all()
+    empty = arrays(store)
+    assert not empty["finished"].any()
+    assert not empty["histogram"].any()
+    assert all(np.isnan(empty[name]).all() for name in ("loss", "learnability", "output_mean"))
 
 
 def test_a_step_far_too_long_is_stored_as_divergence(tmp_path):

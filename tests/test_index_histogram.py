@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import integrate
 
+from theory.gaussian_index import gaussian_features
 from theory.hermite_overlap import overlaps
 from theory.index_histogram import histogram, joint_histogram
 from theory.order_parameter import order_parameter
@@ -123,6 +124,22 @@ def test_droplets_are_rounded_by_the_size():
         found = histogram(cells, order_parameter(cells, "bare"), edges)[0]
         shares.append(1 - found[1].item())
     assert shares == pytest.approx([8.5e-3, 2.7e-3, 6.5e-4], rel=0.02)
+
+
+def test_gaussian_features_have_gaussian_histograms(cells):
+    solution = gaussian_features(cells, "effective")
+    found = histogram(cells, solution, EDGES)
+    deviation = solution.variance.sqrt()[:, None]
+    inner = torch.special.ndtr(EDGES[1:-1] / deviation)
+    ends = torch.zeros_like(deviation)
+    expected = torch.cat([ends, inner, ends + 1], 1).diff(dim=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    wide = torch.linspace(-40, 40, 321, dtype=torch.float64)
+    joint = joint_histogram(cells, solution, EDGES, wide)
+    torch.testing.assert_close(joint.sum(2), found, rtol=0, atol=1e-12)
+    square = joint.sum(1) @ ((wide[1:] + wide[:-1]) / 2).square()
+    expected = solution.readout_variance + 0.25**2 / 12
+    torch.testing.assert_close(square, expected, rtol=1e-3, atol=0)
 
 
 def test_unsolved_cells_are_nan(cells):

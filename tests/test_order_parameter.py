@@ -210,8 +210,11 @@ def test_effective_temperature_is_that_of_its_spectrum(cells):
             0.0,
             cells.train[cell : cell + 1],
             cells.temperature[cell : cell + 1],
+            noise_variance=1.0,
             multiplicities=counts,
         )
+        # Nothing but noise of variance one to be learned: the error is E_0 - 1.
+        assert found.error_factor[cell].item() == pytest.approx(1 + curve.error.item(), rel=1e-7)
         assert found.temperature[cell].item() == pytest.approx(
             curve.effective_ridge.item(), rel=1e-7
         )

@@ -61,17 +61,16 @@ def criterion(sample: Array, predicted: Array, parameters: int = 0) -> float:
 def profile(sample: Array, candidates: Array, predictions: Array) -> Profile:
     """Fit one parameter of a law: the candidate, (candidates,) ascending, of the least T².
 
-    predictions are positive, (candidates, observables), nan where a candidate predicts nothing;
-    between them their logarithms are cubic splines. With k observables, and a law that is linear in
-    the parameter, (T² - T²_min)(n - k)/(n - 1 + T²_min) is F with 1 and n - k degrees of freedom,
-    which gives the interval, and T²_min (n - k + 1)/((k - 1)(n - 1)) is F with k - 1 and n - k + 1,
-    which tests the law.
+    predictions are (candidates, observables), nan where a candidate predicts nothing; between them
+    they are cubic splines, in their logarithms where all are positive. With k observables, and a
+    law that is linear in the parameter, (T² - T²_min)(n - k)/(n - 1 + T²_min) is F with 1 and
+    n - k degrees of freedom, which gives the interval, and T²_min (n - k + 1)/((k - 1)(n - 1)) is F
+    with k - 1 and n - k + 1, which tests the law.
     """
     units, observables = sample.shape
     known = np.isfinite(predictions).all(1)
     dense = np.linspace(candidates[known][0], candidates[known][-1], DENSE)
-    logs = interpolate.CubicSpline(candidates[known], np.log(predictions[known]))(dense)
-    values = _squared(sample, np.exp(logs))
+    values = _squared(sample, _between(candidates[known], predictions[known], dense))
     best = int(values.argmin())
     least = float(values[best])
     width = stats.f.isf(0.32, 1, units - observables) * (units - 1 + least) / (units - observables)
@@ -86,6 +85,12 @@ def profile(sample: Array, candidates: Array, predictions: Array) -> Profile:
         p_value=float(stats.f.sf(statistic, free, units - free)) if free else math.nan,
         criterion=units * math.log1p(least / (units - 1)) + 2,
     )
+
+
+def _between(candidates: Array, predictions: Array, dense: Array) -> Array:
+    if (predictions > 0).all():
+        return np.exp(interpolate.CubicSpline(candidates, np.log(predictions))(dense))
+    return np.asarray(interpolate.CubicSpline(candidates, predictions)(dense), dtype=np.float64)
 
 
 def errors_at(

@@ -39,6 +39,19 @@ class Spectrum(NamedTuple):
         place = orders.index(1)
         return self.block[:, place, place] / self.across
 
+    def error_factor(self, cells: Problem, ridge: Tensor) -> Tensor:
+        """E_0 = 1/(1 - Σ_k L_k²/n) at T_eff = `ridge`, (cells,): infinite at n learned modes.
+
+        Over datasets the error of the mean predictor is E_0 (Σ_k δ_k² + s²) - s² with label noise
+        s², L_k = λ_k/(λ_k + T_eff/n). Canatar, Bordelon and Pehlevan (2021).
+        """
+        floor = ridge / cells.train
+        one = torch.eye(self.block.shape[1], dtype=torch.float64, device=floor.device)
+        along = torch.linalg.solve(self.block + floor[:, None, None] * one, self.block)
+        linear = (self.across / (self.across + floor)).square()
+        learned = _trace(along @ along) + (cells.dimension - 1) * linear
+        return 1 / (1 - cells.patches * learned / cells.train).clamp_min(0)
+
 
 def posterior_variance(cells: Problem, spectrum: Spectrum, ridge: Tensor) -> Tensor:
     """V at T_eff = `ridge`, (cells,)."""

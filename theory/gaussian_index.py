@@ -46,6 +46,7 @@ class GaussianFeatures(NamedTuple):
     readout_variance: Tensor  # E[a²] in prior variances
     eigenvalue_ratio: Tensor  # of the kernel: w*·x over a linear function across w*
     temperature: Tensor  # T of the closure: bare or effective
+    error_factor: Tensor  # E_0 of the mean predictor over datasets
     discrepancy: Tensor  # δ_k, (cells, mode)
     free_energy: Tensor  # F, of the network
     minima: Tensor  # how many F has
@@ -107,6 +108,7 @@ def _found(cells: Problem, temperature: Tensor, state: _State) -> GaussianFeatur
         marked(1 + force * learned),
         marked(eigenvalues.ratio(cells.orders)),
         marked(temperature),
+        marked(eigenvalues.error_factor(cells, temperature)),
         marked(delta),
         marked(state.free_energy),
         marked(state.minima),

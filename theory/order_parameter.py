@@ -48,6 +48,7 @@ class OrderParameter(NamedTuple):
     readout_variance: Tensor  # E[a²] in prior variances
     eigenvalue_ratio: Tensor  # of the kernel: w*·x over a linear function across w*
     temperature: Tensor  # T of the closure: bare or effective
+    error_factor: Tensor  # E_0 of the mean predictor over datasets
     discrepancy: Tensor  # δ_k, (cells, mode)
     free_energy: Tensor  # -ln Z of the network at the temperature of the closure
     log_partition: Tensor  # ln Z of a neuron, relative to the prior
@@ -167,6 +168,7 @@ def _on_grid(cells: Problem, ridge: Ridge, grid: Grid) -> tuple[OrderParameter, 
         1 + torch.linalg.vecdot(saddle.probability, readout.square()),
         eigenvalues(saddle).ratio(cells.orders),
         temperature,
+        eigenvalues(saddle).error_factor(cells, temperature),
         saddle.discrepancy,
         free_energy(cells, temperature, saddle.discrepancy, saddle.log_partition),
         saddle.log_partition,

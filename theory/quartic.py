@@ -43,7 +43,7 @@ def quartic_regression(
 
     The coupling u ≥ 0 has the units of 1/y². Other arguments, and errors, as in
     `theory.spectrum.learning_curve`; T > 0. M grows with T_u, so that there is one solution, from
-    T/(1 + 6u M(T)) to T; it is found by false position in ln T_u (Dahlquist and Björck 1974).
+    T/(1 + 6u M(T)) to T; it is found by the secant method in ln T_u, kept in that bracket.
     """
     bare = torch.as_tensor(ridge, dtype=torch.float64, device=eigenvalues.device)
     u = torch.as_tensor(coupling, dtype=torch.float64, device=eigenvalues.device)
@@ -63,23 +63,19 @@ def quartic_regression(
 
     numbers = [torch.as_tensor(value) for value in (train, noise_variance, bare, u)]
     high = bare.log().expand(torch.broadcast_shapes(*(number.shape for number in numbers)))
-    above, _ = at(high)
-    low = high - above
-    excess, found = at(low)
-    below = excess
+    before, _ = at(high)
+    low, last, point = high - before, high, high - before
     for _ in range(ITERATIONS):
+        excess, found = at(point)
         if bool((excess.abs() <= PRECISION).all()):
             return found
-        share = torch.where(above > below, above / (above - below), 0.5)
-        middle = high - share * (high - low)
-        excess, found = at(middle)
-        # The value of the end that stays is halved, so that both ends move (Illinois).
-        right = excess > 0
-        above, below = (
-            torch.where(right, excess, above / 2),
-            torch.where(right, below / 2, excess),
-        )
-        high, low = torch.where(right, middle, high), torch.where(right, low, middle)
+        low, high = torch.where(excess < 0, point, low), torch.where(excess > 0, point, high)
+        secant = point - excess * (point - last) / (excess - before)
+        # A point that has arrived stays where it is: there the secant is 0/0.
+        secant = torch.where(excess.abs() <= PRECISION, point, secant)
+        inside = (secant >= low) & (secant <= high)
+        last, before = point, excess
+        point = torch.where(inside, secant, (low + high) / 2)
     raise ValueError(
         f"quartic ridge not found: residual {float(excess.abs().max()):.1e}; lower the coupling or "
         "raise the ridge"

@@ -4,6 +4,7 @@ Every p-value here knows that its errors are estimated: Student's t, Hotelling's
 F, never a normal or a chi-square, which reject true theories too often at few units.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,45 +65,69 @@ def hotelling(sample: Array, expected: Array) -> Joint:
     """Whether the mean of the sample (units, observables) is `expected`. Hotelling (1931).
 
     T² = n (x̄ - μ)ᵀ S⁻¹ (x̄ - μ); T² (n - k)/(k (n - 1)) is F with k and n - k degrees of freedom.
-    Raises ValueError for fewer than 4 units, or fewer than 3 for each observable: with more
-    observables the estimated covariance S would decide, not the data.
+    Errors as in `joint`.
     """
-    units, observables = sample.shape
-    if units < max(FEWEST_UNITS, UNITS_PER_OBSERVABLE * observables):
+    return joint([sample - expected])
+
+
+def joint(groups: Sequence[Array]) -> Joint:
+    """Whether the mean of the means of the groups is zero; each is (units, observables).
+
+    With G groups of n_g units and one covariance S within them, which has ν = Σ (n_g - 1) degrees
+    of freedom, T² = x̄ᵀ S⁻¹ x̄/h with h = Σ 1/(n_g G²); T² (ν - k + 1)/(k ν) is F with k and
+    ν - k + 1 degrees of freedom. One group is Hotelling's test.
+    Raises ValueError for fewer than 4 units, or fewer than 3 for each observable, where ν + 1
+    counts as units: with more observables the estimated covariance S would decide, not the data.
+    """
+    free = sum(len(group) - 1 for group in groups)
+    observables = groups[0].shape[1]
+    if free + 1 < max(FEWEST_UNITS, UNITS_PER_OBSERVABLE * observables):
         raise ValueError(
-            f"{units} units for {observables} observables; give at least {FEWEST_UNITS} units and "
-            f"{UNITS_PER_OBSERVABLE} for each observable"
+            f"{free + 1} units for {observables} observables; give at least {FEWEST_UNITS} units "
+            f"and {UNITS_PER_OBSERVABLE} for each observable"
         )
-    deviation = sample.mean(0) - expected
-    # In standard errors of each observable, whose scales may differ by orders of magnitude.
-    scale = sample.std(0, ddof=1)
-    if not np.all(scale > 0):
-        raise ValueError("an observable is the same in every unit; leave it out")
-    correlation = np.cov((sample / scale).T, ddof=1).reshape(observables, observables)
-    whitened = np.linalg.solve(correlation, deviation / scale)
-    t_squared = units * float(whitened @ (deviation / scale))
-    degrees = (observables, units - observables)
-    statistic = t_squared * degrees[1] / (observables * (units - 1))
+    mean = np.mean([group.mean(0) for group in groups], axis=0)
+    share = sum(1 / len(group) for group in groups) / len(groups) ** 2
+    statistic = squared_deviation(groups, mean) / share * (free - observables + 1)
+    statistic /= observables * free
+    degrees = (observables, free - observables + 1)
     return Joint(statistic, float(stats.f.sf(statistic, *degrees)), degrees)
 
 
-def detectable(sample: Array, direction: Array, level: float, power: float = 0.95) -> float:
-    """The length of a deviation along `direction` that `hotelling` finds with this power.
+def squared_deviation(groups: Sequence[Array], deviation: Array) -> float:
+    """dᵀ S⁻¹ d with the covariance S (observables, observables) within the groups.
 
-    Found means a p-value below `level`; F is then noncentral with n dᵀ Σ⁻¹ d for a deviation d.
-    Without bias, Σ⁻¹ is (n - k - 2)/(n - 1) S⁻¹. Arguments as in `hotelling`; direction is
-    (observables,).
+    Raises ValueError where an observable is the same in every unit.
     """
-    units, observables = sample.shape
-    degrees = (observables, units - observables)
+    within = np.concatenate([group - group.mean(0) for group in groups])
+    free = len(within) - len(groups)
+    # In standard errors of each observable, whose scales may differ by orders of magnitude.
+    scale = np.sqrt(np.square(within).sum(0) / free)
+    if not np.all(scale > 0):
+        raise ValueError("an observable is the same in every unit; leave it out")
+    correlation = (within / scale).T @ (within / scale) / free
+    return float(np.linalg.solve(correlation, deviation / scale) @ (deviation / scale))
+
+
+def detectable(
+    groups: Sequence[Array], direction: Array, level: float, power: float = 0.95
+) -> float:
+    """The length of a deviation along `direction` (observables,) that `joint` finds so often.
+
+    Found means a p-value below `level`; F is then noncentral with dᵀ Σ⁻¹ d/h for a deviation d.
+    Without bias, Σ⁻¹ is (ν - k - 1)/ν S⁻¹. Arguments as in `joint`.
+    """
+    free = sum(len(group) - 1 for group in groups)
+    observables = len(direction)
+    degrees = (observables, free - observables + 1)
     threshold = stats.f.isf(level, *degrees)
-    needed = optimize.brentq(
+    needed: float = optimize.brentq(  # pyright: ignore[reportAssignmentType]  stubs: full_output
         lambda noncentrality: stats.ncf.sf(threshold, *degrees, noncentrality) - power, 1e-6, 1e6
     )
-    covariance = np.cov(sample.T, ddof=1).reshape(observables, observables)
-    unbiased = (units - observables - 2) / (units - 1)
-    strength = units * unbiased * float(direction @ np.linalg.solve(covariance, direction))
-    return float(np.sqrt(needed / strength))
+    share = sum(1 / len(group) for group in groups) / len(groups) ** 2
+    unbiased = (free - observables - 1) / free
+    strength = unbiased * squared_deviation(groups, direction) / share
+    return float(np.sqrt(needed / strength)) if strength > 0 else np.inf
 
 
 def law_in_inverse(

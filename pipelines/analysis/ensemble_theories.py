@@ -15,12 +15,13 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from storage.coordinates import bin_edges, physical_temperature
-from storage.data_spec import PLUGIN
+from storage.data_spec import PLUGIN, number_of_outputs
 from storage.errors import CampaignError
 from storage.identity import digest
 from storage.network_spec import Network
 from storage.plugins import Plugins
-from storage.spec import PROBES, Campaign
+from storage.schema import PARTS
+from storage.spec import PROBES, Campaign, has_overlaps
 from theory.expectations import Activation
 from theory.kernel_scaling import kernel_scale, prediction
 from theory.regression import Posterior, posterior
@@ -111,7 +112,17 @@ def nngp(problem: Problem) -> Prediction:
 
     An infinitely wide network in standard scaling, or at fixed χ, learns in its readout alone.
     """
-    return _summary(problem, _posterior(problem, 1.0)) | _layers(problem) | _regime(problem)
+    found = _summary(problem, _posterior(problem, 1.0)) | _layers(problem) | _regime(problem)
+    return found | _prior_weights(problem)
+
+
+def _prior_weights(problem: Problem) -> Prediction:
+    """Weights that have not learned: first-layer ones in prior variances, and the readout's."""
+    readout = problem.network.physical_weight_variance[-1]
+    found = {"weight_norm": np.array(readout * number_of_outputs(problem.spec.data))}
+    if has_overlaps(problem.spec) and problem.spec.observe.overlaps:
+        found["hidden_variance"] = np.ones(len(PARTS))
+    return found
 
 
 def _regime(problem: Problem) -> Prediction:

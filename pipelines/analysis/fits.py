@@ -1,15 +1,22 @@
 """Measured against predicted, on the same datasets: the group `fits`.
 
-The theories are given the data, so that the chain is the independent unit: a residual is that of
-one dataset, its error comes from the chains, and errors of different datasets add in squares. Only
-datasets that have converged are compared. p-values are two-sided and of Student's t; a comparison
-of fewer than 4 chains has none.
+Where a theory is given the data the chain is the independent unit: a residual is that of one
+dataset, its error comes from the chains, and errors of different datasets add in squares. Where it
+averages over data the unit is the dataset. Only datasets that have converged are compared. p-values
+are two-sided and of Student's t; a comparison of fewer than 4 units has none.
 """
 
 import numpy as np
 
-from pipelines.analysis import exponents, learning_curve, scaling
-from pipelines.analysis.comparison import Comparison, averages, compare
+from pipelines.analysis import (
+    exponents,
+    flow,
+    joint_tests,
+    learning_curve,
+    nuisance,
+    scaling,
+)
+from pipelines.analysis.comparison import Averages, Comparison, averages, compare
 from pipelines.analysis.convergence import assess
 from storage.plan import Plan
 from storage.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
@@ -40,9 +47,9 @@ VARIABLES = {
 
 
 def fit(store: Store) -> None:
-    """Write `fits`, `scaling`, `exponents` and `learning_curve`, as far as there is anything."""
+    """Write `fits`, `scaling`, `exponents`, `flow` and `learning_curve`, where there is any."""
     planned = stored_plan(store)
-    remove_groups(store, "fits", "scaling", "exponents", "learning_curve")
+    remove_groups(store, "fits", "scaling", "exponents", "flow", "learning_curve")
     if planned.cells:
         if not _assessed(store, planned):
             assess(store)
@@ -51,6 +58,7 @@ def fit(store: Store) -> None:
         scaling.write(store, planned, comparison)
     if planned.regressions:
         exponents.write(store, planned)
+        flow.write(store, planned)
         if learning_curve.predicted_theories(store, planned):
             learning_curve.write(store, planned)
     store.publish()
@@ -63,12 +71,7 @@ def _assessed(store: Store, planned: Plan) -> bool:
 
 
 def _write(store: Store, planned: Plan, comparison: Comparison) -> None:
-    over = averages(
-        comparison.residual.transpose(2, 0, 1, 3),  # (dataset, theory, cell, observable)
-        comparison.error.transpose(1, 0, 2)[:, None],
-        comparison.predicted.transpose(2, 0, 1, 3),
-        comparison.chains.T[:, None, :, None],
-    )
+    over = _over_datasets(comparison)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = comparison.residual / comparison.error
     values = {
@@ -84,7 +87,35 @@ def _write(store: Store, planned: Plan, comparison: Comparison) -> None:
         "degrees": over.degrees,
         "p_value": over.p_value,
     }
+    values |= joint_tests.evaluate(comparison, over)
+    variables = VARIABLES | joint_tests.VARIABLES
     coordinates, grid = ensemble_grid(planned)
     coordinates["observable"] = labels("observable", comparison.observables, "what is compared")
     coordinates["theory"] = labels("theory", comparison.theories, "theory")
-    write_group(store, "fits", VARIABLES, values, coordinates, grid)
+    if comparison.averaged.any():
+        variables |= nuisance.VARIABLES
+        values |= nuisance.evaluate(planned, comparison)
+        coordinates["parameter"] = labels("parameter", nuisance.PARAMETERS, "what is fitted")
+    write_group(store, "fits", variables, values, coordinates, grid)
+
+
+def _over_datasets(comparison: Comparison) -> Averages:
+    """Every theory averaged over the datasets, (theory, cell, observable)."""
+    rows = [
+        averages(
+            residual.transpose(1, 0, 2),  # (dataset, cell, observable)
+            comparison.error.transpose(1, 0, 2),
+            predicted.transpose(1, 0, 2),
+            comparison.chains.T[:, :, None],
+            averaged=bool(averaged),
+        )
+        for residual, predicted, averaged in zip(
+            comparison.residual, comparison.predicted, comparison.averaged, strict=True
+        )
+    ]
+    shape = (0, *comparison.measured.shape[::2])
+    fields = (
+        [getattr(row, name) for row in rows] if rows else np.empty(shape)
+        for name in Averages.__dataclass_fields__
+    )
+    return Averages(*(np.asarray(field, dtype=np.float64) for field in fields))

@@ -254,7 +254,7 @@ def _joint(residuals: Array, predicted: Array, level: float) -> _Joint:
     if (np.abs(residuals.mean(0)) < ROUNDING * np.abs(predicted)).all():
         return _Joint(0.0, 1.0, ROUNDING, *deviation)
     test = hotelling(residuals, np.zeros_like(predicted))
-    seen = detectable(residuals, predicted, level)
+    seen = detectable([residuals], predicted, level)
     return _Joint(test.statistic, test.p_value, seen, *deviation)
 
 

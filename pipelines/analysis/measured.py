@@ -13,23 +13,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis.chains import Chains
-from theory.statistics import jackknife_error
+from storage.coordinates import overlap_edges
+from storage.schema import PARTS
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Estimates of all observables, and their standard errors from independent chains."""
+    """Estimates of all observables, and what each chain alone would make of them.
+
+    A unit is Tukey's pseudo-value, C θ - (C - 1) θ_(-c) of C chains: for a mean it is the mean of
+    the chain, and units can be averaged, and tested, as if they were independent numbers.
+    """
 
     estimate: Array  # (observable,)
-    error: Array  # (observable,): nan where there are too few chains for one
+    units: Array  # (chain, observable): nan where there are too few chains
+
+    @property
+    def error(self) -> Array:
+        """Standard error, from independent chains, (observable,)."""
+        return self.units.std(0, ddof=1) / np.sqrt(len(self.units))
 
 
 def observable_names(group: Any, components: Sequence[str], directions: Sequence[str]) -> list[str]:
     """Names of the observables, in the order of `measure`."""
     names = [f"learnability {part}" for part in components]
-    names += ["mse_mean", "predictive_variance"]
+    names += ["mse_mean", "predictive_variance", "weight_norm"]
+    if "hidden_variance" in group:
+        names += [f"hidden_variance {part}" for part in PARTS]
+    if "overlap_histogram" in group:
+        names.append("overlap_kurtosis")
     if "moment" in group:
         layers = range(1, group["moment"].shape[4] + 1)
         names += [f"pre_activation_variance {layer} {d}" for layer in layers for d in directions]
@@ -51,12 +65,19 @@ def measure(chains: Chains) -> Measured:
             without_each(chains.draws("learnability").mean(axis=1)),
             pairs_without_each((mean - label) @ (mean - label).T / len(label))[:, None],
             without_each(square[:, None]) - pairs_without_each(mean @ mean.T / len(label))[:, None],
+            without_each(chains.draws("weight_norm").mean(axis=1, keepdims=True)),
         ]
+        if "hidden_variance" in chains.group:
+            columns.append(without_each(chains.accumulated("hidden_variance").mean(axis=1)))
+        if "overlap_histogram" in chains.group:
+            counts = chains.accumulated("overlap_histogram").sum(axis=(1, 3))
+            columns.append(kurtosis(counts_without_each(counts))[:, None])
         if "moment" in chains.group:
             moments = chains.accumulated("moment").sum(axis=1)  # (chain, layer, direction, order)
             columns.append(variances_without_each(moments).reshape(len(mean) + 1, -1))
         table = np.concatenate(columns, axis=1)
-        return Measured(table[0], jackknife_error(table[1:]))
+        count = len(mean)
+        return Measured(table[0], count * table[0] - (count - 1) * table[1:])
 
 
 def without_each(values: Array) -> Array:
@@ -80,3 +101,22 @@ def variances_without_each(moments: Array) -> Array:
     sums = np.concatenate([total[None], total - moments])
     mean = sums[..., 1] / sums[..., 0]
     return sums[..., 2] / sums[..., 0] - np.square(mean)
+
+
+def counts_without_each(counts: Array) -> Array:
+    """Counts over all chains, then without each: (chain, bin) -> (1 + chain, bin)."""
+    total = counts.sum(0)
+    return np.concatenate([total[None], total - counts])
+
+
+def kurtosis(counts: Array) -> Array:
+    """Excess kurtosis of overlaps w·w* with so many counts, or probability, in each bin.
+
+    (..., bin) -> (...,). Bins count as points at their middle, here and for what is predicted.
+    """
+    edges = overlap_edges()
+    x = (edges[1:] + edges[:-1]) / 2
+    share = counts / counts.sum(-1, keepdims=True)
+    centred = x - (share @ x)[..., None]
+    second, fourth = ((share * centred**k).sum(-1) for k in (2, 4))
+    return fourth / np.square(second) - 3

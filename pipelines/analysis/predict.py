@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.analysis import ensemble_theories, regression_theories
+from pipelines.analysis import averaged_theories, ensemble_theories, regression_theories
 from pipelines.analysis.ensemble_theories import Prediction, Problem
 from pipelines.analysis.theory_groups import explained, group_name
 from storage.data_spec import PLUGIN, number_of_outputs
@@ -33,11 +33,13 @@ from storage.schema import (
 )
 from storage.spec import Campaign
 from storage.store import Store
+from storage.theory_spec import AVERAGED_THEORIES
 from workers.data.dataset import Dataset
 from workers.datasets import content_digests, dataset
 
 _DATASET = ("cell", "dataset")
 _LAYER = (*_DATASET, "layer", "direction")
+_PART = (*_DATASET, "part")
 SUMMARY = {
     "learnability": Variable(
         (*_DATASET, "component"), "f8", "coefficient of the mean output on each part of the target"
@@ -76,6 +78,7 @@ def predict(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  
     if planned.cells:
         _check_sources(planned, plugins)
         _predict_ensemble(store, planned, plugins)
+        _predict_averaged(store, planned)
     if planned.regressions:
         regression_theories.predict(store, planned, plugins)
     store.publish()
@@ -110,7 +113,7 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
     groups = {
         theory: _ensemble_group(store, planned, theory)
         for theory in planned.spec.theories
-        if theory not in REGRESSION_THEORIES
+        if theory not in (*REGRESSION_THEORIES, *AVERAGED_THEORIES)
     }
     if not groups:
         return
@@ -129,6 +132,20 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
                         _write(group, (cell.index, index), values)
 
 
+def _predict_averaged(store: Store, planned: Plan) -> None:
+    for theory in planned.spec.theories:
+        if theory not in AVERAGED_THEORIES:
+            continue
+        with explained(theory, planned.cells[0], "all cells"):
+            found = averaged_theories.evaluate(theory, planned.cells)
+        coordinates, grid = ensemble_grid(planned)
+        sizes = ensemble_sizes(planned)
+        variables = averaged_theories.variables(theory)
+        group = create_group(store, group_name(theory), variables, sizes, coordinates, grid)
+        for name, values in found.items():
+            group[name][...] = values.numpy()
+
+
 def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
     coordinates, grid = ensemble_grid(planned)
     sizes = ensemble_sizes(planned)
@@ -141,10 +158,15 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
     if theory == "kernel_scaling":
         variables |= SCALE
     if theory == "nngp":
-        variables |= REGIME
+        variables |= REGIME | READOUT | _hidden_variance(planned.spec)
     if theory == "scale_mixture":
         variables = {k: v for k, v in variables.items() if k not in PRE_ACTIVATIONS} | READOUT
     return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
+
+
+def _hidden_variance(spec: Campaign) -> dict[str, Variable]:
+    measured = ensemble_variables(spec).get("hidden_variance")
+    return {} if measured is None else {"hidden_variance": replace(measured, dims=_PART)}
 
 
 def _layer_variables(spec: Campaign) -> dict[str, Variable]:

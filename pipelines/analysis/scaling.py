@@ -153,6 +153,7 @@ def _fitted(
         error[np.ix_(present, paired)].T,
         comparison.predicted[theory, cells, :, observable][np.ix_(present, paired)].T,
         comparison.chains[cells][np.ix_(present, paired)].T,
+        averaged=bool(comparison.averaged[theory]),
     )
     return (
         _width_by_width(over, present)

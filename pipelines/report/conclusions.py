@@ -263,6 +263,13 @@ def _words(observable: str) -> str:
             return "the error of the mean output"
         case "predictive_variance":
             return "the predictive variance"
+        case "weight_norm":
+            return "the norm of the readout"
+        case "hidden_variance":
+            along = "along the teacher" if rest == "teacher" else "across the teacher"
+            return f"the variance of first-layer weights {along}"
+        case "overlap_kurtosis":
+            return "the kurtosis of the overlaps with the teacher"
     layer, _, direction = rest.partition(" ")
     return f"the pre-activation variance of layer {layer} along the {direction} direction"
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.analysis.verdicts import KINDS, Kind, digits, joined, kind_of, percent
+from pipelines.analysis.verdicts import KINDS, REJECTED, Kind, digits, joined, kind_of, percent
 from pipelines.report.figures.cells import group, label
+from pipelines.report.law_conclusions import free_lines, law_lines, quartic_lines
 from pipelines.report.theory_names import in_words
 from pipelines.report.words import listed
 from pipelines.rounding import plain, uncertain
@@ -36,20 +37,30 @@ DECIDES = 10.0  # a difference of Akaike's criterion
 
 
 def curve_lines(tree: "DataTree") -> Iterator[str]:
-    """Whether each theory describes the whole learning curve, and what its exponents are."""
-    curves, found = group(tree, "learning_curve"), group(tree, "exponents")
-    exponents = iter(()) if found is None else _exponents(found)
+    """What decides between theories, then whether each describes the whole learning curve."""
+    curves = group(tree, "learning_curve")
+    yield from _distances(tree)
+    yield from quartic_lines(tree)
+    if curves is not None and FIRST in curves["observable"].values:
+        yield from _ranking(curves.sel(observable=FIRST))
+    yield from law_lines(tree)
     if curves is not None:
-        for observable in curves["observable"].values:
-            one = curves.sel(observable=observable)
-            for theory in curves["theory"].values:
-                if bool(one["predicted"].sel(theory=theory).notnull().any()):
-                    yield _theory(one.sel(theory=theory), curves)
-            if observable == FIRST:
-                yield from _ranking(one)
-                yield from _distances(tree)
-                yield from exponents
-    yield from exponents
+        yield from _verdicts(curves)
+    yield from free_lines(tree)
+
+
+def _verdicts(curves: "Dataset") -> Iterator[str]:
+    """Each theory on each observable, those of the error over the pool first."""
+    for observable in curves["observable"].values:
+        one = curves.sel(observable=observable)
+        for theory in curves["theory"].values:
+            if bool(one["predicted"].sel(theory=theory).notnull().any()):
+                yield _theory(one.sel(theory=theory), curves)
+    if (tests := _tests(curves)) > 1:
+        yield (
+            f"a theory counts as rejected where its p-value is below {REJECTED:g} after the "
+            f"correction for {tests} tests of learning curves; those given are not corrected."
+        )
 
 
 # -- verdicts -------------------------------------------------------------------------------
@@ -63,15 +74,16 @@ class _Place:
     kind: Kind
     p_value: float
     sizes: int
+    worst: int  # the size that is farthest off
     t: float  # the largest, in standard errors
-    relative: float  # the largest
+    relative: float  # there
     error: float
     seen: float
     left_out: list[int]
 
 
 def _theory(one: "Dataset", curves: "Dataset") -> str:
-    tests = max(int(curves["joint_p_value"].notnull().sum()), 1)
+    tests = max(_tests(curves), 1)
     single = curves.sizes["cell"] * curves.sizes["ridge"] == 1
     places = [
         _place(one.isel(cell=cell, ridge=ridge), _name(curves, cell, ridge), tests)
@@ -88,6 +100,10 @@ def _theory(one: "Dataset", curves: "Dataset") -> str:
         if alike:
             parts.append(_together(kind, alike, len(places)))
     return f"{about}: {'; '.join(parts)}."
+
+
+def _tests(curves: "Dataset") -> int:
+    return int(curves["joint_p_value"].notnull().sum())
 
 
 def _words(observable: str) -> str:
@@ -107,7 +123,7 @@ def _place(one: "Dataset", name: str, tests: int) -> _Place:
     kind = kind_of(float(bonferroni(joint, tests)), seen) if tested.any() else "missing"
     left = [int(size) for size in one["train"].values[~tested]]
     if kind == "missing":
-        return _Place(name, kind, joint, 0, np.nan, np.nan, np.nan, seen, left)
+        return _Place(name, kind, joint, 0, 0, np.nan, np.nan, np.nan, seen, left)
     size = np.abs(one["predicted"].values[tested])
     relative = one["residual"].values[tested] / size
     worst = int(np.argmax(np.abs(relative)))
@@ -116,6 +132,7 @@ def _place(one: "Dataset", name: str, tests: int) -> _Place:
         kind,
         joint,
         int(tested.sum()),
+        int(one["train"].values[tested][worst]),
         float(np.abs(one["t"].values[tested]).max()),
         float(relative[worst]),
         float((one["residual_error"].values[tested] / size)[worst]),
@@ -125,10 +142,22 @@ def _place(one: "Dataset", name: str, tests: int) -> _Place:
 
 
 def _off(place: _Place) -> str:
-    """`at most 3.1(4) % off`, or how many times the prediction was measured."""
-    if place.relative > TIMES:
-        return f"up to {uncertain(1 + place.relative, place.error)} times what is predicted"
-    return f"at most {uncertain(100 * place.relative, 100 * place.error)} % off"
+    """`at most 3.1(4) % above what is predicted at n = 320`, or how many times it."""
+    times, where = 1 + place.relative, f"what is predicted at n = {place.worst}"
+    if times > TIMES:
+        return f"up to {uncertain(times, place.error)} times {where}"
+    if times < 1 / TIMES:
+        return f"down to {_part(times, place.error)} of {where}"
+    side = "above" if place.relative > 0 else "below"
+    percents = uncertain(100 * abs(place.relative), 100 * place.error)
+    return f"at most {percents} % {side} {where}"
+
+
+def _part(times: float, error: float) -> str:
+    """A small factor, as a part of one where it is very small."""
+    if times > 0.01:
+        return uncertain(times, error)
+    return f"1/{1 / times:.0f}" if times > 1e-4 else f"1/({plain(1 / times, 2)})"
 
 
 def _alone(place: _Place) -> str:
@@ -137,7 +166,7 @@ def _alone(place: _Place) -> str:
     sizes = f"{place.sizes} size{'' if place.sizes == 1 else 's'}"
     numbers = [
         f"Hotelling p = {digits(place.p_value)} over {sizes}",
-        f"at most {place.t:.1f} standard errors, {_off(place)}",
+        f"at most {place.t:.1f} standard errors, measured {_off(place)}",
     ]
     if place.kind == "agrees":
         numbers.append(f"{percent(place.seen)} at every size would have been seen")
@@ -153,7 +182,7 @@ def _together(kind: Kind, alike: list[_Place], total: int) -> str:
     if kind == "missing":
         return f"not compared{where} (too few finished repeats, or sizes within 0.3 of the pool)"
     worst = max(alike, key=lambda place: abs(place.relative))
-    at = f" at {worst.name}" if len(alike) > 1 else ""
+    at = f", {worst.name}" if len(alike) > 1 else ""
     least = min(place.p_value for place in alike)
     numbers = [f"measured {_off(worst)}{at}", f"Hotelling p from {digits(least)}"]
     if kind == "agrees":
@@ -170,7 +199,7 @@ def _ranking(one: "Dataset") -> Iterator[str]:
     total = known.sum(("cell", "ridge")).sortby(known.sum(("cell", "ridge")))
     best, *rest = (in_words(str(theory)) for theory in total["theory"].values)
     above = (total - total[0]).values[1:]
-    gaps = [f"{plain(gap, 3)} for {name}" for gap, name in zip(above, rest, strict=True)]
+    gaps = [f"{gap:.1f} for {name}" for gap, name in zip(above, rest, strict=True)]
     close = f"; below {plain(DECIDES)} nothing is decided" if above[0] < DECIDES else ""
     yield (
         f"Akaike's criterion of the error over the pool is least for {best}, and higher by "
@@ -210,43 +239,3 @@ def _root(square: tuple[float, float]) -> str:
     if value < 2 * error:
         return f"less than {plain(np.sqrt(max(value, 0) + 2 * error), 2)}"
     return uncertain(np.sqrt(value), error / (2 * np.sqrt(value)))
-
-
-# -- exponents ------------------------------------------------------------------------------
-
-
-def _exponents(found: "Dataset") -> Iterator[str]:
-    for cell in range(found.sizes["cell"]):
-        one = found.isel(cell=cell)
-        where = f"at {name}, " if (name := label(found, cell)) else ""
-        law = one.sel(law="power")
-        if float(law["spectral_exponent"]) > 0:  # a spectrum that can be summed
-            yield (
-                f"{where}kernel eigenvalues fall as k to minus 1 + α with α = "
-                f"{_value(law, 'spectral_exponent')}, squared coefficients of the target with β = "
-                f"{_value(law, 'target_exponent')}."
-            )
-        for ridge in range(found.sizes["ridge"]):
-            yield from _slope(one.isel(ridge=ridge), where)
-
-
-def _slope(one: "Dataset", where: str) -> Iterator[str]:
-    if bool(one["slope"].isnull()):
-        return
-    text = (
-        f"{where}the error over the pool falls as n to minus {_value(one, 'slope')} at T = "
-        f"{plain(float(one['ridge']))}"
-    )
-    if "effective_ridge" in one["theory"].values:
-        predicted = float(one["slope_predicted"].sel(theory="effective_ridge"))
-        text += f", {plain(predicted, 3)} by the effective ridge"
-    factor = one.sel(parameter="ridge_factor")
-    low, high = float(factor["fitted_low"]), float(factor["fitted_high"])
-    if np.isfinite(low) and np.isfinite(high):
-        value = uncertain(float(factor["fitted"]), (high - low) / 2)
-        text += f"; left free, the effective ridge is {value} of what is predicted"
-    yield f"{text}."
-
-
-def _value(one: "Dataset", name: str) -> str:
-    return uncertain(float(one[name]), float(one[f"{name}_error"]))

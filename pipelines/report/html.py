@@ -4,11 +4,13 @@ from xarray import DataTree
 
 from pipelines.report import page
 from pipelines.report.conclusions import SHOWN, conclusions
+from pipelines.report.figures.cells import group
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.panels import panels
 from pipelines.report.picture import png, svg
 from pipelines.report.prose import abstract
 from pipelines.report.provenance import runs
+from pipelines.report.ranking import ranking_rows
 from pipelines.report.table import cell_rows
 from pipelines.report.words import counted, listed
 from storage.plan import Plan
@@ -78,6 +80,7 @@ def _parts(
         page.paragraph(abstract(planned.spec)),
         _conclusions(tree),
         *figures,
+        _ranking(tree),
         _cells(planned, store),
         _missing(missing),
         _reading(store),
@@ -113,6 +116,21 @@ def _missing(what: list[str]) -> str:
     if not what:
         return ""
     return page.paragraph(f"Not shown, since the campaign has no numbers for it: {listed(what)}.")
+
+
+def _ranking(tree: DataTree) -> str:
+    fits = group(tree, "fits")
+    rows = ranking_rows(fits) if fits is not None else []
+    if not rows:
+        return ""
+    text = (
+        "Root mean square over the cells of the relative deviation, measured minus predicted; ★ "
+        "marks the theory that comes closest, and the fraction says in how many cells it is "
+        "rejected (p < 10⁻³, corrected). Jointly: the least p-value of the cells, each of all "
+        "observables that the data can carry, times their number. Fitted parameters are medians "
+        "over the cells with intervals of 68 %, and in brackets what the theory itself predicts."
+    )
+    return page.heading("Theories") + page.paragraph(text) + page.table(rows)
 
 
 def _cells(planned: Plan, store: Store) -> str:

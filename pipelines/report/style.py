@@ -16,6 +16,7 @@ from pipelines.rounding import plain
 
 # A figure is six inches wide: on a phone of 390 px its text of 11 pt is 9 px high.
 WIDTH = 6.0  # inches
+MOST_TICKS = 9  # with numbers along the width
 
 INK = "#1f2328"
 MEASURED = INK
@@ -37,7 +38,13 @@ THEORY_COLOURS = {
     "rg_gpr": PURPLE,
     "rg_gpr_position": MUTED,
     "quartic": YELLOW,
+    "scale_mixture": GREEN,
+    "gfl": SKY,
+    "order_parameter": GREEN,
+    "gmfl": YELLOW,
     "adaptive": PURPLE,
+    "vga": YELLOW,
+    "equations_of_state": PURPLE,
 }
 THEORY_LINES = {
     "nngp": (0, (5, 2)),
@@ -49,6 +56,13 @@ THEORY_LINES = {
     "rg_ek": (0, (1, 3)),
     "rg_gpr": (2, (5, 3)),
     "rg_gpr_position": (4, (2, 2)),
+    "scale_mixture": "-",
+    "gfl": (0, (4, 1.5, 1, 1.5)),
+    "order_parameter": "-",
+    "gmfl": (0, (1, 1.5)),
+    "adaptive": (0, (6, 1.5)),
+    "vga": (0, (3, 1.5)),
+    "equations_of_state": "-",
 }
 THEORY_TITLES = {
     "nngp": "NNGP",
@@ -61,6 +75,13 @@ THEORY_TITLES = {
     "rg_gpr": "RG: regression, T(Λ)",
     "rg_gpr_position": "RG: regression, T(x)",
     "quartic": "quartic term",
+    "scale_mixture": "exact",
+    "gfl": "Gaussian features",
+    "order_parameter": "full action S(q)",
+    "gmfl": "Gaussian mixture",
+    "adaptive": "adaptive kernel",
+    "vga": "Gaussian neurons",
+    "equations_of_state": "equations of state",
 }
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -154,11 +175,15 @@ def columns(names: list[str]) -> int:
 
 
 def ticks_at(axes: Axes, values: np.ndarray) -> None:
-    """Ticks of the horizontal axis at the values that were measured, where they are few."""
+    """Ticks of the horizontal axis at the values that were measured, as far as there is room."""
     found = np.unique(values)
-    if len(found) <= 6:
-        axes.set_xticks(found, [f"{value:g}" for value in found])
-        axes.minorticks_off()
+    places = np.log(found) if axes.get_xscale() == "log" else found
+    kept = [len(found) - 1]
+    for place in range(len(found) - 2, -1, -1):
+        if places[kept[-1]] - places[place] >= np.ptp(places) / MOST_TICKS:
+            kept.append(place)
+    axes.set_xticks(found[kept], [f"{value:g}" for value in found[kept]])
+    axes.minorticks_off()
 
 
 def decades(axes: Axes) -> None:

@@ -3,6 +3,10 @@
 NAMES = {
     "nngp": "the NNGP",
     "kernel_scaling": "kernel scaling",
+    "scale_mixture": "the exact posterior",
+    "gfl": "Gaussian feature learning",
+    "order_parameter": "the full action S(q)",
+    "gmfl": "the Gaussian mixture of the thermodynamic limit",
     "effective_ridge": "the effective ridge",
     "equivalent_kernel": "the equivalent kernel",
     "equivalent_kernel_next_order": "the equivalent kernel to next order",
@@ -17,6 +21,22 @@ LONG = {
     "kernel_scaling": (
         "kernel scaling, where the data rescale that kernel by a factor fixed by the evidence "
         "(Li and Sompolinsky 2021; Pacelli et al. 2023)"
+    ),
+    "scale_mixture": (
+        "the exact posterior of the linear network, a mixture over the norm of its readout "
+        "(Zavatone-Veth and Pehlevan 2021; Hanin and Zlokapa 2023)"
+    ),
+    "gfl": (
+        "Gaussian feature learning, the order parameter q = w·w* of a neuron as a Gaussian whose "
+        "variance the data widen (Rubin, Seroussi and Ringel 2024)"
+    ),
+    "order_parameter": (
+        "the full action S(q) of the order parameter, with the effective temperature of finite n "
+        "(Rubin, Seroussi and Ringel 2024)"
+    ),
+    "gmfl": (
+        "Gaussian mixtures, the limit in which a neuron is thermodynamic and falls into droplets "
+        "beyond a first-order transition (Rubin, Seroussi and Ringel 2024)"
     ),
     "effective_ridge": (
         "the effective ridge of the Gaussian process, from the spectrum of its pool "

@@ -2,12 +2,13 @@
 
 Everybody is a process of its own with one thread, one after another.
 
-    python tests/benchmarks/bench_gpr.py [PEERS_PYTHON] [--points 10000] [--out FILE]
+    python tests/benchmarks/bench_gpr.py [PEERS_PYTHON] [--points 10000] [--rounds 3] [--out FILE]
 """
 
 import argparse
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -61,16 +62,18 @@ ONE = {
 }
 TEXT = """# Gaussian-process regression on {points} points
 
-Written by `bench_gpr.py`: the NNGP kernel of erf networks, its matrix at hand, on {points} points
-of {dimension} dimensions and 1000 test points, in float64. Everybody has a process and one thread;
-seconds are of process CPU time in a single run, peak memory is that of the process. Errors are
+Written by `make bench`: the NNGP kernel of erf networks, its matrix at hand, on {points} points of
+{dimension} dimensions and 1000 test points, in float64. Everybody has a process and one thread.
+They took turns in {rounds} rounds: seconds are medians, of process CPU time, and ratios are medians
+of the ratios within a round; peak memory is that of the process, with what it was given. Errors are
 relative to scipy's, of all predictions of a size and ridge, the largest.
 
 ## Learning curves: 20 sizes up to {points}, ridges 0.1, 0.01, 0.001 and 0.00001
 
 Predictions at the test points. Nested factors are those of theory.learning_curve, which read the
 kernel from the file that the workers of a machine share. The last rows are a whole order of a
-campaign: errors over the pool, evidence, and the posterior variance of every point of the pool.
+campaign: errors over the pool, evidence, and the posterior variance of every point of the pool,
+measured once.
 
 {curves}
 
@@ -84,56 +87,73 @@ campaign: errors over the pool, evidence, and the posterior variance of every po
 """
 
 
-def curve_table(folder: str) -> str:
-    rows, base = [], {}
-    for title, name in (CURVES | WHOLE).items():
-        for spread in ("linear", "geometric"):
-            found = measure(sys.executable, "gpr_contestants.py", name, folder, spread)
-            print(title, spread, found, file=sys.stderr, flush=True)
-            if name == "loop":
-                base[spread] = found["seconds"]
-            ratio = base[spread] / found["seconds"] if name not in WHOLE.values() else None
-            rows.append([title, spread, *cells(found, ratio)])
+def curve_table(folder: str, rounds: int) -> str:
+    rows = []
+    for spread in ("linear", "geometric"):
+        found: dict[str, list[dict[str, Any]]] = {}
+        for _ in range(rounds):
+            for title, name in CURVES.items():
+                one = measure(sys.executable, "gpr_contestants.py", name, folder, spread)
+                found.setdefault(title, []).append(told(f"{title}, {spread}", one))
+        for title, name in WHOLE.items():
+            one = measure(sys.executable, "gpr_contestants.py", name, folder, spread)
+            found[title] = [told(f"{title}, {spread}", one)]
+        rows += [[title, spread, *cells(its, found[LOOP])] for title, its in found.items()]
     return grid(["", "sizes", "CPU seconds", "times faster", "peak MiB", "error"], rows)
 
 
-def one_table(folder: str, peers: str, versions: dict[str, str]) -> str:
-    rows, base = [], 0.0
-    for title, name in ONE.items():
-        python = peers if name == "gpytorch" else sys.executable
-        found = measure(python, "gpr_contestants.py", name, folder)
-        print(title, found, file=sys.stderr, flush=True)
-        versions[title] = found.get("absence", found.get("version", ""))
-        base = base or found.get("seconds", 0.0)
-        rows.append([title, *cells(found, base / found["seconds"] if "seconds" in found else None)])
+def one_table(folder: str, peers: str, rounds: int, versions: dict[str, str]) -> str:
+    found: dict[str, list[dict[str, Any]]] = {title: [] for title in ONE}
+    for _ in range(rounds):
+        for title, name in ONE.items():
+            python = peers if name == "gpytorch" else sys.executable
+            found[title].append(told(title, measure(python, "gpr_contestants.py", name, folder)))
+    for title, its in found.items():
+        versions[title] = its[0].get("absence", its[0].get("version", ""))
+    first = found[next(iter(ONE))]
+    rows = [[title, *cells(its, first)] for title, its in found.items()]
     return grid(["", "CPU seconds", "times faster", "peak MiB", "error"], rows)
 
 
-def cells(found: dict[str, Any], ratio: float | None) -> list[str]:
-    if "absence" in found:
+def told(title: str, found: dict[str, Any]) -> dict[str, Any]:
+    print(title, found, file=sys.stderr, flush=True)
+    return found
+
+
+def cells(found: list[dict[str, Any]], base: list[dict[str, Any]]) -> list[str]:
+    """Seconds, how many times faster than the first contestant, memory and error."""
+    if any("absence" in one for one in found):
         return ["absent"] * 4
-    error = f"{found['error']:.0e}" if found.get("error") else "-"
-    times = f"{ratio:.2f}" if ratio else "-"
-    return [f"{found['seconds']:.1f}", times, f"{found['peak']:.0f}", error]
+    seconds = statistics.median(one["seconds"] for one in found)
+    times = "-"
+    if len(found) == len(base) and "error" in found[0]:
+        pairs = zip(base, found, strict=True)
+        times = f"{statistics.median(b['seconds'] / one['seconds'] for b, one in pairs):.2f}"
+    elif found is base:
+        times = "1.00"
+    peak, error = (max(one.get(key) or 0.0 for one in found) for key in ("peak", "error"))
+    return [f"{seconds:.1f}", times, f"{peak:.0f}", f"{error:.0e}" if error else "-"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("peers", nargs="?", default=sys.executable, help="a Python with GPyTorch")
     parser.add_argument("--points", type=int, default=10_000)
-    parser.add_argument("--out", type=Path, default=HERE / "RESULTS_GPR.md")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=HERE / "GPR.md")
     chosen = parser.parse_args()
     versions: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         command = [sys.executable, "-c", MAKE, str(chosen.points), "1000", folder]
         subprocess.run(command, check=True, env=os.environ | {"XDG_CACHE_HOME": folder})
-        curves = curve_table(folder)
-        one = one_table(folder, chosen.peers, versions)
+        curves = curve_table(folder, chosen.rounds)
+        one = one_table(folder, chosen.peers, chosen.rounds, versions)
     lines = [f"- {processor()}", f"- Python {platform.python_version()}"]
     lines += [f"- {title}: {said}" for title, said in versions.items()]
     text = TEXT.format(
         points=chosen.points,
         dimension=DIMENSION,
+        rounds=chosen.rounds,
         curves=curves,
         one=one,
         machine="\n".join(lines),

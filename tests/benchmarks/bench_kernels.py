@@ -24,7 +24,7 @@ CONTESTANTS = {
 }
 TEXT = """# NNGP and NTK of {points} points
 
-Written by `bench_kernels.py`: both kernels of fully connected networks with 3 hidden layers, on
+Written by `make bench`: both kernels of fully connected networks with 3 hidden layers, on
 {points} points of 784 dimensions, float32. Everybody has a process and one thread, and compiled
 before; seconds are of process CPU time, medians of {rounds} rounds in which they took turns.
 Memory is the peak of the process beyond the two matrices of {output:.0f} MiB. The error is the
@@ -32,6 +32,8 @@ largest one relative to √(K(x, x) K(x', x')), against double precision, on {si
 copies and opposites among them.
 
 {rows}
+
+## The machine
 
 {machine}
 """
@@ -42,7 +44,7 @@ def main() -> None:
     parser.add_argument("peers", nargs="?", default=sys.executable, help="has neural-tangents")
     parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE / "RESULTS_KERNELS.md")
+    parser.add_argument("--out", type=Path, default=HERE / "KERNELS.md")
     chosen = parser.parse_args()
     output = 2 * 4 * chosen.points**2 / 2**20
     rows, versions = [], {}

@@ -44,9 +44,12 @@ def _averaged(fits: xr.Dataset) -> xr.Dataset:
     names = ["measured", "standard_error", "compared", "predicted", "residual"]
     data = fits[names].assign_attrs(averaged=0)
     if fits.sizes["dataset"] <= MOST_DATASETS:
-        return data
+        shape = data["residual"].dims
+        spread = data["standard_error"].broadcast_like(data["residual"]).transpose(*shape)
+        return data.assign(residual_error=spread)
     kept = data["compared"] > 0
     means = data[["measured", "predicted", "residual"]].where(kept).mean("dataset", keep_attrs=True)
+    means = means.assign(residual_error=fits["mean_error"])
     variance = (data["standard_error"].where(kept) ** 2).sum("dataset")
     error = variance**0.5 / kept.sum("dataset").where(kept.any("dataset"))
     return (
@@ -105,7 +108,7 @@ def _finish(axes: Axes, one: xr.Dataset) -> None:
     axes.axhline(0, color=style.INK, lw=0.8, zorder=1)
     axes.set_ylabel("residual\n($10^{-2}$)")
     style.grid(axes)
-    residual, error = PERCENT * one["residual"], PERCENT * one["standard_error"]
+    residual, error = PERCENT * one["residual"], PERCENT * one["residual_error"]
     if not bool(residual.notnull().any()):
         axes.set_yticks([])
         axes.text(0.5, 0.6, "nothing is compared", ha="center", transform=axes.transAxes)
@@ -118,6 +121,8 @@ def _words(observable: str) -> str:
         "learnability target": "learnability",
         "mse_mean": "error of the mean",
         "predictive_variance": "predictive variance",
+        "hidden_variance teacher": "variance of $w\\cdot w_*$",
+        "weight_norm": "norm of the readout",
     }
     words = known.get(observable, observable.replace("_", " "))
     return re.sub(r"\b(He|z)[_^]?(\d+)$", _indexed, words)
@@ -189,7 +194,7 @@ def _residuals(axes: Axes, one: xr.Dataset, along: Abscissa, line: Series, numbe
             axes.errorbar(
                 along.beside(one, points, place * one.sizes["dataset"] + dataset, count),
                 PERCENT * points["residual"],
-                PERCENT * points["standard_error"],
+                PERCENT * points["residual_error"],
                 fmt=style.marker(dataset + number * one.sizes["dataset"]),
                 color=style.theory_colour(str(theory)),
             )
@@ -218,10 +223,10 @@ def _caption(data: xr.Dataset) -> str:
         text += f", averaged over {data.attrs['averaged']} datasets"
     if data.sizes["theory"]:
         text += (
-            "; theories are given the same data and have no free parameter (curves join "
-            "predictions at the cells). Below, measured minus predicted, in units of 10⁻²"
+            "; theories have no free parameter (curves join predictions at the cells). Below, "
+            "measured minus predicted, in units of 10⁻²"
         )
-    residuals = [(one["residual"], one["standard_error"]) for _, one in data.groupby("observable")]
+    residuals = [(one["residual"], one["residual_error"]) for _, one in data.groupby("observable")]
     if any(style.linear_part(*pair) is not None for pair in residuals):
         text += ", on an axis that is linear near zero and logarithmic beyond"
     if "intercept" in data and bool(data["intercept"].notnull().any()):

@@ -94,8 +94,8 @@ def _row(axes: Axes, one: xr.Dataset) -> None:
 def _caption(data: xr.Dataset) -> str:
     text = (
         "Mean squared error over the whole pool: means over repeats with standard errors, which "
-        "are often smaller than the dots, and what the theories predict. None of them has a free "
-        "parameter. A line that is not seen lies outside the frame."
+        "are often smaller than the dots, and what the theories predict at the same sizes, joined "
+        "by lines. None has a free parameter. A line that is not seen lies outside the frame."
     )
     if data.sizes["cell"] * data.sizes["ridge"] > MOST:
         text += " Not all combinations of cell and ridge are shown; the store has them."

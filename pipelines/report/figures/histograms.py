@@ -49,12 +49,18 @@ def density(cells: xr.Dataset) -> xr.Dataset:
     described = {
         "density": (mean, "density of the pre-activation z"),
         "density_error": (error, "standard error of the density over chains"),
+        "beyond": (_beyond(counts), "share of the z in the outermost bins, which have no density"),
     }
     arrays = {
         name: values.assign_attrs(long_name=text, units="1")
         for name, (values, text) in described.items()
     }
     return shape(cells).assign(arrays)
+
+
+def _beyond(counts: xr.DataArray) -> xr.DataArray:
+    total, outermost = (part.sum(("chain", "bin")) for part in (counts, counts.isel(bin=[0, -1])))
+    return outermost / total.where(total > 0)
 
 
 def _draw(data: xr.Dataset) -> Figure:

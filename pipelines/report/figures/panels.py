@@ -7,15 +7,20 @@ from xarray import DataTree
 from pipelines.report import style
 from pipelines.report.figures import (
     curves,
+    distances,
     errors,
+    flow,
     histograms,
     kernels,
     learnability,
     learning,
     order,
+    overlaps,
+    quartic,
     residuals,
     spectrum,
     traces,
+    weights,
 )
 from pipelines.report.figures.panel import Panel
 
@@ -26,7 +31,12 @@ PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
     "the learning curve of a regression": learning.panel,
     "several theories of a learning curve": curves.panel,
     "residuals of theories of a learning curve": residuals.panel,
+    "decimated regressions beside the whole": distances.panel,
+    "a quartic term in the loss": quartic.panel,
     "the spectrum of a regression": spectrum.panel,
+    "the flow of a regression": flow.panel,
+    "weights along a sweep": weights.panel,
+    "overlaps of neurons with a teacher": overlaps.panel,
     "histograms of pre-activations": histograms.panel,
     "pre-activations along a sweep": order.panel,
     "kernels against a theory": kernels.panel,

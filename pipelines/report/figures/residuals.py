@@ -46,7 +46,12 @@ def _draw(data: xr.Dataset) -> Figure:
     middles = [place + 0.5 for place in places]
     rows[-1].set_xticks(middles, [f"{data['train'].values[place]:g}" for place in places])
     bar = figure.colorbar(
-        ScalarMappable(norm, COLOURS), ax=list(rows), location="bottom", aspect=40, extend="both"
+        ScalarMappable(norm, COLOURS),
+        ax=list(rows),
+        location="bottom",
+        aspect=40,
+        pad=0.02,
+        extend="both",
     )
     bar.set_label("measured minus predicted (std. errors)")
     ticks = [-100, -10, -3, 0, 3, 10, 100]
@@ -65,6 +70,7 @@ def _squares(axes: Axes, t: xr.DataArray, norm: SymLogNorm) -> None:
     axes.set_yticks(
         np.arange(table.shape[0]) + 0.5, [plain(float(ridge)) for ridge in t["ridge"].values]
     )
+    axes.set_ylabel("T", rotation=0, va="center", labelpad=12)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if table.shape[1] > FEW:
@@ -75,7 +81,7 @@ def _squares(axes: Axes, t: xr.DataArray, norm: SymLogNorm) -> None:
             axes.text(
                 column + 0.5,
                 row + 0.5,
-                plain(float(value), 2 if abs(value) < 1000 else 1),
+                _short(float(value)),
                 ha="center",
                 va="center",
                 fontsize=9,
@@ -83,11 +89,17 @@ def _squares(axes: Axes, t: xr.DataArray, norm: SymLogNorm) -> None:
             )
 
 
+def _short(value: float) -> str:
+    """At most four characters and a sign."""
+    text = f"{value:.1f}" if abs(value) < 9.95 else f"{value:.0f}"
+    return text.replace("-", "−") if abs(value) < 9999.5 else plain(value, 1)
+
+
 def _caption(data: xr.Dataset) -> str:
     where = f" at {name}" if (name := label(data, 0)) else ""
     return (
         f"Error over the pool{where}: measured minus predicted in standard errors of the "
-        "difference, over training sizes and ridges (vertical). White is within the errors; "
+        "difference, over training sizes and ridges T. White is within the errors; "
         "decimated regressions see the same points as the measurement, so that their errors are "
         "far smaller."
     )

@@ -14,6 +14,7 @@ from pipelines.report.figures.panel import Panel
 from pipelines.rounding import uncertain
 
 BINS = 60  # of the coefficients, evenly spaced in ln k
+ROUNDING = 1e-12  # of the largest eigenvalue: smaller ones are zero
 
 
 def panel(tree: DataTree) -> Panel | None:
@@ -43,18 +44,19 @@ def _draw(data: xr.Dataset) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True)
     rank = one["mode"].values + 1.0
     values = one["eigenvalue"].values
-    known = values > 0
+    known = values > ROUNDING * values[0]
     upper.plot(rank[known], values[known], color=style.INK, label="eigenvalues")
     law = one.sel(law="power")
-    if bool(law["spectral_exponent"].notnull()):
+    falls = float(law["spectral_exponent"]) > 0  # as a law whose sum exists
+    if falls:
         alpha = uncertain(float(law["spectral_exponent"]), float(law["spectral_exponent_error"]))
         window = (rank >= 2) & (rank <= len(rank) / 10)
         line = float(law["amplitude"]) * rank[window] ** -(1 + float(law["spectral_exponent"]))
         upper.plot(rank[window], line, color=style.ORANGE, ls="--", label=f"α = {alpha}")
     upper.set_ylabel("eigenvalue λ")
-    centre, mean = _binned(rank, np.square(one["coefficient"].values))
+    centre, mean = _binned(rank[known], np.square(one["coefficient"].values[known]))
     lower.plot(centre, mean, "o", ms=3.5, color=style.INK, label="squared coefficients")
-    if bool(law["target_exponent"].notnull()):
+    if falls and bool(law["target_exponent"].notnull()):
         beta = float(law["target_exponent"])
         window = (centre >= 3) & (centre <= len(rank) / 10)
         shape = centre[window] ** -(1 + beta)
@@ -86,9 +88,14 @@ def _logarithmic(axes: Axes) -> None:
 
 def _caption(data: xr.Dataset) -> str:
     where = f" at {name}" if (name := label(data, 0)) else ""
+    text = (
+        f"Eigenvalues of the kernel over the pool{where}, as far as they stand out of rounding, "
+        "and the squared coefficients of the target in means over bins."
+    )
+    if not bool((data["spectral_exponent"].sel(law="power") > 0).all()):
+        return f"{text} No power law that can be summed goes through them."
     return (
-        f"Eigenvalues of the kernel over the pool{where}, and the squared coefficients of the "
-        "target in means over bins. Dashed: the laws k to minus 1 + α and 1 + β of the population "
+        f"{text} Dashed: the laws k to minus 1 + α and 1 + β of the population "
         "behind the pool, fitted up to a twentieth and a tenth of the modes, errors by the "
         "jackknife over bins; beyond that the pool bends its own spectrum."
     )

@@ -1,0 +1,225 @@
+"""Theories of single-index problems, averaged over data: all cells of a campaign at once.
+
+Per cell: learnability (component,), predictive_variance, mse_mean and mse_sample, the mean over
+datasets of what is measured in each; hidden_variance (part,), weight_norm and, where neurons have a
+law of their own, overlap_density (overlap bin, readout bin); of the theory itself temperature (T of
+the closure, with the posterior variance at finite n), eigenvalue_ratio and residual.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from storage.coordinates import overlap_edges, physical_temperature, readout_edges
+from storage.data_spec import has_teacher
+from storage.plan import Cell
+from storage.schema import Variable
+from storage.spec import Campaign
+from storage.synthetic_spec import AbsIndex, Patches, SingleIndex
+from theory.droplets import droplets
+from theory.gaussian_index import GaussianFeatures, gaussian_features
+from theory.index_histogram import joint_histogram
+from theory.order_parameter import OrderParameter, order_parameter
+from theory.single_index import (
+    Problem,
+    Ridge,
+    Target,
+    abs_target,
+    coupled_orders,
+    hermite_target,
+    learnability,
+    problem,
+)
+
+Prediction = dict[str, Tensor]  # the cell comes first
+
+_CELL = ("cell",)
+VARIABLES = {
+    "learnability": Variable(
+        ("cell", "component"), "f8", "coefficient of the mean output on each part of the target"
+    ),
+    "predictive_variance": Variable(_CELL, "f8", "variance of the output"),
+    "mse_mean": Variable(_CELL, "f8", "mean squared error of the mean output"),
+    "mse_sample": Variable(_CELL, "f8", "mean squared error of one member of the ensemble"),
+    "hidden_variance": Variable(
+        ("cell", "part"),
+        "f8",
+        "mean square of a first-layer weight along the teacher, and across it",
+        "prior_variance",
+    ),
+    "weight_norm": Variable(_CELL, "f8", "mean squared norm of the readout weights"),
+    "overlap_density": Variable(
+        ("cell", "overlap_bin", "readout_bin"),
+        "f8",
+        "probability of a neuron's overlap and readout weight in the bin",
+    ),
+    "temperature": Variable(_CELL, "f8", "T, with the posterior variance at finite n"),
+    "eigenvalue_ratio": Variable(
+        _CELL, "f8", "kernel eigenvalue of w*·x over that of a linear function across w*"
+    ),
+    "residual": Variable(_CELL, "f8", "what is left of the equations"),
+}
+OF_THE_LIMIT = ("learnability", "hidden_variance", "residual")  # where neurons are thermodynamic
+
+
+def variables(theory: str) -> dict[str, Variable]:
+    """What a theory speaks of."""
+    if theory == "gmfl":
+        return {name: VARIABLES[name] for name in OF_THE_LIMIT}
+    return dict(VARIABLES)
+
+
+def evaluate(theory: str, cells: Sequence[Cell]) -> Prediction:
+    """What a theory predicts for every cell; NaN where its equations are not solved."""
+    return _by_kind(cells, lambda given, specs: _whole(theory, given, specs))
+
+
+def varied(
+    theory: str, cells: Sequence[Cell], *, temperature: Tensor | None = None, chi: float = 1.0
+) -> Prediction:
+    """The same with other parameters than the campaign's, but for the densities.
+
+    temperature (cell,) is T of the closure, in place of the effective one; chi multiplies χ.
+    """
+    solve = _SOLVERS[theory]
+    places = {id(cell.spec): place for place, cell in enumerate(cells)}
+
+    def one(given: Problem, specs: Sequence[Campaign]) -> Prediction:
+        changed = given._replace(
+            temperature=given.temperature / chi, readout_variance=given.readout_variance / chi
+        )
+        if temperature is None:
+            return _summary(changed, specs, solve(changed, "effective"))
+        mine = temperature[[places[id(spec)] for spec in specs]]
+        return _summary(changed, specs, solve(changed._replace(temperature=mine), "bare"))
+
+    return _by_kind(cells, one)
+
+
+def _by_kind(
+    cells: Sequence[Cell], solve: Callable[[Problem, Sequence[Campaign]], Prediction]
+) -> Prediction:
+    """Solve all cells that are one vectorized problem together."""
+    together: dict[tuple[str, tuple[int, ...]], list[int]] = defaultdict(list)
+    for place, cell in enumerate(cells):
+        together[_kind(cell.spec)].append(place)
+    found: Prediction = {}
+    for (activation, orders), places in together.items():
+        specs = [cells[place].spec for place in places]
+        for name, value in solve(index_problem(activation, orders, specs), specs).items():
+            shape = (len(cells), *value.shape[1:])
+            found.setdefault(name, value.new_full(shape, torch.nan))[torch.tensor(places)] = value
+    return found
+
+
+def index_problem(activation: str, orders: tuple[int, ...], specs: Sequence[Campaign]) -> Problem:
+    """The single-index problems of campaigns that differ in numbers alone, in physical values."""
+    networks = [spec.network for spec in specs if spec.network is not None]
+
+    def row(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+    return problem(
+        activation,
+        _target(orders, specs),
+        dimension=row([_dimension(spec) for spec in specs]),
+        width=row([network.width for network in networks]),
+        weight_variance=row([network.weight_variance[0] for network in networks]),
+        readout_variance=row([network.physical_weight_variance[-1] for network in networks]),
+        train=row([spec.data.train for spec in specs]),
+        temperature=row([physical_temperature(spec) for spec in specs]),
+        patches=row([getattr(spec.data, "patches", 1) for spec in specs]),
+    )
+
+
+def _kind(spec: Campaign) -> tuple[str, tuple[int, ...]]:
+    """The activation and the modes, which a vectorized problem has in common."""
+    assert spec.network is not None
+    if isinstance(spec.data, AbsIndex):
+        return spec.network.activation, abs_target(0.0).orders
+    highest = max(_coefficients(spec))
+    return spec.network.activation, coupled_orders(spec.network.activation, highest)
+
+
+def _coefficients(spec: Campaign) -> dict[int, float]:
+    if isinstance(spec.data, SingleIndex | Patches):
+        return spec.data.teacher
+    return {1: 1.0}
+
+
+def _target(orders: tuple[int, ...], specs: Sequence[Campaign]) -> Target:
+    if isinstance(specs[0].data, AbsIndex):
+        sizes = [spec.data.epsilon for spec in specs if isinstance(spec.data, AbsIndex)]
+        return abs_target(torch.tensor(sizes, dtype=torch.float64))
+    rows = [_coefficients(spec) for spec in specs]
+    columns = {
+        order: torch.tensor([row[order] for row in rows], dtype=torch.float64)
+        for order in sorted(rows[0])
+    }
+    return hermite_target(columns, orders)
+
+
+def _dimension(spec: Campaign) -> int:
+    """d, of a patch where there are several."""
+    if isinstance(spec.data, Patches):
+        return spec.data.patch_size
+    assert has_teacher(spec.data)
+    return int(getattr(spec.data, "dimension"))  # noqa: B009  of all but patches
+
+
+# -- the theories ---------------------------------------------------------------------------
+
+_SOLVERS: dict[str, Callable[[Problem, Ridge], OrderParameter | GaussianFeatures]] = {
+    "gfl": gaussian_features,
+    "order_parameter": order_parameter,
+}
+ADJUSTABLE = tuple(_SOLVERS)
+
+
+def _whole(theory: str, cells: Problem, specs: Sequence[Campaign]) -> Prediction:
+    if theory == "gmfl":
+        return _gmfl(cells)
+    found = _SOLVERS[theory](cells, "effective")
+    edges = torch.from_numpy(overlap_edges()), torch.from_numpy(readout_edges())
+    return _summary(cells, specs, found) | {
+        "overlap_density": joint_histogram(cells, found, *edges)
+    }
+
+
+def _gmfl(cells: Problem) -> Prediction:
+    """Gaussian mixtures, in the thermodynamic limit of a neuron."""
+    found = droplets(cells)
+    outside = found.share * (found.position / cells.prior_deviation).square()
+    along = found.variance.nan_to_num() + outside.nan_to_num()
+    return {
+        "learnability": learnability(cells, found.discrepancy),
+        "hidden_variance": torch.stack([along, torch.ones_like(along)], 1),
+        "residual": found.residual,
+    }
+
+
+def _summary(
+    cells: Problem, specs: Sequence[Campaign], found: OrderParameter | GaussianFeatures
+) -> Prediction:
+    variance = found.temperature - cells.temperature
+    noise = torch.tensor([spec.data.label_noise for spec in specs], dtype=torch.float64)
+    left_out = cells.power.sum(1) - cells.target.square().sum(1)  # in modes that are not solved for
+    missed = found.discrepancy.square().sum(1) + left_out
+    error = found.error_factor * (missed + noise) - noise
+    along = found.variance
+    if isinstance(found, OrderParameter):
+        along = along + found.mean.square()
+    readout = (cells.patches - 1 + found.readout_variance) / cells.patches
+    return {
+        "learnability": found.learnability,
+        "predictive_variance": variance,
+        "mse_mean": error,
+        "mse_sample": error + variance,
+        "hidden_variance": torch.stack([along, torch.where(along.isnan(), along, 1.0)], 1),
+        "weight_norm": readout * cells.readout_variance,
+        "temperature": found.temperature,
+        "eigenvalue_ratio": found.eigenvalue_ratio,
+        "residual": found.residual,
+    }

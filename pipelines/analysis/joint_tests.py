@@ -1,0 +1,204 @@
+"""Each theory as a whole: the observables of a cell tested at once, and theories compared.
+
+The observables of a joint test are the first, in the order of `measured.observable_names`, of those
+that the theory predicts, at most a third as many as there are independent units: chains pooled over
+datasets where the theory is given the data, datasets where it averages over them. The choice is
+made before the numbers are seen, so that p-values are calibrated.
+
+Akaike's criterion compares theories that are silent on nothing the others speak of, on the same
+chains: for a theory that averages over data, the scatter between datasets counts as misfit.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from pipelines.analysis.comparison import Averages, Comparison
+from pipelines.analysis.verdicts import REJECTED
+from storage.schema import Variable
+from theory.statistics import (
+    FEWEST_UNITS,
+    UNITS_PER_OBSERVABLE,
+    bonferroni,
+    detectable,
+    joint,
+    squared_deviation,
+)
+
+Array = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+ROUNDING = 1e-9  # of a unit, relative to the largest: an observable that does not vary
+
+_PAIR = ("theory", "cell")
+_CELL = ("theory", "cell", "observable")
+VARIABLES = {
+    "deviation": Variable(_CELL, "f8", "mean residual over the size of the prediction"),
+    "deviation_low": Variable(_CELL, "f8", "lower end of its interval of 95 %"),
+    "deviation_high": Variable(_CELL, "f8", "upper end of its interval of 95 %"),
+    "tested": Variable(
+        _CELL,
+        "u1",
+        "whether the observable is part of the joint test",
+        attrs={"flag_values": [0, 1], "flag_meanings": "not_tested tested"},
+    ),
+    "joint_statistic": Variable(_PAIR, "f8", "Hotelling's F over the observables tested"),
+    "joint_p_value": Variable(_PAIR, "f8", "p-value of the joint test"),
+    "joint_seen": Variable(
+        _PAIR,
+        "f8",
+        "relative deviation, the same of every observable, that the joint test finds 19 times in "
+        "20",
+    ),
+    "criterion": Variable(
+        _PAIR, "f8", "Akaike's criterion on the same chains, up to a common constant"
+    ),
+    "grid_p_value": Variable(
+        ("theory",), "f8", "least joint p-value of the cells, times their number"
+    ),
+    "score": Variable(
+        ("theory", "observable"), "f8", "root mean square of deviation over the cells"
+    ),
+    "rank": Variable(
+        ("theory", "observable"), "f8", "place of the theory by score, 1 the closest; nan if silent"
+    ),
+    "broken": Variable(
+        ("theory", "observable"), "f8", "cells at which the corrected p-value rejects the theory"
+    ),
+}
+
+
+def evaluate(comparison: Comparison, over: Averages) -> dict[str, Array]:
+    """The values of `VARIABLES`; `over` holds (theory, cell, observable)."""
+    theories, cells = comparison.predicted.shape[:2]
+    values: dict[str, Any] = {
+        name: np.full((theories, cells), np.nan)
+        for name in ("joint_statistic", "joint_p_value", "joint_seen", "criterion")
+    }
+    values["tested"] = np.zeros((theories, cells, len(comparison.observables)))
+    level = REJECTED / max(theories * cells, 1)
+    for theory, cell in np.ndindex(theories, cells):
+        found = tested(comparison, theory, cell)
+        if found is None:
+            continue
+        values["tested"][theory, cell, found.observables] = 1
+        test = joint(found.groups)
+        values["joint_statistic"][theory, cell] = test.statistic
+        values["joint_p_value"][theory, cell] = test.p_value
+        values["joint_seen"][theory, cell] = detectable(found.groups, found.predicted, level)
+    for cell in range(cells):
+        values["criterion"][:, cell] = _criteria(comparison, cell)
+    values["grid_p_value"] = np.array([_grid(row) for row in values["joint_p_value"]])
+    return values | _effects(over) | _ranking(over)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a joint test is made of."""
+
+    observables: NDArray[np.intp]  # places
+    groups: list[Array]  # residuals, (unit, observable) of each dataset, or of all together
+    predicted: Array  # (observable,): mean over the datasets
+
+
+def tested(comparison: Comparison, theory: int, cell: int) -> Tested | None:
+    """The independent units and the observables of a theory at a cell; None if there are too few.
+
+    Units are residuals: measured in a chain (a pseudo-value) minus predicted for its dataset, or of
+    a whole dataset where the theory averages over them.
+    """
+    used = np.flatnonzero(comparison.compared[cell])
+    if not len(used):
+        return None
+    predicted = comparison.predicted[theory, cell, used]  # (dataset, observable)
+    if comparison.averaged[theory]:
+        groups = [comparison.measured[cell, used] - predicted]
+    else:
+        groups = [
+            _known_rows(comparison.units[cell, dataset]) - row
+            for dataset, row in zip(used, predicted, strict=True)
+        ]
+    groups = [group for group in groups if len(group) > 1]
+    units = sum(len(group) - 1 for group in groups) + 1
+    if not groups or units < FEWEST_UNITS:
+        return None
+    chosen = np.flatnonzero(_varies(groups))[: units // UNITS_PER_OBSERVABLE]
+    if not len(chosen):
+        return None
+    return Tested(chosen, [group[:, chosen] for group in groups], predicted.mean(0)[chosen])
+
+
+def _known_rows(units: Array) -> Array:
+    """Of the chains that are there, in which some observable is known."""
+    return units[np.isfinite(units).any(1)]
+
+
+def _varies(groups: list[Array]) -> NDArray[np.bool_]:
+    """Observables that are known in every unit, and are not the same in all."""
+    whole = np.concatenate(groups)
+    known = np.isfinite(whole).all(0)
+    spread = np.sqrt(sum(np.square(group - group.mean(0)).sum(0) for group in groups))
+    size = np.abs(np.where(known, whole, 0)).max(0)
+    return known & (np.nan_to_num(spread) > ROUNDING * size)
+
+
+def _criteria(comparison: Comparison, cell: int) -> Array:
+    """ν ln(1 + Σ_d n_d r_dᵀ S⁻¹ r_d/ν) of every theory, on the observables that all predict.
+
+    r_d is the residual of dataset d and S the covariance of its chains; there are no parameters.
+    """
+    found = np.full(len(comparison.theories), np.nan)
+    used = np.flatnonzero(comparison.compared[cell])
+    chains = [_known_rows(comparison.units[cell, dataset]) for dataset in used]
+    used = [dataset for dataset, rows in zip(used, chains, strict=True) if len(rows) > 1]
+    chains = [rows for rows in chains if len(rows) > 1]
+    free = sum(len(rows) - 1 for rows in chains)
+    if not chains or free + 1 < FEWEST_UNITS:
+        return found
+    predicted = comparison.predicted[:, cell, used]  # (theory, dataset, observable)
+    speaks = np.isfinite(predicted).any((1, 2))  # a theory that failed at the cell is left out
+    common = np.isfinite(predicted[speaks]).all((0, 1)) & _varies(chains)
+    chosen = np.flatnonzero(common)[: (free + 1) // UNITS_PER_OBSERVABLE]
+    if not len(chosen):
+        return found
+    groups = [rows[:, chosen] for rows in chains]
+    for theory in np.flatnonzero(speaks):
+        total = sum(
+            len(rows) * squared_deviation(groups, rows.mean(0) - predicted[theory, place, chosen])
+            for place, rows in enumerate(groups)
+        )
+        found[theory] = free * np.log1p(total / free)
+    return found
+
+
+def _grid(p_values: Array) -> float:
+    known = p_values[np.isfinite(p_values)]
+    return float(bonferroni(known).min()) if len(known) else np.nan
+
+
+def _effects(over: Averages) -> dict[str, Array]:
+    size = np.where(over.predicted != 0, np.abs(over.predicted), np.nan)
+    with np.errstate(invalid="ignore"):
+        reach = stats.t.isf((1 - CONFIDENCE) / 2, over.degrees) * over.error
+    return {
+        "deviation": over.residual / size,
+        "deviation_low": (over.residual - reach) / size,
+        "deviation_high": (over.residual + reach) / size,
+    }
+
+
+def _ranking(over: Averages) -> dict[str, Array]:
+    """Theories by how close they come, observable by observable, where they are compared."""
+    size = np.where(over.predicted != 0, np.abs(over.predicted), np.nan)
+    deviation = over.residual / size
+    known = np.isfinite(deviation)
+    count = known.sum(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = np.sqrt(np.where(known, np.square(deviation), 0).sum(1) / count)
+    rank = np.where(count > 0, score, np.nan).argsort(0).argsort(0) + 1.0
+    p = over.p_value * np.isfinite(over.p_value).sum(1, keepdims=True)
+    broken = np.where(np.isfinite(p).any(1), (p < REJECTED).sum(1), np.nan)
+    return {"score": score, "rank": np.where(count > 0, rank, np.nan), "broken": broken}

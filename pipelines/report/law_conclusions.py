@@ -1,0 +1,135 @@
+"""Power laws, the Wilsonian flow and a quartic loss of a regression, in sentences."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.report.figures import quartic
+from pipelines.report.figures.cells import group, label
+from pipelines.report.words import listed
+from pipelines.rounding import plain, uncertain
+
+if TYPE_CHECKING:
+    from xarray import Dataset, DataTree
+
+
+def law_lines(tree: "DataTree") -> Iterator[str]:
+    """Exponents of spectrum and target, and those of the error beside what is predicted."""
+    found, flow = group(tree, "exponents"), group(tree, "flow")
+    if found is None:
+        return
+    for cell in range(found.sizes["cell"]):
+        one = found.isel(cell=cell)
+        where = f"at {name}, " if (name := label(found, cell)) else ""
+        if not float(one["spectral_exponent"].sel(law="power")) > 0:  # no sum exists
+            continue
+        yield _spectrum(one, where)
+        if not bool(one["slope"].isnull().all()):
+            yield _slopes(one, None if flow is None else flow.isel(cell=cell), where)
+
+
+def free_lines(tree: "DataTree") -> Iterator[str]:
+    """What a fit makes of the effective ridge where its scale is left free."""
+    if (found := group(tree, "exponents")) is None:
+        return
+    for cell in range(found.sizes["cell"]):
+        said = []
+        for ridge in range(found.sizes["ridge"]):
+            factor = found.isel(cell=cell, ridge=ridge).sel(parameter="ridge_factor")
+            low, high = float(factor["fitted_low"]), float(factor["fitted_high"])
+            if np.isfinite(low) and np.isfinite(high):
+                value = uncertain(float(factor["fitted"]), (high - low) / 2)
+                said.append(f"{value} at T = {plain(float(factor['ridge']))}")
+        if said:
+            where = f"at {name}, " if (name := label(found, cell)) else ""
+            yield (
+                f"{where}with its scale left free, the effective ridge fits best at "
+                f"{listed(said)} of what is predicted."
+            )
+
+
+def _spectrum(one: "Dataset", where: str) -> str:
+    law, shifted = one.sel(law="power"), one.sel(law="zipf_mandelbrot")
+    text = (
+        f"{where}kernel eigenvalues fall as k to minus 1 + α with α = "
+        f"{_value(law, 'spectral_exponent')}, squared coefficients of the target with β = "
+        f"{_value(law, 'target_exponent')}"
+    )
+    if abs(float(shifted["offset"])) > 3 * float(shifted["offset_error"]):
+        text += (
+            f"; with k + b for k, as Zipf and Mandelbrot have it, b is {_value(shifted, 'offset')} "
+            f"and α = {_value(shifted, 'spectral_exponent')}"
+        )
+    return f"{text}."
+
+
+def _slopes(one: "Dataset", flow: "Dataset | None", where: str) -> str:
+    """All ridges in one sentence."""
+    parts = []
+    for place, ridge in enumerate(one["ridge"].values):
+        at = one.isel(ridge=place)
+        if bool(at["slope"].isnull()):
+            continue
+        told = []
+        if "effective_ridge" in one["theory"].values:
+            predicted = float(at["slope_predicted"].sel(theory="effective_ridge"))
+            told.append(f"{plain(predicted, 3)} by the effective ridge")
+        if flow is not None:
+            told += _flow(flow.isel(ridge=place))
+        beside = f" ({', '.join(told)})" if told else ""
+        parts.append(f"{_value(at, 'slope')} at T = {plain(float(ridge))}{beside}")
+    return f"{where}the error over the pool falls as n to minus {listed(parts)}."
+
+
+def _flow(running: "Dataset") -> list[str]:
+    exponents = running["flow_exponent"].values
+    if not np.isfinite(exponents).any():
+        return []
+    dimensions = running["dimension"].values[np.isfinite(exponents)]
+    ends = running["last_learned"].values
+    return [
+        f"{_range(exponents)} by the flow, which ends at {_range(ends)} modes with D = "
+        f"{_range(dimensions)}"
+    ]
+
+
+def _range(values: np.ndarray) -> str:
+    """`0.50 to 0.55`, or the one number that all are."""
+    ends = [plain(float(end), 3) for end in (np.nanmin(values), np.nanmax(values))]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def quartic_lines(tree: "DataTree") -> Iterator[str]:
+    """How much a quartic term changes the error at few points and at many, where it does most."""
+    measured = group(tree, "regression")
+    if measured is None or "quartic_error" not in measured or "pool_error" not in measured:
+        return
+    theory, without = group(tree, "theory/quartic"), group(tree, "theory/effective_ridge")
+    found = quartic.ratios(measured, theory, without)
+    for cell in range(found.sizes["cell"]):
+        where = f"at {name}, " if (name := label(found, cell)) else ""
+        strongest = found.isel(cell=cell, coupling=-1)
+        change = np.abs(strongest["ratio"].mean("train").values - 1)
+        if np.isfinite(change).all():
+            yield _ratio(strongest.isel(ridge=int(change.argmax())), where)
+
+
+def _ratio(one: "Dataset", where: str) -> str:
+    ends = [one.isel(train=0), one.isel(train=-1)]
+    said = [
+        f"{uncertain(float(end['ratio']), float(end['ratio_error']))} at n = {int(end['train'])}"
+        for end in ends
+    ]
+    text = (
+        f"{where}with the quartic coupling u = {plain(float(one['coupling']))} the error over the "
+        f"pool at T = {plain(float(one['ridge']))} is {said[0]} and {said[1]} of that without"
+    )
+    if "predicted" in one:
+        first, last = (f"{float(end['predicted']):.3f}" for end in ends)
+        text += f"; the renormalized ridge has {first} and {last}"
+    return f"{text}."
+
+
+def _value(one: "Dataset", name: str) -> str:
+    return uncertain(float(one[name]), float(one[f"{name}_error"]))

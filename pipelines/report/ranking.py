@@ -1,0 +1,78 @@
+"""Which theory explains which observable, and where each breaks: a table of text."""
+
+import numpy as np
+import xarray as xr
+
+from pipelines.report import style
+from pipelines.report.words import number
+from pipelines.rounding import UNKNOWN, plain
+
+PARAMETERS = {"temperature": "T_eff/T", "chi": "χ_eff/χ"}
+
+
+def ranking_rows(fits: xr.Dataset) -> list[dict[str, str]]:
+    """A row for each observable that is predicted, a column for each theory.
+
+    The typical relative deviation over the cells, ★ at the theory that comes closest, and how many
+    cells reject it. The last rows hold all observables together and the fitted parameters.
+    """
+    theories = [str(name) for name in fits["theory"].values]
+    if not theories:
+        return []
+    rows = []
+    for observable in fits["observable"].values:
+        one = fits.sel(observable=observable)
+        if bool(one["score"].isnull().all()):
+            continue
+        entries = {style.theory_title(t): _entry(one.sel(theory=t)) for t in theories}
+        rows.append({"observable": str(observable).replace("_", " ")} | entries)
+    if not rows:
+        return []
+    joint = {style.theory_title(t): _joint(fits.sel(theory=t)) for t in theories}
+    rows.append({"observable": "jointly"} | joint)
+    criterion = {style.theory_title(t): _criterion(fits, t) for t in theories}
+    rows.append({"observable": "Akaike's criterion above the best"} | criterion)
+    if "nuisance" in fits:
+        for parameter, words in PARAMETERS.items():
+            one = fits.sel(parameter=parameter)
+            entries = {style.theory_title(t): _nuisance(one.sel(theory=t)) for t in theories}
+            rows.append({"observable": f"{words} fitted (predicted)"} | entries)
+    return rows
+
+
+def _entry(one: xr.Dataset) -> str:
+    score, broken = float(one["score"]), float(one["broken"])
+    if not np.isfinite(score):
+        return UNKNOWN
+    star = "★ " if float(one["rank"]) == 1 else ""
+    judged = int((one["p_value"].notnull()).sum())
+    text = f"{star}{plain(100 * score, 2)} %"
+    if not np.isfinite(broken):
+        return f"{text}, not judged"
+    return f"{text}, rejected {number(broken)}/{judged}"
+
+
+def _joint(one: xr.Dataset) -> str:
+    p = float(one["grid_p_value"])
+    return f"p = {plain(p, 2)}" if np.isfinite(p) else UNKNOWN
+
+
+def _criterion(fits: xr.Dataset, theory: str) -> str:
+    """Summed over the cells in which every theory has one."""
+    known = fits["criterion"].dropna("theory", how="all")
+    if theory not in known["theory"].values:
+        return UNKNOWN
+    total = known.where(known.notnull().all("theory")).sum("cell", min_count=1)
+    above = float(total.sel(theory=theory) - total.min())
+    return plain(above, 3) if np.isfinite(above) else UNKNOWN
+
+
+def _nuisance(one: xr.Dataset) -> str:
+    """Median over the cells, with the median of their intervals of 68 %."""
+    if bool(one["nuisance"].isnull().all()):
+        return UNKNOWN
+    value, low, high, predicted = (
+        float(one[name].where(one["nuisance"].notnull()).median())
+        for name in ("nuisance", "nuisance_low", "nuisance_high", "nuisance_predicted")
+    )
+    return f"{plain(value, 3)} [{plain(low, 3)}, {plain(high, 3)}] ({plain(predicted, 3)})"

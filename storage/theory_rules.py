@@ -1,0 +1,100 @@
+"""Which theories hold for which campaigns: what is wrong with a choice, each in one line."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from storage.data_spec import number_of_outputs
+from storage.messages import word
+from storage.network_spec import Network
+from storage.regression_spec import DECIMATED_THEORIES, QUARTIC_THEORY, REGRESSION_THEORIES
+from storage.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
+from storage.theory_spec import AVERAGED_THEORIES, ENSEMBLE_THEORIES
+
+if TYPE_CHECKING:
+    from storage.spec import Campaign
+
+INDEX_ACTIVATIONS = ("erf", "relu", "linear")  # whose overlaps with polynomials are known
+
+
+def theory_problems(spec: "Campaign") -> Iterator[str]:
+    """Theories that the campaign cannot hold against what it measures."""
+    for theory in spec.theories:
+        if theory in ENSEMBLE_THEORIES and spec.ensemble is None:
+            yield f"theories: {theory} predicts an ensemble; add ensemble, or leave {theory} out"
+        if theory in REGRESSION_THEORIES and spec.regression is None:
+            yield f"theories: {theory} predicts a regression; add one, or leave it out"
+        elif theory == QUARTIC_THEORY and getattr(spec.regression, "quartic", None) is None:
+            yield "theories: quartic needs a section regression.quartic; add it, or leave it out"
+        if theory in (*DECIMATED_THEORIES, QUARTIC_THEORY) and number_of_outputs(spec.data) > 1:
+            yield f"theories: {theory} is built for one output; leave it out"
+        if theory in AVERAGED_THEORIES and spec.network is not None:
+            yield from _averaged_problems(theory, spec, spec.network)
+    if "kernel_scaling" in spec.theories and spec.network is not None:
+        yield from _kernel_scaling_problems(spec, spec.network)
+    if "scale_mixture" in spec.theories and spec.network is not None:
+        yield from _scale_mixture_problems(spec, spec.network)
+    if len(set(spec.theories)) < len(spec.theories):
+        yield "theories names a theory twice"
+
+
+def _kernel_scaling_problems(spec: "Campaign", network: Network) -> Iterator[str]:
+    if number_of_outputs(spec.data) > 1:
+        yield "theories: kernel_scaling is of one output; leave it out"
+    if network.activation not in ("linear", "erf"):
+        yield (
+            f"theories: kernel_scaling holds for linear and erf; found activation "
+            f"{word(network.activation)}; leave it out"
+        )
+    if network.depth > 1:
+        yield f"theories: kernel_scaling is built for depth 1; found depth {network.depth}"
+
+
+def _scale_mixture_problems(spec: "Campaign", network: Network) -> Iterator[str]:
+    found = {
+        f"activation {word(network.activation)}": network.activation != "linear",
+        f"architecture {word(network.architecture)}": network.architecture != "fcn",
+        f"depth {network.depth}": network.depth > 1,
+        f"bias_variance {network.bias_variance:g}": network.bias_variance > 0,
+        f"{number_of_outputs(spec.data)} outputs": number_of_outputs(spec.data) > 1,
+    }
+    for setting, unknown in found.items():
+        if unknown:
+            yield (
+                "theories: scale_mixture is exact for a linear fcn with one hidden layer, no bias "
+                f"and one output; found {setting}; leave it out"
+            )
+
+
+def _averaged_problems(theory: str, spec: "Campaign", network: Network) -> Iterator[str]:
+    """Single-index problems: Gaussian inputs, a target of one direction, one hidden layer."""
+    data = spec.data
+    if not isinstance(data, SingleIndex | AbsIndex | Linear | Patches):
+        yield (
+            f"theories: {theory} averages over data with one direction, of the sources "
+            f"single_index, abs_index, linear and patches; found {word(data.source)}; leave it out"
+        )
+        return
+    wanted = "cnn" if isinstance(data, Patches) else "fcn"
+    odd = network.activation in ("erf", "linear")
+    even = isinstance(data, AbsIndex) or any(k % 2 == 0 for k in getattr(data, "teacher", ()))
+    found = {
+        "inputs sphere": getattr(data, "inputs", "gaussian") != "gaussian",
+        "basis monomial": getattr(data, "basis", "hermite") != "hermite",
+        "points that are normalized": data.normalize is not None,
+        f"architecture {word(network.architecture)}": network.architecture != wanted,
+        f"depth {network.depth}": network.depth > 1,
+        f"activation {word(network.activation)}": network.activation not in INDEX_ACTIVATIONS,
+        f"bias_variance {network.bias_variance:g}": network.bias_variance > 0,
+        "one input": getattr(data, "dimension", getattr(data, "patch_size", 2)) < 2,
+    }
+    if wanted == "cnn":
+        found["activation relu on patches"] = network.activation == "relu"
+    if theory == "gmfl":
+        found[f"activation {word(network.activation)}, not erf"] = network.activation != "erf"
+        found["an even part of the target"] = odd and even
+    for setting, unknown in found.items():
+        if unknown:
+            yield (
+                f"theories: {theory} is of Gaussian inputs, Hermite polynomials of one direction "
+                f"and {wanted} with one hidden layer, no bias; found {setting}; leave it out"
+            )
