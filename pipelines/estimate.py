@@ -57,7 +57,8 @@ def _work(planned: Plan) -> float:
     for cell in planned.regressions:
         assert cell.spec.regression is not None
         needed = needs.needs_of(cell.spec)
-        seconds += needed.order.seconds * cell.spec.regression.repeats + needed.spectrum_seconds
+        each = needed.order.seconds + needed.quartic_seconds
+        seconds += each * cell.spec.regression.repeats + needed.spectrum_seconds
     return seconds
 
 
@@ -195,13 +196,19 @@ def _regression_lines(cell: Cell, prepared: Prepared) -> list[str]:
         f"{_WAYS[method]} for {', '.join(f'{ridge:g}' for ridge in ridges)}"
         for method, ridges in _by_method(order.methods, regression.ridges).items()
     )
-    return [
+    lines = [
         f"  regression: up to {largest} of {points} points{mark}, {regression.repeats} orders",
         f"    ridges by {methods}",
         f"    {_seconds(order.seconds)} and {_bytes(order.bytes)} an order, "
         f"{_seconds(needed.spectrum_seconds)} and {_bytes(needed.spectrum_bytes)} the spectrum, "
         f"{_bytes(needed.kernel_bytes)} the kernel of a machine",
     ]
+    if needed.quartic_seconds:
+        lines.append(f"    {_seconds(needed.quartic_seconds)} an order with a quartic loss")
+    if needed.decimated_seconds:
+        most = _seconds(needed.decimated_seconds)
+        lines.append(f"    then {most} at most for theories with a decimated kernel")
+    return lines
 
 
 _WAYS = {

@@ -13,6 +13,7 @@ import numpy as np
 
 from storage.errors import CampaignError
 from storage.plan import Cell, Plan
+from storage.regression_spec import DECIMATED_THEORIES
 from storage.spec import Campaign
 from workers.data.dataset import Pool
 
@@ -27,7 +28,9 @@ class Needs:
     """Of one regression: each of its orders and its spectrum are shards."""
 
     order: "Choice"
-    spectrum_seconds: float  # of one core
+    quartic_seconds: float  # of one core, for each order
+    spectrum_seconds: float
+    decimated_seconds: float  # at most, of the theories with a decimated kernel
     spectrum_bytes: int
     kernel_bytes: int  # of a file that all workers of a machine map
 
@@ -45,7 +48,41 @@ def needs_of(spec: Campaign) -> Needs:
     assert spec.regression is not None
     points = spec.regression.pool
     item = np.dtype(spec.regression.precision).itemsize
-    return Needs(choice(spec), eigen_seconds(points), eigen_bytes(points), item * points**2)
+    return Needs(
+        order=choice(spec),
+        quartic_seconds=_quartic_seconds(spec),
+        spectrum_seconds=eigen_seconds(points),
+        decimated_seconds=_decimated_seconds(spec),
+        spectrum_bytes=eigen_bytes(points),
+        kernel_bytes=item * points**2,
+    )
+
+
+def _quartic_seconds(spec: Campaign) -> float:
+    from theory.curve_methods import quartic_seconds
+
+    assert spec.regression is not None
+    if (asked := spec.regression.quartic) is None:
+        return 0.0
+    runs = len(spec.regression.ridges) * len(asked.couplings)
+    steps = asked.warmup + asked.draws
+    return runs * quartic_seconds(spec.regression.train, asked.chains, steps)
+
+
+def _decimated_seconds(spec: Campaign) -> float:
+    """With all modes kept, which is more than any cutoff makes of it."""
+    from theory.curve_methods import eigen_seconds, products_seconds
+    from workers.decimated import products, repeats_within
+
+    regression = spec.regression
+    assert regression is not None
+    wanted = sum(theory in DECIMATED_THEORIES for theory in spec.theories)
+    if not wanted:
+        return 0.0
+    kept = np.full((len(regression.train), len(regression.ridges)), regression.pool)
+    repeats = len(repeats_within(range(regression.repeats), regression.train, kept))
+    each = products_seconds(products(regression.train, kept))
+    return eigen_seconds(regression.pool) + wanted * repeats * each
 
 
 def require(planned: Plan, workers: int | None) -> None:

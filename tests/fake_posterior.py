@@ -44,7 +44,7 @@ def sampled(
         values = {
             "label": dataset(shard.cell.spec, shard.dataset, Plugins(), {}).y_test,
             "loss": rng.exponential(size=(CHAINS, DRAWS)),
-            "weight_norm": rng.normal(size=(CHAINS, DRAWS)),
+            "weight_norm": float(theory["weight_norm"]) + rng.normal(size=(CHAINS, DRAWS)),
             "learnability": theory["learnability"].values + off + scatter,
             "output": f[:, :, :12],
             "output_mean": each.mean(2),

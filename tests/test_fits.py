@@ -207,16 +207,30 @@ def test_points_of_the_other_axes_have_laws_of_their_own(tmp_path):
     "sweep",
     [
         "\nsweep: {size: {network.width: [32, 64]}}\n",
-        "\nsweep: {size: {network.width: [32, 64, 128], network.chi: [2, 4, 8]}}\n",
+        "\nsweep: {size: {data.train: [12, 24, 48]}}\n",
     ],
-    ids=["two widths", "width with chi"],
+    ids=["two widths", "no size"],
 )
-def test_no_law_where_the_width_does_not_move_alone_or_enough(tmp_path, sweep):
+def test_no_law_where_no_size_moves_or_not_enough(tmp_path, sweep):
     store, planned = stored(tmp_path, TEXT + sweep)
     sampled(store, planned, lambda width: 0.0)
     tree = xr.open_datatree(store.data, engine="zarr")
     assert "scaling" not in tree
     assert "fits" in tree
+
+
+def test_a_width_at_fixed_chi_over_width_has_a_law_and_other_words(tmp_path):
+    """Where χ moves with N the limit is not the NNGP's: each theory is extrapolated by itself."""
+    sweep = "\nsweep: {size: {network.width: [32, 64, 128], network.chi: [2, 4, 8]}}\n"
+    store, planned = stored(tmp_path, TEXT + sweep)
+    sampled(store, planned, lambda width: 0.0)
+    law = group(store, "scaling").sel(theory="nngp", observable="learnability He1").isel(cell=0)
+    assert law["network_width"].values.tolist() == [32, 64, 128]
+    assert float(law["intercept_p_value"]) > 1e-3
+    lines = conclusions(open_campaign(store.url))
+    said = [line for line in lines if "as 1/N goes to zero" in line]
+    assert any(line.startswith("The NNGP on the learnability of He1 is") for line in said)
+    assert not any("infinite width" in line for line in lines)
 
 
 def unconverged(shard, values) -> None:

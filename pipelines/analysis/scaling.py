@@ -1,17 +1,17 @@
-"""How residuals vanish with the width N, at every point of the other axes: the group `scaling`.
+"""How residuals vanish with the size N, χ or d, at every point of the other axes: `scaling`.
 
-Where one axis of the sweep moves network.width alone and has at least three widths, the residual
-of each theory (measured minus predicted, mean over the same datasets at every width) is fitted by
-a + b/N, or by a + b/N + c/N² where the first law is rejected at 5 % and there are at least four
-widths. The intercept a tells whether the theory holds in the limit of infinite width. A term too
-small for the data to demand can still move a by its standard error, so that the law with one more
-term is fitted too, to confirm the intercept: the choice between the laws turns 5 % false rejections
-into 7 %, and both laws reject a true intercept in 2 %. Width by width, p-values corrected for the
-number of widths (Bonferroni) tell where the theory fails.
+Where an axis of the sweep moves the width, χ or the input dimension over at least three values, the
+residual of each theory (measured minus predicted, mean over the same datasets at every size N) is
+fitted by a + b/N, or by a + b/N + c/N² where the first law is rejected at 5 % and there are at
+least four sizes. Theories are asymptotic: the intercept a tells whether one holds in its limit. A
+term too small for the data to demand can still move a by its standard error, so that the law with
+one more term is fitted too, to confirm the intercept: the choice between the laws turns 5 % false
+rejections into 7 %, and both laws reject a true intercept in 2 %. Size by size, p-values corrected
+for the number of sizes (Bonferroni) tell where the theory fails.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,21 +23,23 @@ from storage.coordinates import setting_name
 from storage.plan import Plan
 from storage.results import labels, points_grid, write_group
 from storage.schema import Variable
+from storage.spec import Campaign
 from storage.store import Store
 from theory.statistics import WeightedFit, bonferroni, law_in_inverse
 
-PATH = "network.width"
-WIDTH = setting_name(PATH)
-FEWEST_WIDTHS = 3
+# What theories are asymptotic in: the setting of an axis that moves alone, or with others.
+ALONE = ("network.width", "network.chi", "data.dimension")
+TOGETHER = ("data.dimension", "network.width", "network.chi")
+FEWEST_SIZES = 3
 FEWEST_FOR_CURVATURE = 4
 LAW_REJECTED = 0.05  # where the law a + b/N gets another term
 
 Array = NDArray[np.float64]
 
 _POINT = ("theory", "cell", "observable")
-_WIDTH = ("theory", "cell", WIDTH, "observable")
+_SIZE = ("theory", "cell", "size", "observable")  # under the name of the setting
 VARIABLES = {
-    "intercept": Variable(_POINT, "f8", "a: the residual at infinite width"),
+    "intercept": Variable(_POINT, "f8", "a: the residual at infinite size"),
     "intercept_error": Variable(_POINT, "f8", "standard error of a"),
     "intercept_p_value": Variable(_POINT, "f8", "two-sided p-value of a, uncorrected"),
     "intercept_degrees": Variable(_POINT, "f8", "degrees of freedom of the error of a"),
@@ -51,17 +53,17 @@ VARIABLES = {
     "curvature_error": Variable(_POINT, "f8", "standard error of c"),
     "order": Variable(_POINT, "u1", "highest power of 1/N in the law; 0 where none was fitted"),
     "goodness": Variable(_POINT, "f8", "p-value of the law itself"),
-    "reference": Variable(_POINT, "f8", "prediction at the largest width"),
-    "datasets": Variable(_POINT, "i4", "datasets compared at every width of the law"),
-    "fails_below": Variable(_POINT, "f8", "largest width at which the theory is rejected"),
-    "residual": Variable(_WIDTH, "f8", "measured minus predicted, mean over the datasets"),
-    "residual_error": Variable(_WIDTH, "f8", "standard error of the residual"),
-    "degrees": Variable(_WIDTH, "f8", "degrees of freedom of residual_error"),
-    "relative_residual": Variable(_WIDTH, "f8", "residual over the size of the prediction"),
-    "relative_error": Variable(_WIDTH, "f8", "standard error of relative_residual"),
-    "p_value": Variable(_WIDTH, "f8", "two-sided p-value, corrected for the number of widths"),
+    "reference": Variable(_POINT, "f8", "prediction at the largest size"),
+    "datasets": Variable(_POINT, "i4", "datasets compared at every size of the law"),
+    "fails_below": Variable(_POINT, "f8", "largest size at which the theory is rejected"),
+    "residual": Variable(_SIZE, "f8", "measured minus predicted, mean over the datasets"),
+    "residual_error": Variable(_SIZE, "f8", "standard error of the residual"),
+    "degrees": Variable(_SIZE, "f8", "degrees of freedom of residual_error"),
+    "relative_residual": Variable(_SIZE, "f8", "residual over the size of the prediction"),
+    "relative_error": Variable(_SIZE, "f8", "standard error of relative_residual"),
+    "p_value": Variable(_SIZE, "f8", "two-sided p-value, corrected for the number of sizes"),
     "rejected": Variable(
-        _WIDTH,
+        _SIZE,
         "u1",
         f"whether the corrected p-value is below {REJECTED:g}",
         attrs={"flag_values": [0, 1], "flag_meanings": "not_rejected rejected"},
@@ -71,34 +73,45 @@ VARIABLES = {
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the other axes, and the cell of each width there (-1 for none)."""
+    """A point of the other axes, and the cell of each size there (-1 for none)."""
 
     settings: dict[str, Any]
-    cells: NDArray[np.intp]  # (width,)
+    cells: NDArray[np.intp]  # (size,)
 
 
-def width_axis(planned: Plan) -> str | None:
-    """The axis that moves the width and nothing else, where the sweep has one."""
-    for axis, settings in planned.spec.sweep.items():
-        if list(settings) == [PATH]:
-            return axis
+def size_axis(spec: Campaign) -> tuple[str, str] | None:
+    """The axis of the sweep that changes a size, and the path of the size; None without one."""
+    for path in ALONE:
+        for axis, settings in spec.sweep.items():
+            if list(settings) == [path]:
+                return axis, path
+    for path in TOGETHER:
+        for axis, settings in spec.sweep.items():
+            if path in settings:
+                return axis, path
     return None
 
 
 def write(store: Store, planned: Plan, comparison: Comparison) -> None:
-    """Write the group `scaling`, where the sweep has an axis of widths and there are theories."""
-    axis = width_axis(planned)
-    if axis is None or not comparison.theories:
+    """Write the group `scaling`, where the sweep has an axis of sizes and there are theories."""
+    found = size_axis(planned.spec)
+    if found is None or not comparison.theories:
         return
-    widths = np.unique([cell.settings[PATH] for cell in planned.cells])
-    if len(widths) < FEWEST_WIDTHS:
+    axis, path = found
+    sizes = np.unique([cell.settings[path] for cell in planned.cells if not cell.refined])
+    if len(sizes) < FEWEST_SIZES:
         return
-    points = _points(planned, widths)
+    size, together = setting_name(path), planned.spec.sweep[axis]
+    points = _points(planned, sizes, path, list(together))
     shape = {
         "theory": len(comparison.theories),
         "cell": len(points),
-        WIDTH: len(widths),
+        size: len(sizes),
         "observable": len(comparison.observables),
+    }
+    variables = {
+        name: replace(variable, dims=tuple(size if d == "size" else d for d in variable.dims))
+        for name, variable in VARIABLES.items()
     }
     values = {
         name: np.full(
@@ -106,43 +119,45 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
             np.nan if variable.dtype.startswith("f") else 0,
             variable.dtype,
         )
-        for name, variable in VARIABLES.items()
+        for name, variable in variables.items()
     }
     for theory in range(shape["theory"]):
         for place, point in enumerate(points):
             for observable in range(shape["observable"]):
-                found = _fitted(comparison, theory, point.cells, observable, widths)
-                for name, value in found.items():
+                law = _fitted(comparison, theory, point.cells, observable, sizes)
+                for name, value in law.items():
                     values[name][_index(VARIABLES[name], theory, place, observable)] = value
     coordinates, grid = points_grid(planned.spec, [point.settings for point in points], axis)
     coordinates["theory"] = labels("theory", comparison.theories, "theory")
     coordinates["observable"] = labels("observable", comparison.observables, "what is compared")
-    coordinates[WIDTH] = labels(WIDTH, widths, PATH)
-    write_group(store, "scaling", VARIABLES, values, coordinates, grid)
+    coordinates[size] = labels(size, sizes, path)
+    write_group(store, "scaling", variables, values, coordinates, grid)
 
 
 def _index(variable: Variable, theory: int, place: int, observable: int) -> tuple[Any, ...]:
-    middle = (slice(None),) if WIDTH in variable.dims else ()
+    middle = (slice(None),) if "size" in variable.dims else ()
     return (theory, place, *middle, observable)
 
 
-def _points(planned: Plan, widths: Array) -> list[Point]:
-    """The points of the other axes in order of first appearance."""
+def _points(planned: Plan, sizes: Array, path: str, together: Sequence[str]) -> list[Point]:
+    """The points of the other axes in order of first appearance; refined cells are off the grid."""
     points: dict[tuple[str, ...], Point] = {}
     for cell in planned.cells:
-        settings = {path: value for path, value in cell.settings.items() if path != PATH}
+        if cell.refined:
+            continue
+        settings = {name: value for name, value in cell.settings.items() if name not in together}
         found = points.setdefault(
-            tuple(map(repr, settings.values())), Point(settings, np.full(len(widths), -1))
+            tuple(map(repr, settings.values())), Point(settings, np.full(len(sizes), -1))
         )
-        found.cells[np.searchsorted(widths, cell.settings[PATH])] = cell.index
+        found.cells[np.searchsorted(sizes, cell.settings[path])] = cell.index
     return list(points.values())
 
 
 def _fitted(
-    comparison: Comparison, theory: int, cells: NDArray[np.intp], observable: int, widths: Array
+    comparison: Comparison, theory: int, cells: NDArray[np.intp], observable: int, sizes: Array
 ) -> dict[str, Any]:
     """Everything about one theory, observable and point, by the names of `VARIABLES`."""
-    residual = comparison.residual[theory, cells, :, observable]  # (width, dataset)
+    residual = comparison.residual[theory, cells, :, observable]  # (size, dataset)
     error = comparison.error[cells, :, observable]
     known = np.isfinite(residual) & (error > 0) & (cells >= 0)[:, None]
     present, paired = _pairing(known)
@@ -156,20 +171,20 @@ def _fitted(
         averaged=bool(comparison.averaged[theory]),
     )
     return (
-        _width_by_width(over, present)
-        | law_of(over, widths[present])
+        _size_by_size(over, present)
+        | law_of(over, sizes[present])
         | {
             "datasets": int(paired.sum()),
             "reference": over.predicted[-1],
-            "fails_below": _fails_below(over, widths[present]),
+            "fails_below": _fails_below(over, sizes[present]),
         }
     )
 
 
 def _pairing(known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Widths and datasets such that every dataset is known at every width, from (width, dataset).
+    """Sizes and datasets such that every dataset is known at every size, from (size, dataset).
 
-    The widths are those of one of the datasets, and the datasets all that are known at them: the
+    The sizes are those of one of the datasets, and the datasets all that are known at them: the
     choice that leaves most to compare.
     """
     kept = [present.sum() * known[present].all(0).sum() for present in known.T]
@@ -177,7 +192,7 @@ def _pairing(known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bo
     return present, np.logical_and(known[present].all(0), present.any())
 
 
-def _width_by_width(over: Averages, present: NDArray[np.bool_]) -> dict[str, Array]:
+def _size_by_size(over: Averages, present: NDArray[np.bool_]) -> dict[str, Array]:
     p = bonferroni(over.p_value)
     size = np.where(over.predicted != 0, np.abs(over.predicted), np.nan)
     found = {
@@ -198,18 +213,18 @@ def _spread(values: NDArray[Any], present: NDArray[np.bool_], fill: float) -> Ar
     return full
 
 
-def _fails_below(over: Averages, widths: Array) -> float:
-    rejected = widths[bonferroni(over.p_value) < REJECTED]
+def _fails_below(over: Averages, sizes: Array) -> float:
+    rejected = sizes[bonferroni(over.p_value) < REJECTED]
     return float(rejected.max()) if len(rejected) else np.nan
 
 
-def law_of(over: Averages, widths: Array) -> dict[str, float]:
-    """The law in 1/N, where there are widths enough and each has enough chains."""
-    if len(widths) < FEWEST_WIDTHS or not np.isfinite(over.p_value).all():
+def law_of(over: Averages, sizes: Array) -> dict[str, float]:
+    """The law in 1/N, where there are sizes enough and each has enough chains."""
+    if len(sizes) < FEWEST_SIZES or not np.isfinite(over.p_value).all():
         return {}
-    arguments = (widths.astype(np.float64), over.residual, over.error, over.degrees)
+    arguments = (sizes.astype(np.float64), over.residual, over.error, over.degrees)
     fit, order = law_in_inverse(*arguments, order=1), 1
-    if fit.goodness < LAW_REJECTED and len(widths) >= FEWEST_FOR_CURVATURE:
+    if fit.goodness < LAW_REJECTED and len(sizes) >= FEWEST_FOR_CURVATURE:
         fit, order = law_in_inverse(*arguments, order=2), 2
     further = law_in_inverse(*arguments, order=order + 1)
     return _named(fit) | {

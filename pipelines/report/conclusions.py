@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, summary
 from pipelines.report.curve_conclusions import curve_lines
-from pipelines.report.figures.cells import group, label
+from pipelines.report.figures.cells import group, label, symbol
 from pipelines.report.theory_names import in_words
 from pipelines.rounding import plain, uncertain
 from theory.statistics import bonferroni
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xarray import DataArray, Dataset, DataTree
 
 WIDTH = "network_width"
+NOT_SIZES = ("theory", "cell", "observable")  # of the dimensions of `scaling`
 MOST_NAMED = 3
 SHOWN = 7  # sentences that a summary has room for
 FIRST = "learnability"
@@ -52,8 +53,16 @@ def _theories(tree: "DataTree") -> Iterator[str]:
     if (scaling := group(tree, "scaling")) is None:
         yield from _cells(fits)
         return
-    yield from _limits(scaling)
-    yield from _widths(scaling, fits)
+    size = next(str(dim) for dim in scaling["residual"].dims if dim not in NOT_SIZES)
+    if size == WIDTH and _moves_alone(fits, size):
+        yield from _limits(scaling)
+    else:
+        yield from _extrapolations(scaling, symbol(scaling, size))
+    yield from _sizes(scaling, fits, size)
+
+
+def _moves_alone(fits: "Dataset", size: str) -> bool:
+    return any(list(settings) == [size] for settings in fits.attrs.get("axes", {}).values())
 
 
 # -- what may be compared -------------------------------------------------------------------
@@ -121,7 +130,7 @@ def _failure(progress: "Dataset", rhat: np.ndarray, cell: int, dataset: int) -> 
     return f"{where}: R-hat {found:.3f}" if np.isfinite(found) else where
 
 
-# -- laws in the width ----------------------------------------------------------------------
+# -- laws in the size -----------------------------------------------------------------------
 
 
 def _limits(scaling: "Dataset") -> Iterator[str]:
@@ -163,8 +172,25 @@ def _limit(law: "Dataset", observable: str, comparisons: int) -> str:
     )
 
 
+def _extrapolations(scaling: "Dataset", letter: str) -> Iterator[str]:
+    """Whether what the theories miss vanishes as the size grows."""
+    comparisons = int(scaling["intercept_p_value"].notnull().sum())
+    places = (scaling["theory"].values, range(scaling.sizes["cell"]), scaling["observable"].values)
+    for theory, cell, observable in product(*places):
+        law = scaling.sel(theory=theory, observable=observable).isel(cell=cell)
+        if not int(law["order"]) or float(law["goodness"]) < DOUBTED:
+            continue
+        judged = _intercept(law, comparisons)
+        yield (
+            f"{_at(label(scaling, cell))}{in_words(str(theory))} on {_words(str(observable))} is "
+            f"{judged.percent} off as 1/{letter} goes to zero "
+            f"(p = {digits(float(law['intercept_p_value']))}): "
+            f"{LIMITS[judged.kind].format(seen=percent(judged.seen))}."
+        )
+
+
 def _intercept(law: "Dataset", comparisons: int) -> Judged:
-    """The residual at infinite width, relative to the prediction at the largest."""
+    """The residual at infinite size, relative to the prediction at the largest."""
     size = abs(float(law["reference"])) or np.nan
     return Judged(
         "",
@@ -184,14 +210,14 @@ def _trend(law: "Dataset", kind: Kind, comparisons: int) -> str:
     return f"approaches that of the NNGP as 1/N{' and 1/N²' if int(law['order']) > 1 else ''}"
 
 
-def _widths(scaling: "Dataset", fits: "Dataset") -> Iterator[str]:
-    """Where each theory fails, width by width; theories that say the same are named together."""
+def _sizes(scaling: "Dataset", fits: "Dataset", size: str) -> Iterator[str]:
+    """Where each theory fails, size by size; theories that say the same are named together."""
     for cell, observable in product(range(scaling.sizes["cell"]), scaling["observable"].values):
         one = scaling.isel(cell=cell).sel(observable=observable)
         where = _at(label(scaling, cell))
         predicted = fits["predicted"].sel(observable=observable)
         for theories, same in _alike(one, predicted):
-            said = summary(_width_by_width(same))
+            said = summary(_size_by_size(same, size))
             yield f"{where}{_named(theories)} on {_words(str(observable))}: {said}."
 
 
@@ -206,17 +232,17 @@ def _alike(one: "Dataset", predicted: "DataArray") -> Iterator[tuple[list[str], 
         yield theories, one.sel(theory=theories[0])
 
 
-def _width_by_width(one: "Dataset") -> list[Judged]:
+def _size_by_size(one: "Dataset", size: str) -> list[Judged]:
     known = max(int(one["p_value"].notnull().sum()), 1)
     keys = ("relative_residual", "relative_error", "degrees", "p_value")
     rows = zip(*(one[key].values.tolist() for key in keys), strict=True)
     return [
-        Judged(f"N = {width}", r, e, f, p, known)
-        for width, (r, e, f, p) in zip(one[WIDTH].values, rows, strict=True)
+        Judged(f"{symbol(one, size)} = {value:g}", r, e, f, p, known)
+        for value, (r, e, f, p) in zip(one[size].values, rows, strict=True)
     ]
 
 
-# -- campaigns without a law in the width ---------------------------------------------------
+# -- campaigns without a law in the size ----------------------------------------------------
 
 
 def _cells(fits: "Dataset") -> Iterator[str]:

@@ -31,7 +31,8 @@ def compare(tree: DataTree, prefixes: tuple[str, ...], name: str, title: str) ->
     if along is None or not names:
         return None
     data = _averaged(fits.sel(observable=names[:MOST_OBSERVABLES]))
-    if along.is_width and (scaling := group(tree, "scaling")) is not None:
+    scaling = group(tree, "scaling")
+    if scaling is not None and along.name in scaling["residual"].dims:
         data = data.merge(_laws(scaling, data), combine_attrs="override")
     if not bool(data["measured"].notnull().any()):
         return None
@@ -230,7 +231,7 @@ def _caption(data: xr.Dataset) -> str:
     if any(style.linear_part(*pair) is not None for pair in residuals):
         text += ", on an axis that is linear near zero and logarithmic beyond"
     if "intercept" in data and bool(data["intercept"].notnull().any()):
-        text += "; lines are the law a + b/N (+ c/N²), bands its value a at infinite width"
+        text += "; lines are the law a + b/N (+ c/N²) of that size, bands its limit a"
     if bool((data["compared"] == 0).any()):
         text += ". Open symbols have not converged and are not compared"
     return f"{text}."

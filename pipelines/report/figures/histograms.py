@@ -11,13 +11,14 @@ from pipelines.report.figures.cells import chosen, group, label
 from pipelines.report.figures.order import NAMES, shape
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
-from pipelines.rounding import uncertain
+from pipelines.rounding import plain, uncertain
 
 MOST_CELLS = 5
 MOST_LAYERS = 2
 MERGED = 3  # bins drawn as one
 SEEN = 1e-4  # density up to which the axis of z reaches
 FLOOR = 1e-5  # of the logarithmic axis
+LEFT_OUT = 1e-3  # share of the z beyond the axis that is told of
 
 
 def panel(tree: DataTree) -> Panel | None:
@@ -59,8 +60,8 @@ def density(cells: xr.Dataset) -> xr.Dataset:
 
 
 def _beyond(counts: xr.DataArray) -> xr.DataArray:
-    total, outermost = (part.sum(("chain", "bin")) for part in (counts, counts.isel(bin=[0, -1])))
-    return outermost / total.where(total > 0)
+    total = counts.sum(("unit", "bin"))
+    return counts.isel(bin=[0, -1]).sum(("unit", "bin")) / total.where(total > 0)
 
 
 def _draw(data: xr.Dataset) -> Figure:
@@ -125,4 +126,17 @@ def _caption(data: xr.Dataset) -> str:
         "of its prior standard deviation: z is a standard normal (dashed) for an infinitely wide "
         "network before it learns. Above linear, below logarithmic; bands are one standard error "
         f"over chains. var and kurt are the variance and the excess kurtosis of z{whose}."
+        f"{_out_of_sight(data)}"
+    )
+
+
+def _out_of_sight(data: xr.Dataset) -> str:
+    """What the axis of z leaves out, where it is more than what cannot be seen anyway."""
+    most = data["beyond"].max()
+    if not most > LEFT_OUT:
+        return ""
+    place = data.isel(data["beyond"].argmax(...))  # pyright: ignore[reportArgumentType]
+    return (
+        f" Up to {plain(100 * float(most), 2)} % of the z are beyond the axis "
+        f"({NAMES.get(str(place['direction'].item()), '')} of layer {int(place['layer'])})."
     )

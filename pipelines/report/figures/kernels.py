@@ -11,7 +11,11 @@ from pipelines.report.figures.cells import chosen, group, label, spread
 from pipelines.report.figures.panel import Panel
 from pipelines.rounding import plain
 
-ORDER = ("scale_mixture", "kernel_scaling", "nngp")  # of theories, the first that has a kernel is shown
+ORDER = (
+    "scale_mixture",
+    "kernel_scaling",
+    "nngp",
+)  # of theories, the first that has a kernel is shown
 TITLES = ("measured", "predicted", "difference")
 MOST_POINTS = 96  # drawn; the data keep all
 DATASET = 0  # probe points are those of one dataset
