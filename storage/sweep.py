@@ -43,6 +43,19 @@ VARIABLES = (
     "hard_ridge", "soft_ridge", "mass", "target_square", "last_learned", "dimension",
     "flow_exponent", "interval_first", "interval_last", "interval_dimension", "interval_error",
     "quartic",
+    "broken", "chains", "closure_temperature", "compared", "converged", "coupling_times_width",
+    "criterion", "curvature", "curvature_error", "datasets", "degrees", "degrees_of_freedom",
+    "density", "deviation", "deviation_high", "deviation_low", "diverged", "effective_draws",
+    "eigenvalue_ratio", "ess_bulk", "ess_tail", "fails_below", "finished_fraction",
+    "free_energy", "goodness", "grid_p_value", "intercept", "intercept_degrees",
+    "intercept_error", "intercept_p_value", "joint_p_value", "joint_seen", "joint_statistic",
+    "mcse", "mean_error", "mean_predicted", "mean_residual", "measured", "mse_mean",
+    "mse_sample", "next_intercept", "next_intercept_error", "next_intercept_p_value",
+    "nuisance", "nuisance_high", "nuisance_low", "nuisance_p_value", "nuisance_predicted",
+    "overlap_density", "p_value", "pre_activation_variance", "predicted", "predictive_variance",
+    "rank", "reference", "rejected", "relative_error", "relative_residual", "repeats",
+    "residual_error", "rhat", "scale", "score", "slope_p_value", "solved", "standard_error",
+    "t", "tested",
 )  # fmt: skip
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")

@@ -8,11 +8,12 @@ from storage.messages import word
 from storage.network_spec import Network
 from storage.regression_spec import DECIMATED_THEORIES, QUARTIC_THEORY, REGRESSION_THEORIES
 from storage.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
-from storage.theory_spec import AVERAGED_THEORIES, ENSEMBLE_THEORIES
+from storage.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES, ENSEMBLE_THEORIES
 
 if TYPE_CHECKING:
     from storage.spec import Campaign
 
+ODD = ("linear", "erf", "sin", "tanh")  # activations
 INDEX_ACTIVATIONS = ("erf", "relu", "linear")  # whose overlaps with polynomials are known
 
 
@@ -27,6 +28,8 @@ def theory_problems(spec: "Campaign") -> Iterator[str]:
             yield "theories: quartic needs a section regression.quartic; add it, or leave it out"
         if theory in (*DECIMATED_THEORIES, QUARTIC_THEORY) and number_of_outputs(spec.data) > 1:
             yield f"theories: {theory} is built for one output; leave it out"
+        if theory in ADAPTIVE_THEORIES and spec.network is not None:
+            yield from _adaptive_problems(theory, spec, spec.network)
         if theory in AVERAGED_THEORIES and spec.network is not None:
             yield from _averaged_problems(theory, spec, spec.network)
     if "kernel_scaling" in spec.theories and spec.network is not None:
@@ -38,15 +41,31 @@ def theory_problems(spec: "Campaign") -> Iterator[str]:
 
 
 def _kernel_scaling_problems(spec: "Campaign", network: Network) -> Iterator[str]:
-    if number_of_outputs(spec.data) > 1:
-        yield "theories: kernel_scaling is of one output; leave it out"
-    if network.activation not in ("linear", "erf"):
+    outputs = number_of_outputs(spec.data)
+    linear = network.activation == "linear" and not network.bias_variance
+    odd = network.activation in ODD and network.depth == 1
+    if outputs > 1 and not (odd or linear):
         yield (
-            f"theories: kernel_scaling holds for linear and erf; found activation "
-            f"{word(network.activation)}; leave it out"
+            f"theories: kernel_scaling of {outputs} outputs is known for odd activations in one "
+            f"hidden layer, and for linear ones without bias; found {word(network.activation)} at "
+            f"depth {network.depth}; leave it out"
         )
-    if network.depth > 1:
-        yield f"theories: kernel_scaling is built for depth 1; found depth {network.depth}"
+
+
+def _adaptive_problems(theory: str, spec: "Campaign", network: Network) -> Iterator[str]:
+    wanted = 2 if theory == "equations_of_state" else 1
+    outputs = number_of_outputs(spec.data)
+    found = {
+        f"architecture {word(network.architecture)}": network.architecture != "fcn",
+        f"depth {network.depth}": network.depth != wanted,
+        f"{outputs} outputs": outputs > 1,
+    }
+    for setting, unknown in found.items():
+        if unknown:
+            yield (
+                f"theories: {theory} is of fcn at depth {wanted} with one output; found "
+                f"{setting}; leave it out"
+            )
 
 
 def _scale_mixture_problems(spec: "Campaign", network: Network) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from storage.regression_spec import REGRESSION_THEORIES
 
 # Of an ensemble: given its data, or averaged over all data that a single-index target can have.
-GIVEN_THEORIES = ("nngp", "kernel_scaling", "scale_mixture")
+ADAPTIVE_THEORIES = ("adaptive", "vga", "equations_of_state")  # whose equations may not be solved
+GIVEN_THEORIES = ("nngp", "kernel_scaling", "scale_mixture", *ADAPTIVE_THEORIES)
 AVERAGED_THEORIES = ("gfl", "order_parameter", "gmfl")
 ENSEMBLE_THEORIES = (*GIVEN_THEORIES, *AVERAGED_THEORIES)
 

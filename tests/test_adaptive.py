@@ -245,7 +245,7 @@ ARGUMENTS = {
         ({"normals": quasi_normals(256, 5, 0)}, r"give \(draws, 4\)"),
         ({"bias_variance": 1.0}, r"give \(draws, 5\)"),
         ({"activation": "cosine"}, "unknown activation"),
-        ({"normals": quasi_normals(64, 4, 0)}, r"effective draws, wanted 100.*give more normals"),
+        ({"normals": quasi_normals(64, 4, 0)}, r"of the law, wanted 0\.3%; give more normals"),
     ],
 )
 def test_what_is_refused(change, message):

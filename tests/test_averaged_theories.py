@@ -60,7 +60,7 @@ def test_cells_become_one_problem_in_physical_values():
     )
     expected = order_parameter(given, "effective")
     torch.testing.assert_close(found["learnability"], expected.learnability)
-    torch.testing.assert_close(found["temperature"], expected.temperature)
+    torch.testing.assert_close(found["closure_temperature"], expected.temperature)
     torch.testing.assert_close(found["hidden_variance"][:, 0], expected.variance)
     torch.testing.assert_close(found["predictive_variance"], expected.temperature - 0.1)
     torch.testing.assert_close(found["weight_norm"], expected.readout_variance / 8)
@@ -84,18 +84,18 @@ def test_densities_have_the_variances_that_are_predicted(theory):
 def test_another_chi_is_that_of_another_campaign():
     doubled = averaged_theories.varied("gfl", cells(), chi=2.0)
     same = averaged_theories.evaluate("gfl", cells("network.chi=128"))
-    for name in ("learnability", "hidden_variance", "weight_norm", "temperature"):
+    for name in ("learnability", "hidden_variance", "weight_norm", "closure_temperature"):
         torch.testing.assert_close(doubled[name], same[name])
 
 
 def test_another_temperature_is_that_of_the_closure():
     effective = averaged_theories.varied("order_parameter", cells())
     same = averaged_theories.varied(
-        "order_parameter", cells(), temperature=effective["temperature"]
+        "order_parameter", cells(), temperature=effective["closure_temperature"]
     )
     torch.testing.assert_close(same["learnability"], effective["learnability"])
     hot = averaged_theories.varied(
-        "order_parameter", cells(), temperature=2 * effective["temperature"]
+        "order_parameter", cells(), temperature=2 * effective["closure_temperature"]
     )
     assert (hot["learnability"][:, 0] < effective["learnability"][:, 0]).all()
 

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from theory.decimation import decimated_regression, pool_modes, removed_variance
+from theory.decimation import (
+    decimated_regression,
+    pool_modes,
+    removed_variance,
+    whole_prediction,
+)
 from theory.regression import posterior
 from theory.rg import decimate, rg_gpr
 
@@ -53,6 +58,8 @@ def test_all_modes_are_the_whole_regression():
     torch.testing.assert_close(found.posterior_variance, variance.mean(), rtol=1e-9, atol=0)
     fitted = (mean[DRAWN] - LABELS).square().mean()
     torch.testing.assert_close(found.train_error, fitted, rtol=1e-9, atol=0)
+    alone = whole_prediction(MODES, train.clone(), DRAWN, LABELS, 0.1, 40)
+    torch.testing.assert_close(alone, found.predicted[:40], rtol=1e-9, atol=1e-12)
     # A mode as the target is learned by vᵀK*(K + T)⁻¹v.
     vectors = torch.linalg.eigh(KERNEL).eigenvectors.flip(1)
     answered = torch.linalg.solve(train + 0.1 * torch.eye(25).double(), vectors[DRAWN])
@@ -66,3 +73,11 @@ def test_a_cutoff_that_is_not_there_is_refused(kept):
         decimated_regression(MODES, DRAWN, LABELS, 0.1, kept)
     with pytest.raises(ValueError, match=f"cutoff is {kept} of 60 modes"):
         removed_variance(MODES, kept)
+    train = KERNEL[DRAWN][:, DRAWN]
+    with pytest.raises(ValueError, match=f"cutoff is {kept} of 60 modes"):
+        whole_prediction(MODES, train, DRAWN, LABELS, 0.1, kept)
+
+
+def test_a_kernel_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="25 points with ridge 0.1 is not positive definite"):
+        whole_prediction(MODES, -torch.eye(25).double(), DRAWN, LABELS, 0.1, 5)

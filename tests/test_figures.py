@@ -13,7 +13,7 @@ from scipy import stats
 from pipelines.report import style
 from pipelines.report.figures import cells, kernels, learning, order, statistics, traces
 from pipelines.report.figures.histograms import density
-from pipelines.report.figures.panels import panels
+from pipelines.report.figures.panels import PANELS, panels
 from storage.reader import open_campaign, open_raw
 
 pytestmark = pytest.mark.slow
@@ -170,6 +170,16 @@ def test_the_density_of_the_prior_is_normal_and_integrates_to_one(prior):
     assert abs(deviation).max() < 6
 
 
+def test_pre_activations_beyond_the_axis_are_counted(prior):
+    cells = _ensemble(prior)
+    counts = cells["histogram"]
+    as_many = counts.sum("bin") * (counts["bin"] == counts["bin"].max())
+    found = density(cells.assign(histogram=(counts + as_many).transpose(*counts.dims)))
+    width = float(found["bin"][1] - found["bin"][0])
+    np.testing.assert_allclose(found["beyond"], 0.5, rtol=1e-12)
+    np.testing.assert_allclose(found["density"].sum("bin") * width, 0.5, rtol=1e-12)
+
+
 def test_the_learning_curve_is_the_mean_over_repeats(small):
     tree = open_campaign(small.url)
     measured = cells.group(tree, "regression")
@@ -216,10 +226,13 @@ def test_traces_are_of_the_least_mixed_dataset(small):
 ENSEMBLE = {"histograms", "kernels", "traces"}
 SWEPT = {*ENSEMBLE, "learnability", "errors", "order"}
 CAMPAIGNS = {
-    "all": ("small", {*SWEPT, "learning", "spectrum"}),
+    "all": ("small", {*SWEPT, "learning", "spectrum", "flow"}),
     "two axes": ("two_axes", SWEPT),
-    "regression alone": ("regression_alone", {"learning", "spectrum"}),
-    "theories": ("theories", {"learning", "theories", "residuals", "spectrum"}),
+    "regression alone": ("regression_alone", {"learning", "spectrum", "flow"}),
+    "theories": (
+        "theories",
+        {"learning", "theories", "residuals", "distances", "spectrum", "flow"},
+    ),
     "one cell": ("one_cell", ENSEMBLE),
 }
 
@@ -233,7 +246,7 @@ def drawn(request):
 def test_a_campaign_has_the_panels_that_it_has_numbers_for(drawn):
     made, missing, expected = drawn
     assert {panel.name for panel in made} == expected
-    assert len(made) + len(missing) == 10
+    assert len(made) + len(missing) == len(PANELS)
 
 
 def test_text_can_be_read_on_a_phone(drawn):

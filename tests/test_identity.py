@@ -355,7 +355,7 @@ def test_a_regression_does_not_see_width_training_set_or_sampler():
     sweep = {
         "width": {"network.width": [16, 64]},
         "size": {"data.train": [50, 100]},
-        "t": {"sampler.temperature": [0.5, 1]},
+        "u": {"sampler.temperature": [0.5, 1]},
         "bias": {"network.bias_variance": [0, 1]},
     }
     spec = validate({**EXAMPLES["quickstart"], "sweep": sweep})

@@ -115,7 +115,7 @@ def test_the_parameter_that_is_wrong_is_found(temperature, chi):
     """Datasets drawn around the theory at another T_eff, or at another χ."""
     planned = plan(parse(TEXT, ["sweep={}", "theories=[gfl]"]))
     theory = averaged_theories.evaluate("gfl", planned.cells)
-    effective = averaged_theories.varied("gfl", planned.cells)["temperature"]
+    effective = averaged_theories.varied("gfl", planned.cells)["closure_temperature"]
     if chi == 1:
         truth = averaged_theories.varied("gfl", planned.cells, temperature=temperature * effective)
     else:

@@ -29,13 +29,13 @@ def normals(draws: int = DRAWS, seed: int = 0) -> Tensor:
 
 
 def two_directions() -> Proposal:
-    """One of variance 4, one of 1/4, the others of 0.8; the density is not Gaussian."""
+    """One of variance 4, one of 0.7, the others of 0.8; the density is not Gaussian."""
     generator = torch.Generator().manual_seed(1)
     turn, _ = torch.linalg.qr(
         torch.randn(DIMENSION, DIMENSION, generator=generator, dtype=torch.float64)
     )
     density = prior_proposal(turn[:, 0]).density.roll(7)
-    return Proposal(turn[:, :2], torch.tensor([4.0, 0.25]).double(), 0.8, density)
+    return Proposal(turn[:, :2], torch.tensor([4.0, 0.7]).double(), 0.8, density)
 
 
 @pytest.mark.parametrize("law", ["prior", "reference"])

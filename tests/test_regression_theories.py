@@ -178,7 +178,7 @@ def test_conclusions_name_every_theory(every):
 def test_repeats_are_limited_by_the_work_but_four_are_evaluated():
     kept = np.full((1, 1), 1000)
     assert repeats_within(range(20), [10.0], kept) == list(range(20))
-    each = 2 * 3 * 900.0**2 * 1000
+    each = 3 * 900.0**2 * 1000 + 900.0**3 / 3
     assert len(repeats_within(range(10_000), [900.0], kept)) == int(WORK / each)
     assert repeats_within(range(20), [9000.0], np.full((1, 1), 9000)) == [0, 1, 2, 3]
     assert repeats_within(range(2), [9000.0], np.full((1, 1), 9000)) == [0, 1]

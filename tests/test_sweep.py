@@ -1,12 +1,15 @@
+import importlib
 import itertools
 import math
+import pkgutil
 
 import pytest
 from example_specs import EXAMPLES, LINEAR, SINGLE_INDEX, campaign
 
+from pipelines import analysis
 from storage.errors import CampaignError
 from storage.reading import validate
-from storage.schema import ensemble_variables, regression_variables
+from storage.schema import Variable, ensemble_variables, regression_variables
 from storage.spec import Campaign
 from storage.sweep import DIMENSIONS, VARIABLES, assign, axis_lengths, grid, resolve
 
@@ -117,11 +120,11 @@ MISTAKES = [
     ({"size": {"ensemble.chains": [2]}}, "sweep.size: ensemble.chains cannot be swept; allowed"),
     ({"size": {"data": [1]}}, "sweep.size: data is a section; wanted a setting of it, such as"),
     ({"size": {"data.": [1]}}, "sweep.size: data. is a section; wanted a setting of it"),
-    ({"t": {"sampler.temprature": [1]}}, "temprature cannot be swept; did you mean temperature?"),
-    ({"t": {"sampler.draws": [6]}}, "sweep.t: sampler.draws cannot be swept; allowed"),
-    ({"t": {"data.test": [6]}}, "sweep.t: data.test fixes the shape of the store: make it a"),
-    ({"t": {"data.source": ["digits"]}}, "sweep.t: data.source fixes the shape of the store"),
-    ({"t": {"network.architecture": ["fcn"]}}, "sweep.t: network.architecture fixes what is"),
+    ({"u": {"sampler.temprature": [1]}}, "temprature cannot be swept; did you mean temperature?"),
+    ({"u": {"sampler.draws": [6]}}, "sweep.u: sampler.draws cannot be swept; allowed"),
+    ({"u": {"data.test": [6]}}, "sweep.u: data.test fixes the shape of the store: make it a"),
+    ({"u": {"data.source": ["digits"]}}, "sweep.u: data.source fixes the shape of the store"),
+    ({"u": {"network.architecture": ["fcn"]}}, "sweep.u: network.architecture fixes what is"),
     (
         {"a": {"data.train": [1]}, "b": {"data.train": [2]}},
         "sweep.b: data.train is swept by axis a already",
@@ -176,3 +179,17 @@ def test_axes_may_take_no_name_that_is_stored():
     variables = ensemble_variables(both) | regression_variables(both)
     assert set(variables) <= {*VARIABLES, *DIMENSIONS}
     assert {dim for variable in variables.values() for dim in variable.dims} <= set(DIMENSIONS)
+
+
+def test_nor_a_name_that_an_analysis_stores():
+    found = {}
+    for module in pkgutil.iter_modules(analysis.__path__):
+        constants = vars(importlib.import_module(f"pipelines.analysis.{module.name}"))
+        for constant in constants.values():
+            if isinstance(constant, dict):
+                found |= {k: v for k, v in constant.items() if isinstance(v, Variable)}
+    assert {"p_value", "learnability", "scale", "rank"} <= set(found)
+    assert set(found) <= {*VARIABLES, *DIMENSIONS}
+    sizes = {"size"}  # `scaling` has the name of a setting in its place
+    dims = {dim for variable in found.values() for dim in variable.dims}
+    assert dims <= {*DIMENSIONS, *sizes}

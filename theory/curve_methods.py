@@ -13,6 +13,7 @@ from theory.learning_curve import Method
 DOUBLE, SINGLE = 4.5e10, 9e10  # flop per second of one core in large products
 SKINNY = 2.5e10  # in products with a few columns, double precision
 EIGEN = 9.0  # flop of a symmetric eigendecomposition with its vectors, times points³
+STEP = 4e-4  # seconds that a step of Langevin sampling takes at least
 LANCZOS = 500  # products with one vector that the leading modes of a large kernel take
 
 WORTH = 10.0  # seconds an order: digits are given up for no less
@@ -65,6 +66,19 @@ def choose(
 def eigen_seconds(points: int) -> float:
     """An eigendecomposition of the whole pool."""
     return EIGEN * points**3 / DOUBLE
+
+
+def products_seconds(products: float) -> float:
+    """Multiplications with their additions, in large products."""
+    return 2 * products / DOUBLE
+
+
+def quartic_seconds(sizes: Sequence[int], chains: int, steps: int) -> float:
+    """Langevin sampling of a quartic loss at every size, for one ridge and coupling."""
+    each = (
+        EIGEN * size**3 / DOUBLE + steps * (STEP + 4 * chains * size**2 / SKINNY) for size in sizes
+    )
+    return sum(each)
 
 
 def eigen_bytes(points: int) -> int:

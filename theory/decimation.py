@@ -3,8 +3,9 @@
 The modes of a pool of M points are orthonormal over it, so that errors over the whole pool are sums
 over modes: no matrix of the size of the pool is needed beside its eigenvectors. With n points drawn
 and Λ modes kept one call costs 2n²Λ + n³/3 + n²Λ products, or 2nΛ² + 2Λ³/3 where fewer modes are
-kept than points drawn. Conventions are those of theory.rg: T(Λ) = T + Σ_{k>Λ} λ_k, or the ridge of
-each point T(x) = T + K(x, x) - K_<(x, x); modes beyond Λ keep their prior.
+kept than points drawn; what the whole kernel predicts costs n³/3 + nΛ. Conventions are those of
+theory.rg: T(Λ) = T + Σ_{k>Λ} λ_k, or the ridge of each point T(x) = T + K(x, x) - K_<(x, x); modes
+beyond Λ keep their prior.
 """
 
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from theory.cholesky import factorize, solve
 from theory.eigen import decompose
 
 
@@ -72,8 +74,8 @@ def decimated_regression(
     eigenvalues = modes.eigenvalues[first:]
     # K_< = B Bᵀ between the points drawn.
     factor = modes.vectors[drawn, first:] * (points * eigenvalues).sqrt()
-    solve = _by_points if len(drawn) <= kept else _by_modes
-    amplitudes, residual, learned = solve(factor, labels.double(), noise)
+    answer = _by_points if len(drawn) <= kept else _by_modes
+    amplitudes, residual, learned = answer(factor, labels.double(), noise)
     predicted = eigenvalues.sqrt() * amplitudes
     missed = modes.coefficients[first:] - predicted
     beyond = modes.coefficients[:first].square().sum()
@@ -84,6 +86,27 @@ def decimated_regression(
         learnability=torch.nn.functional.pad(learned.flip(0), (0, first)),
         predicted=torch.nn.functional.pad(predicted.flip(0), (0, first)),
     )
+
+
+def whole_prediction(
+    modes: PoolModes, kernel: Tensor, drawn: Tensor, labels: Tensor, ridge: float, kept: int
+) -> Tensor:
+    """f_k = √M λ_k v_k·α with α = (K + T)⁻¹ y: the mean predictor with the whole kernel, (kept,).
+
+    kernel is that of the points drawn, (n, n), and is lost. Largest eigenvalue first. Raises
+    ValueError where K + T is not positive definite.
+    """
+    points = len(modes.vectors)
+    first = points - _checked(modes, kept)
+    kernel.diagonal().add_(ridge)
+    if bad := factorize(kernel):
+        raise ValueError(
+            f"kernel of {len(kernel)} points with ridge {ridge:g} is not positive definite at "
+            f"point {bad}; give a larger ridge"
+        )
+    weights = solve(kernel, labels.double()[:, None])[:, 0]
+    amplitudes = modes.vectors[drawn, first:].T @ weights
+    return (points**0.5 * modes.eigenvalues[first:] * amplitudes).flip(0)
 
 
 def _by_points(factor: Tensor, labels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:

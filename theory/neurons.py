@@ -148,9 +148,11 @@ def _gaussian(width: float) -> Tensor:
 
 
 def _spread(density: Tensor) -> Tensor:
-    """A density on GRID, and a share of wide Gaussians."""
-    wide = sum((_gaussian(width) for width in REACH), start=torch.zeros_like(GRID)) / len(REACH)
-    return (1 - SEARCHING) * density + SEARCHING * wide.to(density)
+    """A density on GRID, a share of its root, for peaks of little weight, and of wide Gaussians."""
+    wide = torch.stack([_gaussian(width) for width in REACH]).mean(0).to(density)
+    root = density.sqrt()
+    root = root / (root.sum() * float(GRID[1] - GRID[0]))
+    return (1 - SEARCHING) * density + SEARCHING * (wide + root) / 2
 
 
 def _smoothed(coordinate: Tensor, weight: Tensor) -> Tensor:

@@ -63,8 +63,8 @@ def quartic_regression(
 
     numbers = [torch.as_tensor(value) for value in (train, noise_variance, bare, u)]
     high = bare.log().expand(torch.broadcast_shapes(*(number.shape for number in numbers)))
-    before, _ = at(high)
-    low, last, point = high - before, high, high - before
+    excess, _ = at(high)
+    low, last, before, point = high - excess, high, excess, high - excess
     for _ in range(ITERATIONS):
         excess, found = at(point)
         if bool((excess.abs() <= PRECISION).all()):

@@ -2,7 +2,7 @@
 
 Per cell: learnability (component,), predictive_variance, mse_mean and mse_sample, the mean over
 datasets of what is measured in each; hidden_variance (part,), weight_norm and, where neurons have a
-law of their own, overlap_density (overlap bin, readout bin); of the theory itself temperature (T of
+law of their own, overlap_density (overlap bin, readout bin); of the theory closure_temperature (T of
 the closure, with the posterior variance at finite n), eigenvalue_ratio and residual.
 """
 
@@ -55,7 +55,9 @@ VARIABLES = {
         "f8",
         "probability of a neuron's overlap and readout weight in the bin",
     ),
-    "temperature": Variable(_CELL, "f8", "T, with the posterior variance at finite n"),
+    "closure_temperature": Variable(
+        _CELL, "f8", "T of the closure, with the posterior variance at finite n"
+    ),
     "eigenvalue_ratio": Variable(
         _CELL, "f8", "kernel eigenvalue of w*·x over that of a linear function across w*"
     ),
@@ -219,7 +221,7 @@ def _summary(
         "mse_sample": error + variance,
         "hidden_variance": torch.stack([along, torch.where(along.isnan(), along, 1.0)], 1),
         "weight_norm": readout * cells.readout_variance,
-        "temperature": found.temperature,
+        "closure_temperature": found.temperature,
         "eigenvalue_ratio": found.eigenvalue_ratio,
         "residual": found.residual,
     }

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.analysis.ensemble_theories import Prediction, Problem, _layers, _summary
+from pipelines.analysis.ensemble_theories import Prediction, Problem, prior_layers, summary
 from storage.coordinates import bin_edges
 from storage.data_spec import number_of_outputs
 from storage.errors import CampaignError
@@ -49,7 +49,7 @@ GAUSSIAN = SOLVED | {
 
 def adaptive_kernel(problem: Problem, widths: Sequence[int], index: int) -> Iterable[Prediction]:
     """The law of one neuron in the field of the others, at each width; one hidden layer."""
-    _check(problem, "adaptive_kernel", depth=1)
+    _check(problem, "adaptive", depth=1)
     network, spec = problem.network, problem.spec
     inputs = problem.data.x_train.shape[1] + (network.bias_variance > 0)
     normals = quasi_normals(DRAWS, inputs, SEED)
@@ -66,7 +66,7 @@ def adaptive_kernel(problem: Problem, widths: Sequence[int], index: int) -> Iter
             bias_variance=network.bias_variance,
             force="cavity",
         )
-        values = _summary(problem, found.prediction(_test(problem)))
+        values = summary(problem, found.prediction(_test(problem)))
         values |= _weights(problem, found.weight_covariance, found.readout_norm())
         values |= {
             "residual": np.array(found.residual),
@@ -120,7 +120,7 @@ def equations_of_state(problem: Problem, widths: Sequence[int], index: int) -> I
 
 def _gaussian(problem: Problem, found: gaussian_layers.Saddle, index: int) -> Prediction:
     """What Gaussian layers predict."""
-    values = _summary(problem, found.prediction(_test(problem)))
+    values = summary(problem, found.prediction(_test(problem)))
     values |= _weights(problem, found.weight_covariance, found.readout_norm())
     values |= {
         "residual": np.array(found.residual),
@@ -202,11 +202,11 @@ def _check(problem: Problem, theory: str, *, depth: int) -> None:
 
 def _prior(problem: Problem) -> Prediction:
     """An ensemble that no data have touched."""
-    values = _summary(problem, Posterior(torch.zeros_like(problem.diagonal), problem.diagonal))
+    values = summary(problem, Posterior(torch.zeros_like(problem.diagonal), problem.diagonal))
     identity = torch.eye(problem.data.x_train.shape[1], dtype=torch.float64)
     covariance = identity * (problem.network.weight_variance[0] / len(identity))
     readout = problem.network.physical_weight_variance[-1]
-    return values | _layers(problem) | _weights(problem, covariance, readout)
+    return values | prior_layers(problem) | _weights(problem, covariance, readout)
 
 
 def _activation(problem: Problem) -> Activation:

@@ -112,7 +112,7 @@ def nngp(problem: Problem) -> Prediction:
 
     An infinitely wide network in standard scaling, or at fixed χ, learns in its readout alone.
     """
-    found = _summary(problem, _posterior(problem, 1.0)) | _layers(problem) | _regime(problem)
+    found = summary(problem, _posterior(problem, 1.0)) | prior_layers(problem) | _regime(problem)
     return found | _prior_weights(problem)
 
 
@@ -145,7 +145,7 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
     The law of a single pre-activation is that of the NNGP. Raises CampaignError where the
     equation for Q is not solved.
     """
-    layers = _layers(problem)
+    layers = prior_layers(problem)
     if problem.prior:
         scales, residuals = np.ones(len(widths)), np.zeros(len(widths))
     else:
@@ -161,7 +161,7 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
                 f"{residual:.1e}, wanted {CONVERGED:.0e}; take kernel_scaling out of theories"
             )
         equations = {"scale": np.asarray(scale), "residual": np.asarray(residual)}
-        yield _summary(problem, _posterior(problem, float(scale))) | layers | equations
+        yield summary(problem, _posterior(problem, float(scale))) | layers | equations
 
 
 def scale_mixture(problem: Problem, widths: Sequence[int]) -> Iterable[Prediction]:
@@ -177,7 +177,7 @@ def scale_mixture(problem: Problem, widths: Sequence[int]) -> Iterable[Predictio
         else:
             exact = linear_posterior(*matrices, width)
             found, norm = Posterior(exact.mean, exact.variance), readout * float(exact.scale)
-        values = _summary(problem, found) | {"weight_norm": np.array(norm)}
+        values = summary(problem, found) | {"weight_norm": np.array(norm)}
         if problem.spec.observe.kernels:
             values["kernel"] = _linear_kernel(problem, width).numpy()
         yield values
@@ -207,7 +207,8 @@ def _posterior(problem: Problem, scale: float) -> Posterior:
     return posterior(*matrices) if scale == 1 else prediction(*matrices, scale)
 
 
-def _summary(problem: Problem, found: Posterior) -> Prediction:
+def summary(problem: Problem, found: Posterior) -> Prediction:
+    """What a mean and a variance at the test points say of the function."""
     y, parts = torch.as_tensor(problem.data.y_test), torch.as_tensor(problem.data.components)
     error = (found.mean - y).square().mean()
     flat = parts.reshape(-1, parts.shape[-1])  # (test · outputs, component)
@@ -220,7 +221,7 @@ def _summary(problem: Problem, found: Posterior) -> Prediction:
     }
 
 
-def _layers(problem: Problem) -> Prediction:
+def prior_layers(problem: Problem) -> Prediction:
     """Kernels of the layers, and Gaussian pre-activations of the prior's variance, if observed."""
     depth, observe = problem.network.depth, problem.spec.observe
     found: Prediction = {}

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from pipelines.analysis import ensemble_theories
-from pipelines.analysis.ensemble_theories import CONVERGED, Prediction, Problem, _layers, _summary
+from pipelines.analysis.ensemble_theories import (
+    CONVERGED,
+    Prediction,
+    Problem,
+    prior_layers,
+    summary,
+)
 from storage.data_spec import number_of_outputs
 from storage.errors import CampaignError
 from theory.kernel_map import ODD, KernelMap
@@ -52,11 +58,11 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
     scaled = _of_each_layer if network.depth > 1 else _with_mean
     if outputs > 1:
         scaled = _with_matrix
-    layers = _layers(problem)
+    layers = prior_layers(problem)
     for width in widths:
         found = _prior(problem) if problem.prior else scaled(problem, width)
         equations = {"scale": np.array(found.scale), "residual": np.array(found.residual)}
-        yield _summary(problem, found.posterior) | layers | equations
+        yield summary(problem, found.posterior) | layers | equations
 
 
 def _prior(problem: Problem) -> Scaled:

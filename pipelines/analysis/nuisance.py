@@ -46,7 +46,7 @@ def evaluate(planned: Plan, comparison: Comparison) -> dict[str, Array]:
         if theory not in ADJUSTABLE:
             continue
         bare = np.array([physical_temperature(cell.spec) for cell in planned.cells])
-        effective = varied(theory, planned.cells)["temperature"]
+        effective = varied(theory, planned.cells)["closure_temperature"]
         units = {"temperature": effective.numpy() / bare, "chi": np.ones(len(bare))}
         values["nuisance_predicted"][place] = np.stack([units[name] for name in PARAMETERS], 1)
         scans = {

@@ -6,13 +6,19 @@ they are written anew each time, for every cell of the campaign.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pipelines.analysis import averaged_theories, ensemble_theories, regression_theories
+from pipelines.analysis import (
+    averaged_theories,
+    dataset_theories,
+    ensemble_theories,
+    kernel_scalings,
+    regression_theories,
+)
 from pipelines.analysis.ensemble_theories import Prediction, Problem
 from pipelines.analysis.theory_groups import explained, group_name
 from storage.data_spec import PLUGIN, number_of_outputs
@@ -33,7 +39,7 @@ from storage.schema import (
 )
 from storage.spec import Campaign
 from storage.store import Store
-from storage.theory_spec import AVERAGED_THEORIES
+from storage.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from workers.data.dataset import Dataset
 from workers.datasets import content_digests, dataset
 
@@ -62,7 +68,22 @@ SCALE = {
     "residual": Variable(_DATASET, "f8", "what is left of the equation for Q"),
 }
 
+SOLVED = {
+    "solved": Variable(
+        _DATASET,
+        "u1",
+        "whether the equations are solved to their tolerance",
+        attrs={"flag_values": [0, 1], "flag_meanings": "not_solved solved"},
+    )
+}
 READOUT = {"weight_norm": Variable(_DATASET, "f8", "mean squared norm of the readout weights")}
+
+
+_ADAPTIVE: dict[str, tuple[Callable[..., Iterable[Prediction]], dict[str, Variable]]] = {
+    "adaptive": (dataset_theories.adaptive_kernel, dataset_theories.SAMPLED),
+    "vga": (dataset_theories.vga, dataset_theories.GAUSSIAN),
+    "equations_of_state": (dataset_theories.equations_of_state, dataset_theories.GAUSSIAN),
+}
 
 
 def predict(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  frozen and empty
@@ -127,7 +148,7 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
             problem = Problem(cells[0].spec, data, plugins)
             for theory, group in groups.items():
                 with explained(theory, cells[0], f"dataset {index}"):
-                    predictions = _evaluate(theory, problem, cells)
+                    predictions = _evaluate(theory, problem, cells, index)
                     for cell, values in zip(cells, predictions, strict=True):
                         _write(group, (cell.index, index), values)
 
@@ -159,6 +180,8 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
         variables |= SCALE
     if theory == "nngp":
         variables |= REGIME | READOUT | _hidden_variance(planned.spec)
+    if theory in ADAPTIVE_THEORIES:
+        variables |= _ADAPTIVE[theory][1] | READOUT | _hidden_variance(planned.spec) | SOLVED
     if theory == "scale_mixture":
         variables = {k: v for k, v in variables.items() if k not in PRE_ACTIVATIONS} | READOUT
     return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
@@ -178,16 +201,28 @@ def _layer_variables(spec: Campaign) -> dict[str, Variable]:
     return variables
 
 
-def _evaluate(theory: str, problem: Problem, cells: list[Cell]) -> Iterable[Prediction]:
+def _evaluate(theory: str, problem: Problem, cells: list[Cell], index: int) -> Iterable[Prediction]:
     """The prediction for each of the cells, which differ in width alone."""
     if theory == "nngp":
         return [ensemble_theories.nngp(problem)] * len(cells)
     widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
     if theory == "kernel_scaling":
-        return ensemble_theories.kernel_scaling(problem, widths)
+        return kernel_scalings.kernel_scaling(problem, widths)
     if theory == "scale_mixture":
         return ensemble_theories.scale_mixture(problem, widths)
+    if theory in ADAPTIVE_THEORIES:
+        return (_adaptive(theory, problem, width, index) for width in widths)
     return (_users(theory, cell.spec, problem) for cell in cells)
+
+
+def _adaptive(theory: str, problem: Problem, width: int, index: int) -> Prediction:
+    """What is predicted where the equations are solved; elsewhere only that they are not."""
+    solve, _ = _ADAPTIVE[theory]
+    try:
+        (found,) = solve(problem, [width], index)
+    except ValueError:
+        return {"solved": np.array(0)}
+    return found | {"solved": np.array(1)}
 
 
 def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:

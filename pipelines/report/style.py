@@ -17,6 +17,7 @@ from pipelines.rounding import plain
 # A figure is six inches wide: on a phone of 390 px its text of 11 pt is 9 px high.
 WIDTH = 6.0  # inches
 MOST_TICKS = 9  # with numbers along the width
+MOST_RESIDUALS = 6  # with numbers along the height of a panel of residuals, beside zero
 
 INK = "#1f2328"
 MEASURED = INK
@@ -211,8 +212,18 @@ def wide_range(axes: Axes, values: xr.DataArray, errors: xr.DataArray, linear: f
     axes.set_yscale("symlog", linthresh=linear, linscale=0.8)
     low, high = float((values - errors).min()), float((values + errors).max())
     axes.set_ylim(min(1.6 * low, -0.4 * linear), max(1.6 * high, 0.4 * linear))
-    decades = linear * 10.0 ** np.arange(np.ceil(np.log10(max(-low, high) / linear)) + 1)
-    ticks = np.concatenate([decades, 3 * decades])
-    axes.yaxis.set_major_locator(FixedLocator([*-ticks, 0, *ticks]))
+    axes.yaxis.set_major_locator(FixedLocator(_ticks(linear, *axes.get_ylim())))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+
+
+def _ticks(linear: float, low: float, high: float) -> list[float]:
+    """0 and numbers that are as good as evenly spaced beyond `linear`, not too many of them."""
+    decades = linear * 10.0 ** np.arange(np.ceil(np.log10(max(-low, high) / linear)) + 1)
+    kept = np.zeros(0)
+    for ticks in (np.concatenate([decades, 3 * decades]), decades, decades[::2], decades[::3]):
+        both = np.concatenate([-ticks, ticks])
+        kept = both[(low <= both) & (both <= high)]
+        if len(kept) <= MOST_RESIDUALS:
+            break
+    return [0.0, *kept]

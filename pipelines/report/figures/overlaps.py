@@ -21,11 +21,13 @@ def panel(tree: DataTree) -> Panel | None:
     cells = group(tree, "ensemble")
     if cells is None or "overlap_histogram" not in cells:
         return None
-    data = density(cells.isel(cell=chosen(cells, MOST_CELLS)))
-    data = data.isel(cell=data["density"].notnull().any("overlap_bin").values)
+    places = np.array(chosen(cells, MOST_CELLS))
+    data = density(cells.isel(cell=places))
+    there = data["density"].notnull().any("overlap_bin").values
+    data, places = data.isel(cell=there), places[there]
     if not data.sizes["cell"]:
         return None
-    theories = _predicted(tree, data)
+    theories = _predicted(tree, places)
     if theories is not None:
         data = data.assign(predicted=theories)
     return Panel(
@@ -53,23 +55,20 @@ def density(cells: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(found, attrs=cells.attrs)
 
 
-def _predicted(tree: DataTree, data: xr.Dataset) -> xr.DataArray | None:
-    """The same of every theory that knows it, (theory, cell, overlap bin)."""
+def _predicted(tree: DataTree, places: np.ndarray) -> xr.DataArray | None:
+    """The same of every theory that knows it, at these cells, (theory, cell, overlap bin)."""
     node = tree.get("theory")
     rows: dict[str, xr.DataArray] = {}
     for name in node.children if node is not None else ():
         found = group(tree, f"theory/{name}")
         if found is not None and "overlap_density" in found:
-            rows[name] = found["overlap_density"].sum("readout_bin").sel(cell=data["cell"])
+            share = found["overlap_density"].isel(cell=places).sum("readout_bin")
+            rows[name] = share / float(share["overlap_bin"][1] - share["overlap_bin"][0])
     if not rows:
         return None
-    width = float(data["overlap_bin"][1] - data["overlap_bin"][0])
     names = xr.DataArray(list(rows), dims="theory", name="theory")
-    return (
-        xr.concat(
-            [row.drop_vars(set(row.coords) - {"overlap_bin"}) for row in rows.values()], names
-        )
-        / width
+    return xr.concat(
+        [row.drop_vars(set(row.coords) - {"overlap_bin"}) for row in rows.values()], names
     )
 
 

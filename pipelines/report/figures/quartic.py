@@ -34,16 +34,20 @@ def ratios(
     both = [measured[name].transpose("repeat", ...) for name in ("quartic_error", "pool_error")]
     finished = np.isfinite(both[1].values).all(tuple(range(1, both[1].ndim)))
     above, below = (array.isel(repeat=finished) for array in both)
-    ratio = above.mean("repeat") / below.mean("repeat")
+    ratio = (above.mean("repeat") / below.mean("repeat")).assign_attrs(
+        long_name="error with the quartic term over error without it", units="1"
+    )
     count = above.sizes["repeat"]
-    error = xr.full_like(ratio, np.nan)
+    words = {"long_name": "standard error of ratio", "units": "1"}
+    error = xr.full_like(ratio, np.nan).assign_attrs(words)
     if count > 1:
         left_out = (above.sum("repeat") - above) / (below.sum("repeat") - below)
         left_out = left_out.transpose("repeat", *ratio.dims)
-        error = ratio.copy(data=jackknife_error(left_out.values))
+        error = error.copy(data=jackknife_error(left_out.values))
     found = {"ratio": ratio, "ratio_error": error}
     if theory is not None and without is not None:
-        found["predicted"] = theory["quartic_error"] / without["pool_error"]
+        predicted = theory["quartic_error"] / without["pool_error"]
+        found["predicted"] = predicted.assign_attrs(long_name="ratio predicted", units="1")
     return xr.Dataset(found, attrs=measured.attrs)
 
 
