@@ -83,6 +83,9 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         name: _coordinate([name], np.arange(sizes[name]), long_name)
         for name, long_name in long_names.items()
     }
+    if plan.spec.ensemble is not None and plan.spec.ensemble.start == "both":
+        starts = [("prior", "teacher")[chain % 2] for chain in range(sizes["chain"])]
+        coordinates["start"] = _coordinate(["chain"], starts, "where the chain began")
     if plan.spec.observe.histograms or plan.spec.observe.kernels:
         coordinates["layer"] = _coordinate(
             ["layer"], np.arange(1, sizes["layer"] + 1), "hidden layer"

@@ -27,7 +27,7 @@ DIMENSIONS = (
 VARIABLES = (
     "loss", "weight_norm", "learnability", "output", "output_mean", "output_square", "label",
     "step_size", "status", "finished", "max_overlap", "histogram", "moment", "prior_deviation",
-    "refined", "residual", "refused",
+    "refined", "residual", "refused", "start",
     "kernel", "kernel_square", "train_error", "test_error", "pool_error", "posterior_variance",
     "log_evidence", "eigenvalue", "coefficient", "bin_bounds", "physical_temperature",
     "physical_readout_variance", "overlap", "overlap_histogram", "hidden_variance", "kernel_lag",

@@ -9,7 +9,7 @@ from blocks import block_of, campaign, data_of, shard_of, step
 
 from storage.plugins import Plugins
 from workers import adaptation
-from workers.adaptation import ACCEPTED, FIRST_ITERATIONS, STABLE, curvature, stages
+from workers.adaptation import ACCEPTED, FIRST_ITERATIONS, LONGEST, STABLE, curvature, stages
 from workers.models import network_of
 from workers.philox import Noise
 from workers.schemes import Problem, moving
@@ -113,6 +113,12 @@ def test_the_step_is_that_of_the_learned_state():
     step_size = float(found.fixed["step_size"])
     assert step_size == pytest.approx(STABLE / math.sqrt(stiff.max()), rel=0.2)
     assert step_size < 2 / math.sqrt(stiff.max())  # which is where it would be unstable
+
+
+def test_where_the_data_say_nothing_the_step_is_bounded():
+    """The prior is white, λ = 1: the step is not the longest stable one, 1.6 of its deviations."""
+    found = block_of(campaign(LEARNS, "sampler.temperature=1e6", "sampler.warmup=32"))
+    assert float(found.fixed["step_size"]) == LONGEST
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ REMEMBERED = 3  # of the last curvatures, whose largest decides
 FIRST_ITERATIONS, LATER_ITERATIONS = 12, 4  # of the power method: later ones begin where it was
 PROBE = 0.1  # length of the finite difference, in prior standard deviations
 STABLE = 1.6  # ε √λ of the underdamped schemes, which are stable below 2
+LONGEST = 0.8  # of them: where the data say little, 1.6 is stable and makes that little wrong
 BIAS = 0.05  # relative error of the stiffest variance that ula is given, ε λ/2
 ACCEPTED = 0.574  # of mala's proposals: Roberts and Rosenthal (1998)
 WINDOW = 10  # steps between two looks at the acceptance
@@ -94,7 +95,7 @@ class Adaptation:
         elif BIAS_ORDER[scheme] == 1:
             self.step_size = 2 * BIAS / stiffest
         else:
-            self.step_size = STABLE / math.sqrt(stiffest)
+            self.step_size = min(STABLE / math.sqrt(stiffest), LONGEST)
 
     def accepted(self, state: Any, steps: int) -> None:
         """Move mala's step towards the wanted share of accepted proposals (Robbins and Monro)."""

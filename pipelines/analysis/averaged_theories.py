@@ -2,8 +2,8 @@
 
 Per cell: learnability (component,), predictive_variance, mse_mean and mse_sample, the mean over
 datasets of what is measured in each; hidden_variance (part,), weight_norm and, where neurons have a
-law of their own, overlap_density (overlap bin, readout bin); of the theory closure_temperature (T of
-the closure, with the posterior variance at finite n), eigenvalue_ratio and residual.
+law of their own, overlap_density (overlap bin, readout bin); of the theory closure_temperature, T
+with the posterior variance at finite n, eigenvalue_ratio and residual.
 """
 
 from collections import defaultdict

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pipelines.analysis.comparison import Averages, Comparison
-from pipelines.analysis.verdicts import REJECTED
+from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.schema import Variable
 from theory.statistics import (
     FEWEST_UNITS,
@@ -180,7 +180,7 @@ def _grid(p_values: Array) -> float:
 
 
 def _effects(over: Averages) -> dict[str, Array]:
-    size = np.where(over.predicted != 0, np.abs(over.predicted), np.nan)
+    size = size_of(over.predicted, over.residual)
     with np.errstate(invalid="ignore"):
         reach = stats.t.isf((1 - CONFIDENCE) / 2, over.degrees) * over.error
     return {
@@ -192,7 +192,7 @@ def _effects(over: Averages) -> dict[str, Array]:
 
 def _ranking(over: Averages) -> dict[str, Array]:
     """Theories by how close they come, observable by observable, where they are compared."""
-    size = np.where(over.predicted != 0, np.abs(over.predicted), np.nan)
+    size = size_of(over.predicted, over.residual)
     deviation = over.residual / size
     known = np.isfinite(deviation)
     count = known.sum(1)

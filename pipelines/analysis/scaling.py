@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis.comparison import Averages, Comparison, averages
-from pipelines.analysis.verdicts import REJECTED
+from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.coordinates import setting_name
 from storage.plan import Plan
 from storage.results import labels, points_grid, write_group
@@ -194,7 +194,7 @@ def _pairing(known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bo
 
 def _size_by_size(over: Averages, present: NDArray[np.bool_]) -> dict[str, Array]:
     p = bonferroni(over.p_value)
-    size = np.where(over.predicted != 0, np.abs(over.predicted), np.nan)
+    size = size_of(over.predicted, over.residual)
     found = {
         "residual": over.residual,
         "residual_error": over.error,

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from pipelines.rounding import plain, uncertain
 
 REJECTED = 1e-3
 DOUBTED = 0.05
+ROUNDING = 1e-6
 RESOLUTION = 0.1  # of the prediction
 SEEN = 1.645  # standard errors above the threshold: 19 cases of 20
 MOST_PLACES = 4  # named one by one
@@ -33,6 +35,12 @@ def kind_of(p_value: float, seen: float) -> Kind:
     if p_value < DOUBTED:
         return "doubtful"
     return "agrees" if seen < RESOLUTION else "unresolved"
+
+
+def size_of(predicted: ArrayLike, residual: ArrayLike) -> NDArray[np.float64]:
+    """What a residual is relative to: |predicted|, nan where it is zero but for rounding."""
+    size = np.abs(np.asarray(predicted, dtype=np.float64))
+    return np.where(size > ROUNDING * np.abs(residual), size, np.nan)
 
 
 @dataclass(frozen=True)
@@ -58,9 +66,11 @@ class Judged:
         return kind_of(self.p_value, self.seen)
 
     @property
-    def percent(self) -> str:
+    def off(self) -> str:
         """The relative deviation with its standard error, in percent."""
-        return f"{uncertain(100 * self.relative, 100 * self.error)} %"
+        if not np.isfinite(self.relative):
+            return "not the zero that is predicted"
+        return f"{uncertain(100 * self.relative, 100 * self.error)} % off"
 
 
 def summary(found: Sequence[Judged]) -> str:
@@ -78,17 +88,16 @@ def _said(kind: Kind, alike: Sequence[Judged], places: str) -> str:
     at = f" at {worst.place}" if len(alike) > 1 and worst.place else ""
     match kind:
         case "rejected":
-            return f"rejected{places} (measured {worst.percent} off{at})"
+            return f"rejected{places} (measured {worst.off}{at})"
         case "doubtful":
             least = min(judged.p_value for judged in alike)
-            return f"in doubt{places} (measured {worst.percent} off{at}, p = {digits(least)})"
+            return f"in doubt{places} (measured {worst.off}{at}, p = {digits(least)})"
         case "unresolved":
-            return f"not resolved{places} (measured {worst.percent} off{at})"
+            return f"not resolved{places} (measured {worst.off}{at})"
         case "agrees":
             seen = max(judged.seen for judged in alike)
             return (
-                f"in agreement{places} (at most {worst.percent} off; {percent(seen)} would have "
-                "been seen)"
+                f"in agreement{places} (at most {worst.off}; {percent(seen)} would have been seen)"
             )
         case "missing":
             return f"not compared{places} (not converged on the same data, or fewer than 4 chains)"

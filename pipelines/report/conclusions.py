@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, summary
+from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, size_of, summary
 from pipelines.report.curve_conclusions import curve_lines
 from pipelines.report.figures.cells import group, label, symbol
-from pipelines.report.theory_names import in_words
+from pipelines.report.ranking import ranking_lines
+from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.rounding import plain, uncertain
 from theory.statistics import bonferroni
 
@@ -50,6 +51,7 @@ def _theories(tree: "DataTree") -> Iterator[str]:
     if bool(fits["residual"].isnull().all()):
         yield "no theory is compared with the ensemble: no dataset has converged."
         return
+    yield from ranking_lines(fits)
     if (scaling := group(tree, "scaling")) is None:
         yield from _cells(fits)
         return
@@ -150,7 +152,7 @@ def _limits(scaling: "Dataset") -> Iterator[str]:
 
 
 def _limit(law: "Dataset", observable: str, comparisons: int) -> str:
-    name = _words(observable)
+    name = observable_in_words(observable)
     order, goodness = int(law["order"]), float(law["goodness"])
     if order == 0:
         return f"{name} is not extrapolated to infinite width: fewer than 3 widths are compared."
@@ -166,9 +168,10 @@ def _limit(law: "Dataset", observable: str, comparisons: int) -> str:
         kind = "doubtful"
         verdict = f"{LIMITS[kind]}, since a law with one more term gives {further}"
     found = uncertain(float(law["intercept"]), float(law["intercept_error"]))
+    relative, p = judged.off.removesuffix(" off"), digits(float(law["intercept_p_value"]))
     return (
         f"{name} {_trend(law, kind, comparisons)}: extrapolated to infinite width it differs by "
-        f"{found}, {judged.percent} (p = {digits(float(law['intercept_p_value']))}): {verdict}."
+        f"{found}, {relative} (p = {p}): {verdict}."
     )
 
 
@@ -182,8 +185,8 @@ def _extrapolations(scaling: "Dataset", letter: str) -> Iterator[str]:
             continue
         judged = _intercept(law, comparisons)
         yield (
-            f"{_at(label(scaling, cell))}{in_words(str(theory))} on {_words(str(observable))} is "
-            f"{judged.percent} off as 1/{letter} goes to zero "
+            f"{_at(label(scaling, cell))}{in_words(str(theory))} on "
+            f"{observable_in_words(str(observable))} is {judged.off} as 1/{letter} goes to zero "
             f"(p = {digits(float(law['intercept_p_value']))}): "
             f"{LIMITS[judged.kind].format(seen=percent(judged.seen))}."
         )
@@ -191,7 +194,7 @@ def _extrapolations(scaling: "Dataset", letter: str) -> Iterator[str]:
 
 def _intercept(law: "Dataset", comparisons: int) -> Judged:
     """The residual at infinite size, relative to the prediction at the largest."""
-    size = abs(float(law["reference"])) or np.nan
+    size = float(size_of(law["reference"].values, law["intercept"].values))
     return Judged(
         "",
         float(law["intercept"]) / size,
@@ -218,7 +221,7 @@ def _sizes(scaling: "Dataset", fits: "Dataset", size: str) -> Iterator[str]:
         predicted = fits["predicted"].sel(observable=observable)
         for theories, same in _alike(one, predicted):
             said = summary(_size_by_size(same, size))
-            yield f"{where}{_named(theories)} on {_words(str(observable))}: {said}."
+            yield f"{where}{_named(theories)} on {observable_in_words(str(observable))}: {said}."
 
 
 def _alike(one: "Dataset", predicted: "DataArray") -> Iterator[tuple[list[str], "Dataset"]]:
@@ -253,13 +256,13 @@ def _cells(fits: "Dataset") -> Iterator[str]:
         if bool(one["predicted"].isnull().all()):
             continue
         said = summary(_cell_by_cell(one, places))
-        yield f"{in_words(str(theory))} on {_words(str(observable))}: {said}."
+        name = observable_in_words(str(observable))
+        yield f"{in_words(str(theory))} on {name}: {said}."
 
 
 def _cell_by_cell(one: "Dataset", places: Sequence[str]) -> list[Judged]:
     known = max(int(one["p_value"].notnull().sum()), 1)
-    predicted = one["mean_predicted"].values
-    size = np.where(predicted != 0, np.abs(predicted), np.nan)
+    size = size_of(one["mean_predicted"].values, one["mean_residual"].values)
     columns = (
         one["mean_residual"].values / size,
         one["mean_error"].values / size,
@@ -277,27 +280,6 @@ def _cell_by_cell(one: "Dataset", places: Sequence[str]) -> list[Judged]:
 
 def _named(names: Sequence[str]) -> str:
     return " and ".join(in_words(name) for name in names)
-
-
-def _words(observable: str) -> str:
-    """The observable in running text."""
-    kind, _, rest = observable.partition(" ")
-    match kind:
-        case "learnability":
-            return "the learnability" if rest == "target" else f"the learnability of {rest}"
-        case "mse_mean":
-            return "the error of the mean output"
-        case "predictive_variance":
-            return "the predictive variance"
-        case "weight_norm":
-            return "the norm of the readout"
-        case "hidden_variance":
-            along = "along the teacher" if rest == "teacher" else "across the teacher"
-            return f"the variance of first-layer weights {along}"
-        case "overlap_kurtosis":
-            return "the kurtosis of the overlaps with the teacher"
-    layer, _, direction = rest.partition(" ")
-    return f"the pre-activation variance of layer {layer} along the {direction} direction"
 
 
 def _at(where: str) -> str:

@@ -1,10 +1,14 @@
 """Which theory explains which observable, and where each breaks: a table of text."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import xarray as xr
 
+from pipelines.analysis.verdicts import DOUBTED, REJECTED, digits
 from pipelines.report import style
-from pipelines.report.words import number
+from pipelines.report.theory_names import in_words, observable_in_words
+from pipelines.report.words import listed, number
 from pipelines.rounding import UNKNOWN, plain
 
 PARAMETERS = {"temperature": "T_eff/T", "chi": "χ_eff/χ"}
@@ -38,6 +42,38 @@ def ranking_rows(fits: xr.Dataset) -> list[dict[str, str]]:
             entries = {style.theory_title(t): _nuisance(one.sel(theory=t)) for t in theories}
             rows.append({"observable": f"{words} fitted (predicted)"} | entries)
     return rows
+
+
+def ranking_lines(fits: xr.Dataset) -> Iterator[str]:
+    """Sentences: what all observables together say of each theory, and which comes closest."""
+    theories = [str(name) for name in fits["theory"].values]
+    if len(theories) < 2:
+        return
+    p = {theory: float(fits["grid_p_value"].sel(theory=theory)) for theory in theories}
+    if judged := [theory for theory in theories if np.isfinite(p[theory])]:
+        rejected = [in_words(theory) for theory in judged if p[theory] < REJECTED]
+        said = [f"reject {listed(rejected)}"] if rejected else []
+        said += [
+            f"{'doubt' if p[theory] < DOUBTED else 'agree with'} {in_words(theory)} "
+            f"(p = {digits(p[theory])})"
+            for theory in judged
+            if p[theory] >= REJECTED
+        ]
+        yield f"all observables of all cells together {listed(said)}."
+    for observable in fits["observable"].values:
+        one = fits.sel(observable=observable)
+        scores = {theory: float(one["score"].sel(theory=theory)) for theory in theories}
+        ranked = sorted(
+            (theory for theory in theories if np.isfinite(scores[theory])), key=scores.__getitem__
+        )
+        if len(ranked) > 1:
+            first, *others = (
+                f"{in_words(theory)} ({plain(100 * scores[theory], 2)} % off)" for theory in ranked
+            )
+            yield (
+                f"on {observable_in_words(str(observable))} {first} comes closest, then "
+                f"{listed(others)}."
+            )
 
 
 def _entry(one: xr.Dataset) -> str:

@@ -1,4 +1,4 @@
-"""What theories are called in sentences."""
+"""What theories and observables are called in sentences."""
 
 NAMES = {
     "nngp": "the NNGP",
@@ -71,3 +71,24 @@ LONG = {
 def in_words(theory: str) -> str:
     """`the NNGP`; a plug-in by its own name."""
     return NAMES.get(theory, theory)
+
+
+def observable_in_words(observable: str) -> str:
+    """The observable in running text."""
+    kind, _, rest = observable.partition(" ")
+    match kind:
+        case "learnability":
+            return "the learnability" if rest == "target" else f"the learnability of {rest}"
+        case "mse_mean":
+            return "the error of the mean output"
+        case "predictive_variance":
+            return "the predictive variance"
+        case "weight_norm":
+            return "the norm of the readout"
+        case "hidden_variance":
+            along = "along the teacher" if rest == "teacher" else "across the teacher"
+            return f"the variance of first-layer weights {along}"
+        case "overlap_kurtosis":
+            return "the kurtosis of the overlaps with the teacher"
+    layer, _, direction = rest.partition(" ")
+    return f"the pre-activation variance of layer {layer} along the {direction} direction"

@@ -19,6 +19,7 @@ from pipelines.report.figures import (
     quartic,
     residuals,
     spectrum,
+    starts,
     traces,
     weights,
 )
@@ -35,6 +36,7 @@ PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
     "a quartic term in the loss": quartic.panel,
     "the spectrum of a regression": spectrum.panel,
     "the flow of a regression": flow.panel,
+    "chains by where they began": starts.panel,
     "weights along a sweep": weights.panel,
     "overlaps of neurons with a teacher": overlaps.panel,
     "histograms of pre-activations": histograms.panel,
