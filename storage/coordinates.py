@@ -133,11 +133,13 @@ def readout_edges() -> np.ndarray:
 
 def _histogram_coordinates(spec: Campaign) -> dict[str, Coordinate]:
     edges = bin_edges()
+    image = spec.network is not None and spec.network.image is not None
+    where = ", at the centre of each layer's grid" if image else ""
     bounds = np.stack([edges[:-1], edges[1:]], axis=1)
     units = "prior_deviation"
     return {
         "direction": _coordinate(
-            ["direction"], direction_names(spec), "unit vector over the probe points"
+            ["direction"], direction_names(spec), f"unit vector over the probe points{where}"
         ),
         "order": _coordinate(["order"], np.arange(ORDERS), "power of z"),
         "bin": _coordinate(

@@ -77,7 +77,7 @@ class Regression(Frozen):
 class Observe(Frozen):
     """What an ensemble measures beside outputs, losses and learnabilities."""
 
-    histograms: bool = True  # of pre-activations along directions
+    histograms: bool = True  # of pre-activations along directions; of images, at the centre
     kernels: bool = True  # of each layer, on the probe points
     points: Annotated[int, Field(ge=1, le=PROBES)] = 256  # test points with all their draws stored
     overlaps: bool = True  # of first-layer weights with the target's direction, where it has one
@@ -164,14 +164,12 @@ def _network_problems(spec: Campaign) -> Iterator[str]:
     if network is None or network.architecture == "fcn":
         return
     found = word(network.architecture)
-    if network.patches is None:  # positions of an image, or whatever the user's own has
-        wanted = ("histograms",) if network.architecture == "cnn" else ("histograms", "kernels")
-        for key in wanted:
-            if getattr(spec.observe, key):
-                yield (
-                    f"observe.{key} needs an architecture whose layers are known; found {found}"
-                    f"{' on an image' if network.image else ''}; set observe.{key}: false"
-                )
+    for key in ("histograms", "kernels"):
+        if network.architecture != "cnn" and getattr(spec.observe, key):
+            yield (
+                f"observe.{key} needs an architecture whose layers are known; found {found}; "
+                f"set observe.{key}: false"
+            )
     for theory in spec.theories:
         if theory == "kernel_scaling" or (theory == "nngp" and network.architecture != "cnn"):
             yield f"theories: {theory} does not know {found}; leave it out"

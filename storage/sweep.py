@@ -27,6 +27,7 @@ DIMENSIONS = (
 VARIABLES = (
     "loss", "weight_norm", "learnability", "output", "output_mean", "output_square", "label",
     "step_size", "status", "finished", "max_overlap", "histogram", "moment", "prior_deviation",
+    "evidence", "evidence_error", "evidence_predicted", "quadrature_error",
     "refined", "residual", "refused", "start",
     "kernel", "kernel_square", "train_error", "test_error", "pool_error", "posterior_variance",
     "log_evidence", "eigenvalue", "coefficient", "bin_bounds", "physical_temperature",

@@ -154,7 +154,7 @@ EXAMPLES = {
         LINEAR,
         network={**NETWORK, "scaling": "mean_field", "chi": 8},
         sweep={
-            "scale": {"network.chi": [1, 8], "sampler.temperature": [0.5, 4]},
+            "strength": {"network.chi": [1, 8], "sampler.temperature": [0.5, 4]},
             "first": {"network.weight_variance.0": [1, 4]},
         },
     ),

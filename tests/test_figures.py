@@ -223,8 +223,8 @@ def test_traces_are_of_the_least_mixed_dataset(small):
 
 # -- pictures -------------------------------------------------------------------------------
 
-ENSEMBLE = {"histograms", "kernels", "traces"}
-SWEPT = {*ENSEMBLE, "learnability", "errors", "order"}
+ENSEMBLE = {"histograms", "kernels", "overlaps", "traces"}
+SWEPT = {*ENSEMBLE, "learnability", "errors", "order", "weights"}
 CAMPAIGNS = {
     "all": ("small", {*SWEPT, "learning", "spectrum", "flow"}),
     "two axes": ("two_axes", SWEPT),

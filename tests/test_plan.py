@@ -239,17 +239,17 @@ def test_coordinates_follow_the_cells_and_not_the_spec():
 
 def test_axes_of_ensembles_and_regressions():
     sweep = {
-        "scale": {"network.chi": [4, 8], "sampler.temperature": [0.5, 1]},
+        "strength": {"network.chi": [4, 8], "sampler.temperature": [0.5, 1]},
         "width": {"network.width": [8]},
         "noise": {"data.label_noise": [0, 1]},
         "size": {"data.train": [5]},
     }
     spec = changed("quickstart", sweep=sweep)
     assert ensemble_axes(spec) == {axis: list(paths) for axis, paths in sweep.items()}
-    assert regression_axes(spec) == {"scale": ["network.chi"], "noise": ["data.label_noise"]}
+    assert regression_axes(spec) == {"strength": ["network.chi"], "noise": ["data.label_noise"]}
     assert len(plan(spec).regressions) == np.prod(
         [
-            len(sweep[a]["network.chi" if a == "scale" else "data.label_noise"])
-            for a in ("scale", "noise")
+            len(sweep[a]["network.chi" if a == "strength" else "data.label_noise"])
+            for a in ("strength", "noise")
         ]
     )

@@ -241,6 +241,17 @@ def test_a_plan_says_how_ridges_are_done_and_what_that_takes(finitewidth):
     assert status == 0
     assert "in single precision, refined in double for 0.1, 0.01, 0.001, one Cholesky" in out
     assert "800 MB the kernel of a machine" in out
+    assert "decimated kernel" not in out
+    more = {
+        "theories": "[rg_gpr]",
+        "regression.quartic": "{couplings: [0.1], chains: 4, warmup: 500, draws: 4000}",
+    }
+    status, out, _ = finitewidth(
+        "plan", "campaign.yaml", *(f"--set={key}={value}" for key, value in more.items())
+    )
+    assert status == 0
+    assert "core-seconds an order with a quartic loss\n" in out
+    assert "core-second at most for theories with a decimated kernel" in out
 
 
 @pytest.mark.usefixtures("_unchecked")

@@ -156,7 +156,6 @@ MISTAKES = [
     ("linear", "theories", ["effective_ridge"], "effective_ridge predicts a regression; add"),
     ("power_law", "theories", ["nngp"], ": nngp predicts an ensemble; add ensemble"),
     ("plug-ins", "theories", ["nngp"], ": nngp does not know my.mod:Net; leave it out"),
-    ("linear", "network.activation", "relu", "kernel_scaling holds for linear and erf; found"),
     # sweeps, whose errors test_sweep.py has
     ("linear", "sweep", [], ": found [], wanted a section of keys and values"),
     ("linear", "sweep", {"a": ["data.train"]}, "sweep.a: found ['data.train'], wanted a section"),
@@ -178,9 +177,9 @@ TWO_MISTAKES = [
         campaign(
             LINEAR,
             network={**NETWORK, "depth": 2, "weight_variance": [1, 1, 1]},
-            theories=["kernel_scaling"],
+            theories=["adaptive"],
         ),
-        "theories: kernel_scaling is built for depth 1; found depth 2",
+        "theories: adaptive is of fcn at depth 1 with one output; found depth 2; leave it out",
     ),
     (
         campaign(LINEAR, network={**NETWORK, "architecture": "my.mod:Net"}, observe={"points": 3}),

@@ -40,7 +40,7 @@ SAMPLED = SOLVED | {
     "effective_draws": Variable(_DATASET, "f8", "draws of a neuron's weights that count")
 }
 GAUSSIAN = SOLVED | {
-    "free_energy": Variable(_DATASET, "f8", "free energy, the least of which holds")
+    "free_energy": Variable(_DATASET, "f8", "Γ, minus the log evidence; the least of it holds")
 }
 
 

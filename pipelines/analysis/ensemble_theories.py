@@ -24,7 +24,7 @@ from storage.schema import PARTS
 from storage.spec import PROBES, Campaign, has_overlaps
 from theory.expectations import Activation
 from theory.kernel_scaling import kernel_scale, prediction
-from theory.regression import Posterior, posterior
+from theory.regression import Posterior, log_evidence, posterior
 from theory.scale_mixture import hidden_covariance, linear_posterior
 from workers.data.dataset import Dataset
 from workers.models import nngp_of
@@ -113,6 +113,9 @@ def nngp(problem: Problem) -> Prediction:
     An infinitely wide network in standard scaling, or at fixed χ, learns in its readout alone.
     """
     found = summary(problem, _posterior(problem, 1.0)) | prior_layers(problem) | _regime(problem)
+    if problem.y.ndim == 1:
+        evidence = log_evidence(problem.train, problem.y, problem.temperature)
+        found["free_energy"] = -evidence.numpy()
     return found | _prior_weights(problem)
 
 

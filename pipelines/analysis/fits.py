@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.analysis import (
     exponents,
     flow,
+    free_energy,
     joint_tests,
     learning_curve,
     nuisance,
@@ -47,15 +48,16 @@ VARIABLES = {
 
 
 def fit(store: Store) -> None:
-    """Write `fits`, `scaling`, `exponents`, `flow` and `learning_curve`, where there is any."""
+    """Write `fits` and the groups that follow from it, as far as there is anything."""
     planned = stored_plan(store)
-    remove_groups(store, "fits", "scaling", "exponents", "flow", "learning_curve")
+    remove_groups(store, "fits", "scaling", "free_energy", "exponents", "flow", "learning_curve")
     if planned.cells:
         if not _assessed(store, planned):
             assess(store)
         comparison = compare(store, planned)
         _write(store, planned, comparison)
         scaling.write(store, planned, comparison)
+        free_energy.write(store, planned, comparison)
     if planned.regressions:
         exponents.write(store, planned)
         flow.write(store, planned)

@@ -63,6 +63,9 @@ REGIME = {
     "degrees_of_freedom": Variable(_DATASET, "f8", "Tr K(K + T)⁻¹ of the NNGP kernel"),
     "coupling_times_width": Variable(_DATASET, "f8", "effective coupling U = n²σ²/(T²dN) times N"),
 }
+EVIDENCE = {
+    "free_energy": Variable(_DATASET, "f8", "minus the log evidence of the training targets")
+}
 SCALE = {
     "scale": Variable(_DATASET, "f8", "factor Q of the NNGP kernel"),
     "residual": Variable(_DATASET, "f8", "what is left of the equation for Q"),
@@ -179,7 +182,7 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
     if theory == "kernel_scaling":
         variables |= SCALE
     if theory == "nngp":
-        variables |= REGIME | READOUT | _hidden_variance(planned.spec)
+        variables |= REGIME | EVIDENCE | READOUT | _hidden_variance(planned.spec)
     if theory in ADAPTIVE_THEORIES:
         variables |= _ADAPTIVE[theory][1] | READOUT | _hidden_variance(planned.spec) | SOLVED
     if theory == "scale_mixture":

@@ -10,7 +10,7 @@ rejections into 7 %, and both laws reject a true intercept in 2 %. Size by size,
 for the number of sizes (Bonferroni) tell where the theory fails.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipelines.analysis.comparison import Averages, Comparison, averages
 from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.coordinates import setting_name
-from storage.plan import Plan
+from storage.plan import Cell, Plan
 from storage.results import labels, points_grid, write_group
 from storage.schema import Variable
 from storage.spec import Campaign
@@ -102,10 +102,10 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
     if len(sizes) < FEWEST_SIZES:
         return
     size, together = setting_name(path), planned.spec.sweep[axis]
-    points = _points(planned, sizes, path, list(together))
+    others = points(planned, sizes, lambda cell: cell.settings[path], list(together))
     shape = {
         "theory": len(comparison.theories),
-        "cell": len(points),
+        "cell": len(others),
         size: len(sizes),
         "observable": len(comparison.observables),
     }
@@ -122,12 +122,12 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
         for name, variable in variables.items()
     }
     for theory in range(shape["theory"]):
-        for place, point in enumerate(points):
+        for place, point in enumerate(others):
             for observable in range(shape["observable"]):
                 law = _fitted(comparison, theory, point.cells, observable, sizes)
                 for name, value in law.items():
                     values[name][_index(VARIABLES[name], theory, place, observable)] = value
-    coordinates, grid = points_grid(planned.spec, [point.settings for point in points], axis)
+    coordinates, grid = points_grid(planned.spec, [point.settings for point in others], axis)
     coordinates["theory"] = labels("theory", comparison.theories, "theory")
     coordinates["observable"] = labels("observable", comparison.observables, "what is compared")
     coordinates[size] = labels(size, sizes, path)
@@ -139,18 +139,23 @@ def _index(variable: Variable, theory: int, place: int, observable: int) -> tupl
     return (theory, place, *middle, observable)
 
 
-def _points(planned: Plan, sizes: Array, path: str, together: Sequence[str]) -> list[Point]:
-    """The points of the other axes in order of first appearance; refined cells are off the grid."""
-    points: dict[tuple[str, ...], Point] = {}
+def points(
+    planned: Plan, sizes: Array, size_of_cell: Callable[[Cell], float], together: Sequence[str]
+) -> list[Point]:
+    """The points of the other axes in order of first appearance; refined cells are off the grid.
+
+    `sizes` ascend; the settings `together` move along them.
+    """
+    found: dict[tuple[str, ...], Point] = {}
     for cell in planned.cells:
         if cell.refined:
             continue
         settings = {name: value for name, value in cell.settings.items() if name not in together}
-        found = points.setdefault(
+        point = found.setdefault(
             tuple(map(repr, settings.values())), Point(settings, np.full(len(sizes), -1))
         )
-        found.cells[np.searchsorted(sizes, cell.settings[path])] = cell.index
-    return list(points.values())
+        point.cells[np.searchsorted(sizes, size_of_cell(cell))] = cell.index
+    return list(found.values())
 
 
 def _fitted(

@@ -126,7 +126,8 @@ def _ranking(tree: DataTree) -> str:
     text = (
         "Root mean square over the cells of the relative deviation, measured minus predicted; ★ "
         "marks the theory that comes closest, and the fraction says in how many cells it is "
-        "rejected (p < 10⁻³, corrected). Jointly: the least p-value of the cells, each of all "
+        "rejected (p < 10⁻³, corrected). Theories that average over data are off by the scatter of "
+        "the datasets, too. Jointly: the least p-value of the cells, each of all "
         "observables that the data can carry, times their number. Fitted parameters are medians "
         "over the cells with intervals of 68 %, and in brackets what the theory itself predicts."
     )

@@ -22,9 +22,8 @@ def law_lines(tree: "DataTree") -> Iterator[str]:
     for cell in range(found.sizes["cell"]):
         one = found.isel(cell=cell)
         where = f"at {name}, " if (name := label(found, cell)) else ""
-        if not float(one["spectral_exponent"].sel(law="power")) > 0:  # no sum exists
-            continue
-        yield _spectrum(one, where)
+        if float(one["spectral_exponent"].sel(law="power")) > 0:  # a sum exists
+            yield _spectrum(one, where)
         if not bool(one["slope"].isnull().all()):
             yield _slopes(one, None if flow is None else flow.isel(cell=cell), where)
 

@@ -158,10 +158,12 @@ def observables(spec: Campaign) -> str:
         "test points."
     )
     if spec.observe.histograms:
+        image = spec.network is not None and spec.network.image is not None
+        centre = " at the centre of each layer's grid" if image else ""
         text += (
-            f" Pre-activations along {listed(direction_names(spec))} unit vectors over the probe "
-            f"points, in units of their prior standard deviation, were counted in {BINS} bins over "
-            f"±{BIN_RANGE:g}, with raw moments up to order {ORDERS - 1}."
+            f" Pre-activations{centre} along {listed(direction_names(spec))} unit vectors over the "
+            f"probe points, in units of their prior standard deviation, were counted in {BINS} "
+            f"bins over ±{BIN_RANGE:g}, with raw moments up to order {ORDERS - 1}."
         )
     if spec.observe.kernels:
         text += " Kernels σ²·φφ'/N of each layer were averaged over draws and chains of a block."

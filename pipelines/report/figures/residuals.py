@@ -91,7 +91,7 @@ def _squares(axes: Axes, t: xr.DataArray, norm: SymLogNorm) -> None:
 
 def _short(value: float) -> str:
     """At most four characters and a sign."""
-    text = f"{value:.1f}" if abs(value) < 9.95 else f"{value:.0f}"
+    text = f"{round(value, 1) + 0.0:.1f}" if abs(value) < 9.95 else f"{value:.0f}"  # no -0.0
     return text.replace("-", "−") if abs(value) < 9999.5 else plain(value, 1)
 
 
