@@ -28,10 +28,14 @@ lint: .venv/.installed-dev ## style, types and the direction of imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
 
-bench: .venv/.installed-dev .venv/.installed-peers ## steps and effective samples per CPU second, here and elsewhere
+bench: .venv/.installed-dev .venv/.installed-peers .venv/.installed-peers-nt ## steps and effective samples per CPU second, here and elsewhere
 	$(BIN)/python tests/benchmarks/bench_steps.py .venv/peers/bin/python
 	$(BIN)/python tests/benchmarks/bench_scaling.py
 	$(BIN)/python tests/benchmarks/bench_ess.py .venv/peers/bin/python
+	$(BIN)/python tests/benchmarks/bench_gpr.py .venv/peers-nt/bin/python
+	$(BIN)/python tests/benchmarks/bench_kernels.py .venv/peers-nt/bin/python
+	$(BIN)/python tests/benchmarks/bench_theories.py
+	$(BIN)/python tests/benchmarks/bench_features.py
 
 clean: ## remove caches and .venv; results stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -53,6 +57,14 @@ clean: ## remove caches and .venv; results stay
 	for peer in jax blackjax posteriors; do \
 	  .venv/peers/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) \
 	    -c constraints.txt -c tests/benchmarks/peers.txt scipy $$peer || true; \
+	done
+	@touch $@
+
+.venv/.installed-peers-nt: .venv/.created tests/benchmarks/peers-nt.txt
+	$(BIN)/python -m venv .venv/peers-nt
+	for peer in neural-tangents gpytorch; do \
+	  .venv/peers-nt/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) \
+	    -c tests/benchmarks/peers-nt.txt $$peer || true; \
 	done
 	@touch $@
 

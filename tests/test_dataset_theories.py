@@ -209,7 +209,7 @@ def test_kernel_scaling_of_one_odd_layer_is_the_plain_one():
 @pytest.mark.parametrize(
     ("theory", "overrides", "message"),
     [
-        (adaptive_kernel, TWO_LAYERS, "adaptive_kernel does not hold: found depth 2, wanted 1"),
+        (adaptive_kernel, TWO_LAYERS, "adaptive does not hold: found depth 2, wanted 1"),
         (vga, TWO_LAYERS, "vga does not hold: found depth 2, wanted 1"),
         (equations_of_state, (), "equations_of_state does not hold: found depth 1, wanted 2"),
         (

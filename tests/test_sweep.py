@@ -190,6 +190,6 @@ def test_nor_a_name_that_an_analysis_stores():
                 found |= {k: v for k, v in constant.items() if isinstance(v, Variable)}
     assert {"p_value", "learnability", "scale", "rank"} <= set(found)
     assert set(found) <= {*VARIABLES, *DIMENSIONS}
-    sizes = {"size"}  # `scaling` has the name of a setting in its place
+    sizes = {"size", "sampler_temperature"}  # settings along an axis: `scaling`, `free_energy`
     dims = {dim for variable in found.values() for dim in variable.dims}
     assert dims <= {*DIMENSIONS, *sizes}

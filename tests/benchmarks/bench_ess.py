@@ -40,7 +40,7 @@ class Effort(NamedTuple):
     rounds: int
 
 
-FULL, QUICK = Effort(3, 12, 8, 3), Effort(0.5, 1, 1, 2)
+FULL, QUICK = Effort(2, 8, 6, 3), Effort(0.5, 1, 1, 2)
 
 
 @dataclass

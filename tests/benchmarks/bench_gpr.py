@@ -50,10 +50,6 @@ CURVES = {
     "finitewidth: one factor for each ridge, double": "nested double",
     "finitewidth: one factor for each ridge, single, refined": "nested single",
 }
-WHOLE = {
-    "finitewidth: all that is stored, double": "curve double",
-    "finitewidth: all that is stored, single": "curve single",
-}
 ONE = {
     "scipy: cho_factor": "scipy",
     "finitewidth: posterior": "finitewidth",
@@ -64,16 +60,14 @@ TEXT = """# Gaussian-process regression on {points} points
 
 Written by `make bench`: the NNGP kernel of erf networks, its matrix at hand, on {points} points of
 {dimension} dimensions and 1000 test points, in float64. Everybody has a process and one thread.
-They took turns in {rounds} rounds: seconds are medians, of process CPU time, and ratios are medians
-of the ratios within a round; peak memory is that of the process, with what it was given. Errors are
-relative to scipy's, of all predictions of a size and ridge, the largest.
+They took turns in {rounds} round{plural}: seconds are medians, of process CPU time, and ratios are
+medians of the ratios within a round; peak memory is that of the process, with what it was given.
+Errors are relative to scipy's, of all predictions of a size and ridge, the largest.
 
 ## Learning curves: 20 sizes up to {points}, ridges 0.1, 0.01, 0.001 and 0.00001
 
 Predictions at the test points. Nested factors are those of theory.learning_curve, which read the
-kernel from the file that the workers of a machine share. The last rows are a whole order of a
-campaign: errors over the pool, evidence, and the posterior variance of every point of the pool,
-measured once.
+kernel from the file that the workers of a machine share.
 
 {curves}
 
@@ -95,9 +89,6 @@ def curve_table(folder: str, rounds: int) -> str:
             for title, name in CURVES.items():
                 one = measure(sys.executable, "gpr_contestants.py", name, folder, spread)
                 found.setdefault(title, []).append(told(f"{title}, {spread}", one))
-        for title, name in WHOLE.items():
-            one = measure(sys.executable, "gpr_contestants.py", name, folder, spread)
-            found[title] = [told(f"{title}, {spread}", one)]
         rows += [[title, spread, *cells(its, found[LOOP])] for title, its in found.items()]
     return grid(["", "sizes", "CPU seconds", "times faster", "peak MiB", "error"], rows)
 
@@ -125,14 +116,10 @@ def cells(found: list[dict[str, Any]], base: list[dict[str, Any]]) -> list[str]:
     if any("absence" in one for one in found):
         return ["absent"] * 4
     seconds = statistics.median(one["seconds"] for one in found)
-    times = "-"
-    if len(found) == len(base) and "error" in found[0]:
-        pairs = zip(base, found, strict=True)
-        times = f"{statistics.median(b['seconds'] / one['seconds'] for b, one in pairs):.2f}"
-    elif found is base:
-        times = "1.00"
+    pairs = zip(base, found, strict=True)
+    times = statistics.median(first["seconds"] / one["seconds"] for first, one in pairs)
     peak, error = (max(one.get(key) or 0.0 for one in found) for key in ("peak", "error"))
-    return [f"{seconds:.1f}", times, f"{peak:.0f}", f"{error:.0e}" if error else "-"]
+    return [f"{seconds:.1f}", f"{times:.2f}", f"{peak:.0f}", f"{error:.0e}" if error else "-"]
 
 
 def main() -> None:
@@ -154,6 +141,7 @@ def main() -> None:
         points=chosen.points,
         dimension=DIMENSION,
         rounds=chosen.rounds,
+        plural="s" * (chosen.rounds > 1),
         curves=curves,
         one=one,
         machine="\n".join(lines),

@@ -48,15 +48,21 @@ def result(settings: str, rounds: Sequence[Round], reference: Mapping[str, Known
 
 
 def biases(draws: Array, reference: Mapping[str, Known]) -> dict[str, Known]:
-    """Mean over the draws less the reference, in parts of it, with the errors of both."""
+    """Mean over the draws less the reference, in parts of it, with the errors of both.
+
+    The error is infinite where too few draws are effective for an error to be known.
+    """
     values = draws[..., [TRAIN_ERROR, OVERLAP]].astype(np.float64)
-    means, errors = values.mean((0, 1)), diagnostics(values).mcse
+    found = diagnostics(values)
+    errors = np.where(found.ess_bulk < RESOLVED, math.inf, found.mcse)
     return {
         name: Known(
             float(mean / known.value - 1),
             math.hypot(float(error), known.error) / known.value,
         )
-        for (name, known), mean, error in zip(reference.items(), means, errors, strict=True)
+        for (name, known), mean, error in zip(
+            reference.items(), values.mean((0, 1)), errors, strict=True
+        )
     }
 
 

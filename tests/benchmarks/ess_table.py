@@ -1,5 +1,7 @@
 """Effective samples per CPU second as a page of Markdown, with what is needed to read them."""
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +26,8 @@ BIAS = """λ is the largest eigenvalue of the Hessian of U, the largest of the {
 Steps of schemes without Metropolis' correction were halved until the biases of the train error and
 of <(w·w\\*)²> were below 1 %, or below two of their errors, over {trial} CPU seconds. Here they
 are told from all the rounds, with the error of the last digit in brackets; † marks one that is
-neither after all. The reference is a long run of HMC: {reference}."""
+neither after all, and ? one that fewer than {resolved} effective samples leave open. The reference
+is a long run of HMC: {reference}."""
 BOUND = """A ratio is a bound (>=) where the other sampler has fewer than {resolved} effective
 samples in all: chains that hardly move have about as many as there are chains, which is too
 many."""
@@ -44,6 +47,7 @@ class Row:
 def write(rows: Sequence[Row], ours: Row, *, rounds: int, seconds: float, trial: float) -> str:
     """The page."""
     warm, stiff = TEMPERATURES
+    named = [Named(row.title, "", version=row.version, absence=row.absence) for row in rows]
     parts = [
         "# Effective samples per CPU second",
         INTRODUCTION.format(
@@ -57,7 +61,7 @@ def write(rows: Sequence[Row], ours: Row, *, rounds: int, seconds: float, trial:
             seconds=seconds,
         ),
         GRADIENTS,
-        BIAS.format(chains=CHAINS, trial=trial, reference=reference()),
+        BIAS.format(chains=CHAINS, trial=trial, resolved=RESOLVED, reference=reference()),
     ]
     for temperature in TEMPERATURES:
         parts += [f"## κ = {temperature}", value_table(rows, temperature)]
@@ -66,7 +70,7 @@ def write(rows: Sequence[Row], ours: Row, *, rounds: int, seconds: float, trial:
         BOUND.format(resolved=RESOLVED),
         ratio_table(rows, ours),
         "## The machine",
-        machine([Named(r.title, "", version=r.version, absence=r.absence) for r in rows]),
+        f"{machine(named)}\n- load {os.getloadavg()[1]:.0f} on {os.cpu_count()} processors",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -124,6 +128,8 @@ def cells(row: Row, temperature: float) -> list[str]:
 
 def percent(bias: Known, exact: bool) -> str:
     """+0.3(2) %, and a mark where that is too much of a scheme that has a bias."""
+    if math.isinf(bias.error):
+        return "?"
     text = f"{100 * bias.value:+.1f}({max(round(1000 * bias.error), 1)}) %"
     return text if exact or small({"": bias}) else f"{text} †"
 

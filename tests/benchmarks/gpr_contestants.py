@@ -69,23 +69,6 @@ def nested(folder: Path, grid: str, dtype: type) -> None:
     report(["scipy", "numpy"], seconds=seconds, error=float(off.max()))
 
 
-def curve(folder: Path, grid: str, method: str) -> None:
-    """Everything that a campaign stores of an order."""
-    import torch
-
-    from theory.learning_curve import learning_curve
-
-    torch.set_num_threads(1)
-    order, y = read(folder, "order"), read(folder, "y")
-    arguments = (mapped(folder, len(y)), torch.from_numpy(y), torch.from_numpy(order))
-    seconds = timed(
-        lambda: learning_curve(
-            *arguments, sizes(len(y), grid), RIDGES, methods=[method] * len(RIDGES)
-        )
-    )
-    report(["scipy", "numpy", "torch"], seconds=seconds)
-
-
 def mapped(folder: Path, points: int):
     """The pool's kernel as the workers of a machine share it."""
     from workers.node_cache import shared
@@ -213,8 +196,6 @@ def main(name: str, folder: Path, grid: str = "") -> None:
             nested(folder, grid, np.float64)
         case "nested single":
             nested(folder, grid, np.float32)
-        case "curve double" | "curve single":
-            curve(folder, grid, name.split()[1])
         case _:
             one(folder, name)
 

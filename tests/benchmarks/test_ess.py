@@ -43,6 +43,16 @@ def test_biases_are_those_of_independent_draws():
     assert not small(found)
 
 
+def test_a_bias_of_chains_that_hardly_move_is_left_open():
+    rng = np.random.default_rng(1)
+    draws = np.repeat(rng.standard_normal((CHAINS, 1, QUANTITIES)), 200, axis=1)
+    draws += 0.01 * rng.standard_normal(draws.shape)  # about as many effective draws as chains
+    found = biases(draws, {"train error": Known(1.0, 0.0), "overlap": Known(1.0, 0.0)})
+    assert all(math.isinf(bias.error) for bias in found.values())
+    assert small(found)
+    assert percent(found["overlap"], exact=False) == "?"
+
+
 @pytest.mark.parametrize(
     ("bias", "accepted"),
     [

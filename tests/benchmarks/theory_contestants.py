@@ -1,6 +1,6 @@
 """Theory curves of one spectrum, and the eigendecomposition behind it: see bench_theories.py.
 
-theory_contestants.py eigen FOLDER POINTS | theory_contestants.py curves FOLDER
+theory_contestants.py eigen FOLDER POINTS | theory_contestants.py curves FOLDER MODES
 """
 
 import sys
@@ -58,19 +58,18 @@ def treatments(values: Tensor, power: Tensor) -> dict[str, Callable[[], object]]
     }
 
 
-def curves(folder: Path) -> None:
-    """CPU seconds of each treatment."""
+def curves(folder: Path, modes: int) -> None:
+    """CPU seconds of each treatment; where the spectrum has fewer modes, each counts several."""
     torch.set_num_threads(1)
+    stored = (np.load(folder / f"{name}.npy") for name in ("eigenvalues", "power"))
     values, power = (
-        torch.from_numpy(np.load(folder / f"{name}.npy")) for name in ("eigenvalues", "power")
+        torch.from_numpy(np.repeat(part, modes // len(part)) / (modes // len(part)))
+        for part in stored
     )
     found = {name: timed(work) for name, work in treatments(values, power).items()}
     report(["torch"], seconds=found)
 
 
 if __name__ == "__main__":
-    name, folder, *count = sys.argv[1:]
-    if name == "eigen":
-        eigen(Path(folder), int(count[0]))
-    else:
-        curves(Path(folder))
+    name, folder, count = sys.argv[1:]
+    {"eigen": eigen, "curves": curves}[name](Path(folder), int(count))
