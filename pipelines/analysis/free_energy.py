@@ -1,7 +1,8 @@
 """The evidence of the data, measured by thermodynamic integration: the group `free_energy`.
 
 At fixed prior Z(T) = <exp(-L/T)>_prior has d(-ln Z)/d(1/T) = <L>, the training loss of the ensemble
-at T. Where an axis of the sweep moves the temperature alone, its integral over ln(1/T) is
+at T. Where an axis of the sweep moves the temperature, and with it nothing but the sampler, its
+integral over ln(1/T) is
 
     Γ(T) - Γ(T_0) = ∫ <L>/T' d ln(1/T') + (n/2) ln(T/T_0),   Γ = -ln N(y | f + noise of variance T),
 
@@ -10,7 +11,7 @@ through the temperatures; how far the trapezoidal rule is from it tells whether 
 Theories that store Γ, as `nngp`, are held beside it on the same data. Kirkwood (1935).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,14 +51,15 @@ VARIABLES = {
 def write(store: Store, planned: Plan, comparison: Comparison) -> None:
     """Write the group `free_energy`, where the sweep has an axis of temperatures alone."""
     sampler = planned.spec.sampler
-    axis = next((a for a, s in planned.spec.sweep.items() if list(s) == [PATH]), None)
+    axis = next((a for a, s in planned.spec.sweep.items() if _of_temperatures(s)), None)
     if axis is None or sampler is None or sampler.scheme in (*LAWLESS, "prior"):
         return
     grid = [cell for cell in planned.cells if not cell.refined]
     temperatures = np.unique([cell.settings[PATH] for cell in grid])[::-1]
     if len(temperatures) < FEWEST:
         return
-    found = points(planned, -temperatures, lambda cell: -cell.settings[PATH], [PATH])
+    together = list(planned.spec.sweep[axis])
+    found = points(planned, -temperatures, lambda cell: -cell.settings[PATH], together)
     theories = [
         theory
         for theory in comparison.theories
@@ -92,6 +94,11 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
     coordinates["dataset"] = labels("dataset", np.arange(shape[1]), "independent draw of the data")
     coordinates[TEMPERATURE] = labels(TEMPERATURE, temperatures, PATH)
     write_group(store, "free_energy", VARIABLES, values, coordinates, axes)
+
+
+def _of_temperatures(settings: Mapping[str, Any]) -> bool:
+    """Whether nothing but the temperature changes, and how it is sampled."""
+    return PATH in settings and all(path.startswith("sampler.") for path in settings)
 
 
 def _losses(group: Any, planned: Plan, cell: int, dataset: int) -> Array:

@@ -17,7 +17,7 @@ from pipelines.rounding import plain, uncertain
 
 REJECTED = 1e-3
 DOUBTED = 0.05
-ROUNDING = 1e-6
+ROUNDING = 1e-4
 RESOLUTION = 0.1  # of the prediction
 SEEN = 1.645  # standard errors above the threshold: 19 cases of 20
 MOST_PLACES = 4  # named one by one

@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, size_of, summary
 from pipelines.report.curve_conclusions import curve_lines
 from pipelines.report.figures.cells import group, label, symbol
-from pipelines.report.ranking import ranking_lines
+from pipelines.report.ranking import closest_lines, joint_line, unsolved_lines
 from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.rounding import plain, uncertain
 from theory.statistics import bonferroni
@@ -40,8 +40,17 @@ def conclusions(tree: "DataTree") -> list[str]:
     theories = list(_theories(tree))
     first = [line for line in theories if FIRST in line]
     rest = [line for line in theories if FIRST not in line]
-    lines = [*_convergence(tree), *_steps(tree), *first, *curve_lines(tree), *rest]
+    lines = [*_convergence(tree), *_steps(tree), *_together(tree)]
+    lines += [*first, *curve_lines(tree), *rest]
     return [line[0].upper() + line[1:] for line in lines] or ["Nothing is compared yet."]
+
+
+def _together(tree: "DataTree") -> Iterator[str]:
+    """What is said of theories as a whole."""
+    fits = group(tree, "fits")
+    if fits is not None and fits.sizes["theory"]:
+        yield from unsolved_lines(tree)
+        yield from joint_line(fits)
 
 
 def _theories(tree: "DataTree") -> Iterator[str]:
@@ -51,7 +60,7 @@ def _theories(tree: "DataTree") -> Iterator[str]:
     if bool(fits["residual"].isnull().all()):
         yield "no theory is compared with the ensemble: no dataset has converged."
         return
-    yield from ranking_lines(fits)
+    yield from closest_lines(fits)
     if (scaling := group(tree, "scaling")) is None:
         yield from _cells(fits)
         return

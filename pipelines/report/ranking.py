@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
+from xarray import DataTree
 
 from pipelines.analysis.verdicts import DOUBTED, REJECTED, digits
 from pipelines.report import style
+from pipelines.report.figures.cells import group, label
 from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.report.words import listed, number
 from pipelines.rounding import UNKNOWN, plain
@@ -44,27 +46,31 @@ def ranking_rows(fits: xr.Dataset) -> list[dict[str, str]]:
     return rows
 
 
-def ranking_lines(fits: xr.Dataset) -> Iterator[str]:
-    """Sentences: what all observables together say of each theory, and which comes closest."""
-    theories = [str(name) for name in fits["theory"].values]
-    if len(theories) < 2:
+def joint_line(fits: xr.Dataset) -> Iterator[str]:
+    """A sentence: which theories all observables together reject."""
+    p = {str(name): float(fits["grid_p_value"].sel(theory=name)) for name in fits["theory"].values}
+    judged = [theory for theory, value in p.items() if np.isfinite(value)]
+    if not judged:
         return
-    p = {theory: float(fits["grid_p_value"].sel(theory=theory)) for theory in theories}
-    if judged := [theory for theory in theories if np.isfinite(p[theory])]:
-        rejected = [in_words(theory) for theory in judged if p[theory] < REJECTED]
-        said = [f"reject {listed(rejected)}"] if rejected else []
-        said += [
-            f"{'doubt' if p[theory] < DOUBTED else 'agree with'} {in_words(theory)} "
-            f"(p = {digits(p[theory])})"
-            for theory in judged
-            if p[theory] >= REJECTED
-        ]
-        yield f"all observables of all cells together {listed(said)}."
+    rejected = [in_words(theory) for theory in judged if p[theory] < REJECTED]
+    said = [f"reject {listed(rejected)}"] if rejected else []
+    said += [
+        f"{'doubt' if p[theory] < DOUBTED else 'agree with'} {in_words(theory)} "
+        f"(p = {digits(p[theory])})"
+        for theory in judged
+        if p[theory] >= REJECTED
+    ]
+    yield f"all observables of all cells together {listed(said)}."
+
+
+def closest_lines(fits: xr.Dataset) -> Iterator[str]:
+    """A sentence for each observable: which theory comes closest, where there are several."""
     for observable in fits["observable"].values:
         one = fits.sel(observable=observable)
-        scores = {theory: float(one["score"].sel(theory=theory)) for theory in theories}
+        scores = {str(name): float(one["score"].sel(theory=name)) for name in one["theory"].values}
         ranked = sorted(
-            (theory for theory in theories if np.isfinite(scores[theory])), key=scores.__getitem__
+            (theory for theory, score in scores.items() if np.isfinite(score)),
+            key=scores.__getitem__,
         )
         if len(ranked) > 1:
             first, *others = (
@@ -74,6 +80,19 @@ def ranking_lines(fits: xr.Dataset) -> Iterator[str]:
                 f"on {observable_in_words(str(observable))} {first} comes closest, then "
                 f"{listed(others)}."
             )
+
+
+def unsolved_lines(tree: DataTree) -> Iterator[str]:
+    """Where the equations of a theory were not solved, and nothing is compared."""
+    theories = tree.get("theory")
+    for name in theories.children if isinstance(theories, DataTree) else ():
+        found = group(tree, f"theory/{name}")
+        if found is None or "solved" not in found:
+            continue
+        missing = np.flatnonzero((found["solved"] == 0).any("dataset").values)
+        if len(missing):
+            where = listed(label(found, int(cell)) or "the cell" for cell in missing)
+            yield f"{in_words(name)} is not solved to its tolerance at {where}, and left out there."
 
 
 def _entry(one: xr.Dataset) -> str:

@@ -7,6 +7,9 @@ NAMES = {
     "gfl": "Gaussian feature learning",
     "order_parameter": "the full action S(q)",
     "gmfl": "the Gaussian mixture of the thermodynamic limit",
+    "adaptive": "the adaptive kernel",
+    "vga": "the Gaussian law of a neuron",
+    "equations_of_state": "the equations of state",
     "effective_ridge": "the effective ridge",
     "equivalent_kernel": "the equivalent kernel",
     "equivalent_kernel_next_order": "the equivalent kernel to next order",
@@ -37,6 +40,15 @@ LONG = {
     "gmfl": (
         "Gaussian mixtures, the limit in which a neuron is thermodynamic and falls into droplets "
         "beyond a first-order transition (Rubin, Seroussi and Ringel 2024)"
+    ),
+    "adaptive": (
+        "the adaptive kernel of a finite dataset, where each neuron has its law in the field of "
+        "the others (Seroussi, Naveh and Ringel 2023; Rubin, Seroussi and Ringel 2024)"
+    ),
+    "vga": "the Gaussian nearest to that law",
+    "equations_of_state": (
+        "the equations of state, Gaussian layers of which each adapts to the one above (Seroussi, "
+        "Naveh and Ringel 2023)"
     ),
     "effective_ridge": (
         "the effective ridge of the Gaussian process, from the spectrum of its pool "
