@@ -171,7 +171,7 @@ def _aligned(network: _Network, first: _Points, second: _Points) -> Tensor:
     covariance = torch.einsum("acij,bcij->ijab", first.x, second.x) / first.x.shape[1]
     *hidden, readout = network.weights
     for weight, known, other in zip(hidden, first.features, second.features, strict=True):
-        covariance = _shifted(_shifted(covariance, [0]), [1]) * (weight / WINDOW)
+        covariance = shifted(shifted(covariance, [0]), [1]) * (weight / WINDOW)
         matrices = zip(known.unbind(1), covariance.flatten(0, 1), other.unbind(1), strict=True)
         expectations = [network.value.pairs(*matrix) for matrix in matrices]
         covariance = torch.stack(expectations).view_as(covariance)
@@ -182,7 +182,7 @@ def _aligned_variances(network: _Network, x: Tensor) -> list[Tensor]:
     """Variances of pre-activations without pooling, by layer: (n, position)."""
     variance, found = x.square().mean(1), []
     for weight in network.weights[:-1]:
-        variance = _shifted(_shifted(variance, [1]), [2]) * (weight / WINDOW)
+        variance = shifted(shifted(variance, [1]), [2]) * (weight / WINDOW)
         found.append(variance.flatten(1))
         variance = network.value.diagonal(variance.flatten()).view_as(variance)
     return found
@@ -228,7 +228,7 @@ def _input_covariance(x1: Tensor, x2: Tensor) -> Tensor:
 def _convolved(network: _Network, level: int, covariance: Tensor) -> Tensor:
     """Of the pre-activations of a layer, from that of its inputs."""
     scale = network.weights[level] / WINDOW
-    return _shifted(_shifted(covariance, [1, 4]), [2, 5]) * scale
+    return shifted(shifted(covariance, [1, 4]), [2, 5]) * scale
 
 
 def _handed_on(
@@ -247,7 +247,7 @@ def _matrix(covariance: Tensor) -> Tensor:
     return covariance.flatten(3).flatten(0, 2)
 
 
-def _shifted(values: Tensor, axes: Sequence[int]) -> Tensor:
+def shifted(values: Tensor, axes: Sequence[int]) -> Tensor:
     """Σ_δ values(p + δ) over δ = -1, 0, 1 along all of these axes together, zero outside."""
     total, overlap = values.clone(), values.shape[axes[0]] - 1
     for start in (0, 1):

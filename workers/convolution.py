@@ -92,6 +92,12 @@ class ConvolutionalNetwork(Layered):
     pool_after: frozenset[int]
     head: Head
 
+    @property
+    def centres(self) -> list[slice]:
+        """Of (point · position) of each layer, the position (height // 2, width // 2) alone."""
+        sides = _sides(self.image[1:], self.depth, self.pool_after)[:-1]
+        return [slice(h // 2 * w + w // 2, None, h * w) for h, w in sides]
+
     def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
         """h of each convolution, (chain, channel, point · position), positions row by row."""
         fields = self._forward(parameters, x)[0]

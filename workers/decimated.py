@@ -2,7 +2,7 @@
 
 One eigendecomposition of the pool's kernel serves all repeats, sizes and ridges of a cell: three
 times the memory of the kernel (2.4 GB for 10,000 points), and as long as the spectrum itself took.
-Then a regression costs about 3n²Λ products at each size n and ridge with Λ modes kept, and as much
+Then a regression costs about 3n²Λ products at each size n and ridge with Λ modes kept, and n³/3
 with the whole kernel, from which it is told how far the mean predictors are apart. Repeats are
 evaluated as far as `WORK` goes, and at least four of them, which a verdict needs.
 """
@@ -23,9 +23,11 @@ from theory.decimation import (
     decimated_regression,
     pool_modes,
     removed_variance,
+    whole_prediction,
 )
 from theory.statistics import FEWEST_UNITS, jackknife_error
 from workers import memory
+from workers.data.dataset import Pool
 from workers.datasets import pool
 from workers.models import nngp_of
 from workers.regression import draws, kernel_of
@@ -38,10 +40,14 @@ Arrays = dict[str, np.ndarray]
 
 def repeats_within(repeats: Sequence[int], sizes: Sequence[float], kept: np.ndarray) -> list[int]:
     """The first repeats, as many as the work allows; kept Λ is (train, ridge)."""
-    n = np.asarray(sizes)[:, None]
+    return list(repeats[: max(FEWEST_UNITS, int(WORK / products(sizes, kept)))])
+
+
+def products(sizes: Sequence[float], kept: np.ndarray) -> float:
+    """Of one repeat, with Λ modes kept, (train, ridge)."""
+    n = np.asarray(sizes, dtype=np.float64)[:, None]
     few, many = np.minimum(n, kept), np.maximum(n, kept)
-    each = 2 * float((3 * few**2 * many).sum())
-    return list(repeats[: max(FEWEST_UNITS, int(WORK / each))])
+    return float((3 * few**2 * many + n**3 / 3).sum())
 
 
 def decimated(
@@ -65,7 +71,9 @@ def decimated(
         "a theory with a decimated kernel",
         "take a smaller pool, or leave rg_gpr and rg_gpr_position out",
     )
-    modes, y = _modes(cell, plugins, sources)
+    points = pool(cell.spec, plugins, sources)
+    modes, y = _modes(cell, points)
+    x = torch.as_tensor(points.x, dtype=torch.float64)
     found = [_empty(len(repeats), kept.shape, len(y)) for _ in positions]
     drawn = [draws(cell, repeat, y, sources) for repeat in repeats]
     for place in np.ndindex(*kept.shape):
@@ -74,7 +82,8 @@ def decimated(
         apart = torch.empty(len(positions), len(repeats), count, dtype=torch.float64)
         for row, (order, labels) in enumerate(drawn):
             given = (modes, order[:size], labels[:size], ridge)
-            whole = decimated_regression(*given, len(y)).predicted[:count]
+            kernel = nngp_of(kernel_of(cell.spec), x[order[:size]])
+            whole = whole_prediction(modes, kernel, *given[1:], count)
             for which, position in enumerate(positions):
                 made = decimated_regression(*given, count, tail if position else None)
                 apart[which, row] = made.predicted[:count] - whole
@@ -115,8 +124,7 @@ def _put(arrays: Arrays, place: tuple[int, ...], made: Decimated) -> None:
         arrays[name][place] = getattr(made, name).numpy()
 
 
-def _modes(cell: Cell, plugins: Plugins, sources: Sources) -> tuple[PoolModes, Tensor]:
-    points = pool(cell.spec, plugins, sources)
+def _modes(cell: Cell, points: Pool) -> tuple[PoolModes, Tensor]:
     assert cell.spec.regression is not None
     dtype = getattr(torch, cell.spec.regression.precision)
     y = torch.as_tensor(points.y)

@@ -14,9 +14,11 @@ from storage.plugins import Plugins
 from storage.schema import CHECKED
 from storage.spec import Campaign, Observe
 from workers.adaptation import CALM, WINDOW, Adaptation, stages
+from workers.convolution import ConvolutionalNetwork
 from workers.data.dataset import Dataset
 from workers.datasets import dataset
 from workers.models import activation_of, network_of, prior_kernels
+from workers.networks import Model
 from workers.numerics import PLAIN
 from workers.observables import Directions, directions
 from workers.philox import Noise
@@ -216,7 +218,8 @@ def _observed(shard: Shard, data: Dataset, plugins: Plugins, kernel: str) -> Obs
     network = network_of(spec, data.x_train.shape[1], plugins, kernel)
     along = None
     if spec.observe.histograms:
-        along = _along(shard, data, prior_kernels(spec, _probes(spec, data), activation))
+        kernels = prior_kernels(spec, _probes(spec, data), activation)
+        along = _along(shard, data, kernels, network)
     measures = {name.partition(":")[2]: plugins.get(name) for name in spec.observe.measure}
     return Observed(spec, data, network, activation, along, measures)
 
@@ -225,7 +228,7 @@ def _probes(spec: Campaign, data: Dataset) -> Tensor:
     return torch.as_tensor(data.x_test[: spec.observe.points])
 
 
-def _along(shard: Shard, data: Dataset, kernels: tuple[Tensor, ...]) -> Directions:
+def _along(shard: Shard, data: Dataset, kernels: tuple[Tensor, ...], network: Model) -> Directions:
     """Directions over the probe points, the random one fixed by the data and not by the cell."""
     ensemble = shard.cell.spec.ensemble
     assert ensemble is not None
@@ -235,7 +238,8 @@ def _along(shard: Shard, data: Dataset, kernels: tuple[Tensor, ...]) -> Directio
     target = torch.as_tensor(data.y_test[: shard.cell.spec.observe.points])
     if target.ndim == 2:
         target = target[:, 0]
-    return directions(list(kernels), random, target)
+    places = network.centres if isinstance(network, ConvolutionalNetwork) else None
+    return directions(list(kernels), random, target, places)
 
 
 def _fixed(shard: Shard, observed: Observed, step_size: float) -> Arrays:

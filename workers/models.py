@@ -1,8 +1,9 @@
 """From the `network` section of a spec to a model, and to the prior of its hidden layers."""
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from storage.plugins import Plugins
 from storage.spec import Campaign
 from theory.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
 from theory.expectations import Activation as Phi
+from theory.image_layers import central_pre_activation_kernels
 from theory.kernels import nngp, pre_activation_kernels
 from workers.activations import ACTIVATIONS, Activation, differentiable
 from workers.convolution import myrtle, patch_network, three_layer_convolution
@@ -142,7 +144,10 @@ def nngp_of(
 
 
 def prior_kernels(spec: Campaign, x: Tensor, activation: Activation) -> tuple[Tensor, ...]:
-    """Prior covariances of each hidden layer's pre-activations over points, and their positions."""
+    """Prior covariances of each hidden layer's pre-activations over points, and their positions.
+
+    Of the layers of images over points alone, at the centre of each layer's grid.
+    """
     network = spec.network
     assert network is not None
     phi: Phi = network.activation if network.activation in NAMES else activation.phi
@@ -154,10 +159,33 @@ def prior_kernels(spec: Campaign, x: Tensor, activation: Activation) -> tuple[Te
             activation=phi,
             weight_variance=network.weight_variance,
         )
+    if network.image is not None:
+        points = x.double().numpy().tobytes()
+        hidden = network.weight_variance[:-1]
+        return _central_kernels(points, network.image, network.pool_after, phi, hidden)
     return pre_activation_kernels(
         x,
         depth=network.depth,
         activation=phi,
         weight_variance=network.weight_variance,
         bias_variance=network.bias_variance,
+    )
+
+
+@lru_cache(maxsize=4)  # seconds of work, which every segment wants again
+def _central_kernels(
+    points: bytes,
+    image: tuple[int, ...],
+    pool_after: tuple[int, ...],
+    activation: Phi,
+    hidden_variance: tuple[float, ...],
+) -> tuple[Tensor, ...]:
+    channels, height, width = image
+    x = np.frombuffer(points).reshape(-1, channels * height * width)
+    return central_pre_activation_kernels(
+        torch.tensor(x),
+        image=(channels, height, width),
+        pool_after=pool_after,
+        activation=activation,
+        weight_variance=(*hidden_variance, 1.0),
     )

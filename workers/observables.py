@@ -3,9 +3,11 @@
 A pre-activation is observed along unit vectors v over the probe points: for each neuron
 z = Σ_μ v_μ h(x_μ) / √(v'Kv), with K the prior covariance of the layer's pre-activations, so that z
 is a standard normal under an infinitely wide prior. Where a layer has several positions for each
-point, v is a vector over all positions of all points, the position running fastest.
+point, v is a vector over all positions of all points, the position running fastest; or, in the
+layers of images, over the points at one position.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +24,17 @@ class Directions:
 
     vectors: list[Tensor]  # of each layer, (direction, probe · position)
     deviations: Tensor  # (layer, direction)
+    places: Sequence[slice]  # of each layer: what v is a vector over
 
 
-def directions(kernels: list[Tensor], random: Tensor, target: Tensor) -> Directions:
+def directions(
+    kernels: list[Tensor], random: Tensor, target: Tensor, places: Sequence[slice] | None = None
+) -> Directions:
     """The directions random, top and target for the prior kernels of the layers.
 
     A kernel is (probe · position, probe · position); `random` has numbers for the largest of them.
     `top` is the leading eigenvector of the layer's kernel, `target` the target at the probes.
+    `places` picks what the kernels are of from the layers' pre-activations; by default all.
     """
     vectors, deviations = [], []
     for kernel in kernels:
@@ -36,7 +42,7 @@ def directions(kernels: list[Tensor], random: Tensor, target: Tensor) -> Directi
         along = (random[: len(kernel)], _leading(kernel), target.repeat_interleave(positions))
         vectors.append(torch.stack([_unit(v.to(kernel)) for v in along]))
         deviations.append(torch.einsum("vp,pq,vq->v", vectors[-1], kernel, vectors[-1]).sqrt())
-    return Directions(vectors, torch.stack(deviations))
+    return Directions(vectors, torch.stack(deviations), places or [slice(None)] * len(kernels))
 
 
 def _leading(kernel: Tensor) -> Tensor:
@@ -60,15 +66,17 @@ class Projections:
             vectors / deviations[:, None]
             for vectors, deviations in zip(along.vectors, along.deviations, strict=True)
         ]
+        self._places = along.places
         self._inner_edges = edges[1:-1].contiguous()
         self._powers = torch.arange(orders, dtype=torch.float64)
         self.histogram = torch.zeros(chains, layers, count, len(edges) - 1, dtype=torch.int64)
         self.moment = torch.zeros(chains, layers, count, orders, dtype=torch.float64)
 
     def add(self, layer: int, pre_activations: Tensor) -> None:
-        """Count one draw of a layer's pre-activations at the probes, (chain, width, probe)."""
-        scaled = self._scaled[layer].to(pre_activations)
-        z = (pre_activations @ scaled.T).double().movedim(-1, 1).contiguous()  # (chain, dir, width)
+        """Count one draw of a layer's pre-activations, (chain, width, probe · position)."""
+        seen = pre_activations[..., self._places[layer]]
+        scaled = self._scaled[layer].to(seen)
+        z = (seen @ scaled.T).double().movedim(-1, 1).contiguous()  # (chain, direction, width)
         place = torch.bucketize(z, self._inner_edges)
         self.histogram[:, layer].scatter_add_(-1, place, torch.ones_like(place))
         self.moment[:, layer] += (z[..., None] ** self._powers).sum(dim=2)
