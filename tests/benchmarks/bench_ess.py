@@ -7,19 +7,18 @@ machine does meets all of them alike.
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ess_analysis import Round, biases, result, small
 from ess_problem import REFERENCE, TEMPERATURES
 from ess_table import Row, percent, write
+from seat import Seat
 
 HERE = Path(__file__).parent
 PAGE = HERE / "ESS.md"
@@ -44,43 +43,12 @@ FULL, QUICK = Effort(2, 8, 6, 3), Effort(0.5, 1, 1, 2)
 
 
 @dataclass
-class Contestant:
-    """A row of the table and the process behind it; absent where that does not start."""
+class Contestant(Seat):
+    """A row of the table of effective samples."""
 
     row: Row
-    python: str
-    script: str
-    name: str
     files: Path
-    process: subprocess.Popen[str] | None = field(default=None, init=False)
     settings: str = field(default="", init=False)
-
-    def begin(self) -> None:
-        """Start the process; what cannot even tell its version is absent."""
-        command = [self.python, str(HERE / self.script), self.name]
-        pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        try:
-            self.process = subprocess.Popen(
-                command, text=True, env=os.environ | ONE_THREAD, **pipes
-            )
-            self.row.version = self.ask("about", None)
-        except (OSError, RuntimeError) as error:
-            self.drop(error)
-
-    def ask(self, order: str, argument: object) -> Any:
-        """The answer to an order; RuntimeError with the last line of its complaint if it died."""
-        assert self.process is not None
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps({order: argument}) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        if line := self.process.stdout.readline():
-            return json.loads(line)
-        complaint = self.process.communicate()[1].strip().splitlines()
-        raise RuntimeError(complaint[-1] if complaint else "it ended without a word")
 
     def prepare(self, temperature: float, start: Path | None, halvings: int) -> None:
         """Set the chains up, at a step halved so often."""
@@ -93,17 +61,6 @@ class Contestant:
         path = self.files / "draws.npy"
         told = self.ask("run", {"seconds": seconds, "path": str(path)})
         return Round(told["seconds"], told["gradients"], np.load(path))
-
-    def drop(self, error: Exception) -> None:
-        """Measure it no further, and say why in the table."""
-        self.end()
-        self.row.absence = str(error)
-        self.process = None
-
-    def end(self) -> None:
-        """Let the process go."""
-        if self.process is not None:
-            self.process.communicate()
 
 
 def contestants(peers: str, files: Path) -> list[Contestant]:
@@ -122,7 +79,8 @@ def contestants(peers: str, files: Path) -> list[Contestant]:
         (here, "collapsed", "finitewidth: collapsed", False),
     ]
     return [
-        Contestant(Row(title, exact), *program, name, files) for program, name, title, exact in rows
+        Contestant(Row(title, exact), *program, name, files, environment=ONE_THREAD)
+        for program, name, title, exact in rows
     ]
 
 

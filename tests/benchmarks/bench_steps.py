@@ -8,12 +8,11 @@ ratios within a round.
 """
 
 import argparse
-import json
-import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from seat import Seat
 from settings import AGREEMENT, GEMM_SIZE, SETTINGS
 from table import Row, write
 
@@ -21,39 +20,10 @@ HERE = Path(__file__).parent
 
 
 @dataclass
-class Contestant:
-    """A row of the table and the process behind it; absent where that does not start."""
+class Contestant(Seat):
+    """A row of the table of speeds."""
 
     row: Row
-    python: str
-    script: str
-    name: str
-    process: subprocess.Popen[str] | None = field(default=None, init=False)
-
-    def begin(self) -> None:
-        """Start the process; what cannot even tell its version is absent."""
-        command = [self.python, str(HERE / self.script), self.name]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        try:
-            self.process = subprocess.Popen(command, text=True, **pipes)
-            self.row.version = str(self.ask("about", None))
-        except (OSError, RuntimeError) as error:
-            self.drop(error)
-
-    def ask(self, order: str, argument: object) -> object:
-        """The answer to an order; RuntimeError with the last line of its complaint if it died."""
-        assert self.process is not None
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps({order: argument}) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        if line := self.process.stdout.readline():
-            return json.loads(line)
-        complaint = self.process.communicate()[1].strip().splitlines()
-        raise RuntimeError(complaint[-1] if complaint else "it ended without a word")
 
     def prepare(self, setting: str) -> bool:
         """Whether it is there, and has the right gradient."""
@@ -69,17 +39,6 @@ class Contestant:
             self.drop(ValueError(f"its gradient is off by {off:.1e}"))
             return False
         return True
-
-    def drop(self, error: Exception) -> None:
-        """Measure it no further, and say why in the table."""
-        self.end()
-        self.row.absence = str(error)
-        self.process = None
-
-    def end(self) -> None:
-        """Let the process go."""
-        if self.process is not None:
-            self.process.communicate()
 
 
 def contestants(peers: str) -> list[Contestant]:
