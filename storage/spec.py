@@ -21,7 +21,7 @@ from storage.network_spec import ACTIVATIONS, ARCHITECTURES, Kernel, Network, kn
 from storage.refine_spec import Refine
 from storage.regression_spec import Cutoff, Quartic
 from storage.sampler_spec import ANNEALED, Ensemble, Precision, Sampler, Seed
-from storage.theory_rules import theory_problems
+from storage.theory_rules import Measured, theory_problems
 from storage.theory_spec import THEORIES
 
 # Raised by hand when a change to the code alters the numbers that a campaign stores.
@@ -127,7 +127,14 @@ def _problems(spec: Campaign) -> Iterator[str]:
     yield from _observe_problems(spec)
     if spec.refine is not None and spec.ensemble is None:
         yield "refine adds cells of an ensemble; add one, or leave refine out"
-    yield from theory_problems(spec)
+    measured = Measured(
+        spec.data,
+        spec.network,
+        ensemble=spec.ensemble is not None,
+        regression=spec.regression is not None,
+        quartic=spec.regression is not None and spec.regression.quartic is not None,
+    )
+    yield from theory_problems(spec.theories, measured)
 
 
 def _regression_problems(spec: Campaign) -> Iterator[str]:

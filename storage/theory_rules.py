@@ -1,47 +1,61 @@
 """Which theories hold for which campaigns: what is wrong with a choice, each in one line."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from storage.data_spec import number_of_outputs
+from storage.data_spec import DataSpec, number_of_outputs
 from storage.messages import word
 from storage.network_spec import Network
 from storage.regression_spec import DECIMATED_THEORIES, QUARTIC_THEORY, REGRESSION_THEORIES
 from storage.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
 from storage.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES, ENSEMBLE_THEORIES
 
-if TYPE_CHECKING:
-    from storage.spec import Campaign
-
 ODD = ("linear", "erf", "sin", "tanh")  # activations
 INDEX_ACTIVATIONS = ("erf", "relu", "linear")  # whose overlaps with polynomials are known
 
 
-def theory_problems(spec: "Campaign") -> Iterator[str]:
+@dataclass(frozen=True)
+class Measured:
+    """What a campaign measures, of which networks on which data."""
+
+    data: DataSpec
+    network: Network | None
+    ensemble: bool
+    regression: bool
+    quartic: bool  # whether the regression has a quartic loss, too
+
+
+def theory_problems(theories: Sequence[str], measured: Measured) -> Iterator[str]:
     """Theories that the campaign cannot hold against what it measures."""
-    for theory in spec.theories:
-        if theory in ENSEMBLE_THEORIES and spec.ensemble is None:
+    data, network = measured.data, measured.network
+    for theory in theories:
+        if theory in ENSEMBLE_THEORIES and not measured.ensemble:
             yield f"theories: {theory} predicts an ensemble; add ensemble, or leave {theory} out"
-        if theory in REGRESSION_THEORIES and spec.regression is None:
+        if theory in REGRESSION_THEORIES and not measured.regression:
             yield f"theories: {theory} predicts a regression; add one, or leave it out"
-        elif theory == QUARTIC_THEORY and getattr(spec.regression, "quartic", None) is None:
+        elif theory == QUARTIC_THEORY and not measured.quartic:
             yield "theories: quartic needs a section regression.quartic; add it, or leave it out"
-        if theory in (*DECIMATED_THEORIES, QUARTIC_THEORY) and number_of_outputs(spec.data) > 1:
+        if theory in (*DECIMATED_THEORIES, QUARTIC_THEORY) and number_of_outputs(data) > 1:
             yield f"theories: {theory} is built for one output; leave it out"
-        if theory in ADAPTIVE_THEORIES and spec.network is not None:
-            yield from _adaptive_problems(theory, spec, spec.network)
-        if theory in AVERAGED_THEORIES and spec.network is not None:
-            yield from _averaged_problems(theory, spec, spec.network)
-    if "kernel_scaling" in spec.theories and spec.network is not None:
-        yield from _kernel_scaling_problems(spec, spec.network)
-    if "scale_mixture" in spec.theories and spec.network is not None:
-        yield from _scale_mixture_problems(spec, spec.network)
-    if len(set(spec.theories)) < len(spec.theories):
+        if network is not None:
+            yield from _network_problems(theory, data, network)
+    if len(set(theories)) < len(theories):
         yield "theories names a theory twice"
 
 
-def _kernel_scaling_problems(spec: "Campaign", network: Network) -> Iterator[str]:
-    outputs = number_of_outputs(spec.data)
+def _network_problems(theory: str, data: DataSpec, network: Network) -> Iterator[str]:
+    if theory in ADAPTIVE_THEORIES:
+        yield from _adaptive_problems(theory, data, network)
+    elif theory in AVERAGED_THEORIES:
+        yield from _averaged_problems(theory, data, network)
+    elif theory == "kernel_scaling":
+        yield from _kernel_scaling_problems(data, network)
+    elif theory == "scale_mixture":
+        yield from _scale_mixture_problems(data, network)
+
+
+def _kernel_scaling_problems(data: DataSpec, network: Network) -> Iterator[str]:
+    outputs = number_of_outputs(data)
     linear = network.activation == "linear" and not network.bias_variance
     odd = network.activation in ODD and network.depth == 1
     if outputs > 1 and not (odd or linear):
@@ -52,9 +66,9 @@ def _kernel_scaling_problems(spec: "Campaign", network: Network) -> Iterator[str
         )
 
 
-def _adaptive_problems(theory: str, spec: "Campaign", network: Network) -> Iterator[str]:
+def _adaptive_problems(theory: str, data: DataSpec, network: Network) -> Iterator[str]:
     wanted = 2 if theory == "equations_of_state" else 1
-    outputs = number_of_outputs(spec.data)
+    outputs = number_of_outputs(data)
     found = {
         f"architecture {word(network.architecture)}": network.architecture != "fcn",
         f"depth {network.depth}": network.depth != wanted,
@@ -68,13 +82,13 @@ def _adaptive_problems(theory: str, spec: "Campaign", network: Network) -> Itera
             )
 
 
-def _scale_mixture_problems(spec: "Campaign", network: Network) -> Iterator[str]:
+def _scale_mixture_problems(data: DataSpec, network: Network) -> Iterator[str]:
     found = {
         f"activation {word(network.activation)}": network.activation != "linear",
         f"architecture {word(network.architecture)}": network.architecture != "fcn",
         f"depth {network.depth}": network.depth > 1,
         f"bias_variance {network.bias_variance:g}": network.bias_variance > 0,
-        f"{number_of_outputs(spec.data)} outputs": number_of_outputs(spec.data) > 1,
+        f"{number_of_outputs(data)} outputs": number_of_outputs(data) > 1,
     }
     for setting, unknown in found.items():
         if unknown:
@@ -84,9 +98,8 @@ def _scale_mixture_problems(spec: "Campaign", network: Network) -> Iterator[str]
             )
 
 
-def _averaged_problems(theory: str, spec: "Campaign", network: Network) -> Iterator[str]:
+def _averaged_problems(theory: str, data: DataSpec, network: Network) -> Iterator[str]:
     """Single-index problems: Gaussian inputs, a target of one direction, one hidden layer."""
-    data = spec.data
     if not isinstance(data, SingleIndex | AbsIndex | Linear | Patches):
         yield (
             f"theories: {theory} averages over data with one direction, of the sources "
