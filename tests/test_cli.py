@@ -195,7 +195,7 @@ finally:
 def test_a_run_that_is_stopped_says_that_nothing_is_lost(sign, tmp_path):
     observed = "observe.measure=[plugin:slow]"
     where = ("--executor", "inline", "--store", tmp_path, "--plugins", PLUGIN)
-    running = Tree("-c", ENTER, "run", SMALL, *where, "--set", observed, SLOW_SECONDS=0.1)
+    running = Tree("-c", ENTER, "run", SMALL, *where, "--set", observed, SLOW_SECONDS=0.4)
     until(lambda: len(list(tmp_path.rglob("receipts/ensemble/*/*.json"))) > 1)
     running.process.send_signal(sign)
     printed, _ = running.process.communicate(timeout=PATIENCE)
