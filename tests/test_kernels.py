@@ -198,6 +198,23 @@ def test_layers_follow_the_recursion():
         torch.testing.assert_close(kernel, offset + weights[layer] * expectation)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_layer_may_have_a_bias_of_its_own(activation):
+    """Random networks of two hidden layers whose biases differ, by the kernels between them."""
+    x = points(6)
+    weights, biases = [1.2, 0.7, 1.0], [0.3, 0.05]
+    arguments = {"depth": 2, "activation": activation, "weight_variance": weights}
+    first, second = pre_activation_kernels(x, **arguments, bias_variance=biases)
+    torch.testing.assert_close(first, 0.3 + 1.2 * x @ x.T / 5)
+    alone = {"depth": 1, "activation": activation, "weight_variance": weights[:2]}
+    hidden = nngp(x, **alone, bias_variance=0.3)  # without a bias, as a readout
+    torch.testing.assert_close(second, 0.05 + hidden)
+    same = nngp(x, **arguments, bias_variance=[0.3, 0.3])
+    torch.testing.assert_close(same, nngp(x, **arguments, bias_variance=0.3), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="1 bias variances for 2 hidden layers; give one for each"):
+        nngp(x, **arguments, bias_variance=[0.3])
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_tangent_kernel_is_the_response_to_decorrelated_parameters(activation, depth):

@@ -5,7 +5,8 @@ A network of `depth` hidden layers has pre-activation covariances
     K_0 = σ_b² + σ_w0² x·x'/d,   K_l = σ_b² + σ_wl² E[φ(u)φ(v)] over (u, v) ~ N(0, K_{l-1}),
 
 l < depth, and a readout without bias, K = σ_a² E[φφ] over K_{depth-1}. `weight_variance` is
-(σ_w0², ..., σ_a²): depth + 1 numbers. In mean-field scaling the caller divides the last one by χ.
+(σ_w0², ..., σ_a²): depth + 1 numbers; `bias_variance` is σ_b² of all hidden layers, or a number
+for each. In mean-field scaling the caller divides the last weight variance by χ.
 Neal (1996), Lee et al. (2018), Jacot et al. (2018).
 """
 
@@ -39,7 +40,7 @@ def nngp(
     depth: int,
     activation: Activation,
     weight_variance: Sequence[float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
     tile: int = TILE,
     out: Tensor | None = None,
 ) -> Tensor:
@@ -66,7 +67,7 @@ def pre_activation_kernels(
     depth: int,
     activation: Activation,
     weight_variance: Sequence[float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
     tile: int = TILE,
 ) -> tuple[Tensor, ...]:
     """Covariances K_0, ..., K_{depth-1} of the pre-activations of every hidden layer.
@@ -89,7 +90,7 @@ def ntk(
     depth: int,
     activation: Activation,
     weight_variance: Sequence[float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
     tile: int = TILE,
 ) -> Tensor:
     """Neural tangent kernel in NTK parametrisation, all weights and hidden biases trained.
@@ -113,7 +114,7 @@ def nngp_and_ntk(
     depth: int,
     activation: Activation,
     weight_variance: Sequence[float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
     tile: int = TILE,
 ) -> Kernels:
     """Both at the cost of the second. Arguments as in `nngp`."""
@@ -143,7 +144,7 @@ def _network(
     depth: int,
     activation: Activation,
     weight_variance: Sequence[float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
     slopes: bool,
 ) -> Network:
     weights = tuple(float(variance) for variance in weight_variance)
@@ -154,11 +155,18 @@ def _network(
             f"{len(weights)} weight variances for {depth} hidden layers; "
             f"give {depth + 1}, the last for the readout"
         )
-    if not all(0 <= variance < math.inf for variance in (*weights, bias_variance)):
+    shared = isinstance(bias_variance, int | float)
+    biases = (float(bias_variance),) * depth if shared else tuple(map(float, bias_variance))
+    if len(biases) != depth:
+        raise ValueError(
+            f"{len(biases)} bias variances for {depth} hidden layers; give one for each, or one "
+            "for all"
+        )
+    if not all(0 <= variance < math.inf for variance in (*weights, *biases)):
         raise ValueError(
             f"variances are {weights} and {bias_variance}; give finite numbers, none negative"
         )
-    return Network.of(activation, weights, float(bias_variance), slopes)
+    return Network.of(activation, weights, biases, slopes)
 
 
 def _assemble(

@@ -30,15 +30,19 @@ class Network(NamedTuple):
     value: Moment
     slope: Moment | None
     weights: tuple[float, ...]  # of each layer, the readout's last
-    bias: float
+    biases: tuple[float, ...]  # of each hidden layer
 
     @classmethod
     def of(
-        cls, activation: Activation, weights: tuple[float, ...], bias: float, slopes: bool
+        cls,
+        activation: Activation,
+        weights: tuple[float, ...],
+        biases: tuple[float, ...],
+        slopes: bool,
     ) -> "Network":
         """A network of len(weights) - 1 hidden layers."""
         slope = derivative_moment(activation) if slopes else None
-        return cls(activation, moment(activation), slope, weights, bias)
+        return cls(activation, moment(activation), slope, weights, biases)
 
     @property
     def depth(self) -> int:
@@ -47,7 +51,7 @@ class Network(NamedTuple):
 
     def offset(self, layer: int) -> float:
         """Bias variance of a layer; the readout has none."""
-        return self.bias if layer < self.depth else 0.0
+        return self.biases[layer] if layer < self.depth else 0.0
 
 
 class Points(NamedTuple):
@@ -82,7 +86,7 @@ def points_of(network: Network, x: Tensor) -> Points:
     """Variances of all layers at each input, and their features."""
     dtype = torch.float64 if network.activation == "relu" else x.dtype
     norms = [part.to(dtype).square().sum(1) for part in x.split(ROWS)]
-    variance = torch.cat(norms) * (network.weights[0] / x.shape[1]) + network.bias
+    variance = torch.cat(norms) * (network.weights[0] / x.shape[1]) + network.offset(0)
     variances, values, slopes = [], [], []
     for layer in range(1, network.depth + 1):
         variances.append(variance)
@@ -105,7 +109,7 @@ def _product(first: Points, second: Points) -> Tensor:
 def layers(network: Network, first: Points, second: Points, same: bool) -> Iterator[Layer]:
     """K_0 of a tile, then K_1 to that of the output; `same` if the points are the same."""
     scale = network.weights[0] / first.x.shape[1]
-    covariance = _product(first, second).mul_(scale).add_(network.bias)
+    covariance = _product(first, second).mul_(scale).add_(network.offset(0))
     if same:  # so that a point coincides with itself exactly
         covariance.diagonal().copy_(first.variances[:, 0])
     yield covariance, None
@@ -163,14 +167,16 @@ def _relu_layers(
     for layer, weight in enumerate(network.weights[1:], start=1):
         sine, cosine = below.sqrt(), above.sqrt()
         angle = torch.atan2(sine, cosine)  # half of it
-        flat = torch.addcmul(angle, angle, below, value=-2).sub_(sine.mul_(cosine))
+        flat = torch.addcmul(angle, angle, below, value=-2).addcmul_(sine, cosine, value=-1)
         below = below.add(flat, alpha=1 / math.pi)
         rows, columns = (
             (points.variances[:, layer - 1] * weight).sqrt().to(below.dtype)
             for points in (first, second)
         )
         offset = network.offset(layer)
-        covariance = (0.5 - below).mul_(rows[:, None]).mul_(columns).add_(offset)
+        covariance = (0.5 - below).mul_(rows[:, None]).mul_(columns)
+        if offset:
+            covariance.add_(offset)
         yield covariance, angle.mul_(-weight / math.pi).add_(weight / 2)
         if offset:
             below = _with_bias(below, rows / 2**0.5, columns / 2**0.5, offset)
@@ -214,7 +220,7 @@ def _exactly(network: Network, first: Points, second: Points, below: Tensor, abo
     narrow = (below < NARROW) | (above < NARROW)
     scale = network.weights[0] / first.x.shape[1]
     if int(narrow.sum()) > FEW * narrow.numel():
-        covariance = first.x.double() @ second.x.double().T * scale + network.bias
+        covariance = first.x.double() @ second.x.double().T * scale + network.offset(0)
         halved = covariance / (first.variances[:, :1] * second.variances[:, 0]).sqrt() / 2
         below.copy_((0.5 - halved).clamp_(0, 1))
         above.copy_((0.5 + halved).clamp_(0, 1))
@@ -222,6 +228,6 @@ def _exactly(network: Network, first: Points, second: Points, below: Tensor, abo
     rows, columns = narrow.nonzero(as_tuple=True)
     products = torch.linalg.vecdot(first.x[rows].double(), second.x[columns].double())
     norms = (first.variances[rows, 0] * second.variances[columns, 0]).sqrt()
-    halved = (products * scale + network.bias) / norms / 2
+    halved = (products * scale + network.offset(0)) / norms / 2
     below[rows, columns] = (0.5 - halved).clamp_(0, 1).to(below.dtype)
     above[rows, columns] = (0.5 + halved).clamp_(0, 1).to(above.dtype)
