@@ -62,6 +62,12 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def _hears_signals() -> None:
+    """As from a terminal: what runs in the background may have inherited to ignore them."""
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
+
+
 class Tree:
     """A process and all that it starts, known by a mark that they inherit."""
 
@@ -75,6 +81,7 @@ class Tree:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_hears_signals,
         )
 
     def living(self) -> list[psutil.Process]:
