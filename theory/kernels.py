@@ -23,7 +23,7 @@ from theory.expectations import Activation
 from theory.tiles import Network, Points, points_of
 from theory.tiles import layers as layers_of
 
-TILE = 512  # rows and columns of a tile, which stays in cache
+TILE = 320  # rows and columns of a tile, of which four stay in cache
 
 
 class Kernels(NamedTuple):
