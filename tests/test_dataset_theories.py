@@ -9,7 +9,7 @@ from pipelines.analysis import ensemble_theories
 from pipelines.analysis.dataset_theories import (
     adaptive_kernel,
     equations_of_state,
-    observed_directions,
+    scaled_directions,
     vga,
 )
 from pipelines.analysis.ensemble_theories import Problem
@@ -151,7 +151,7 @@ def test_directions_are_those_of_the_ensemble(index):
     (found,) = equations_of_state(given, [WIDE], index)
     np.testing.assert_allclose(found["pre_activation_variance"], np.ones((2, 3)), rtol=1e-5)
     assert stored.shape == (2, 3)
-    for vectors, deviations in zip(observed_directions(given, index), stored, strict=True):
+    for vectors, deviations in zip(scaled_directions(given, index), stored, strict=True):
         np.testing.assert_allclose(vectors.norm(dim=1), 1 / deviations, rtol=1e-9)
 
 

@@ -82,7 +82,7 @@ def test_the_page_is_whole_and_reaches_for_nothing(small):
 def test_every_panel_is_a_picture_beside_the_page(small):
     store, html = small
     pictures = [name for name in store.objects.names("report") if name.endswith(".png")]
-    assert len(pictures) == html.count("<figure") > 8
+    assert len(pictures) == html.count("<figure") == 11
     for name in pictures:
         data = store.objects.get(name)
         assert data is not None

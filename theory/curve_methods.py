@@ -14,7 +14,6 @@ DOUBLE, SINGLE = 4.5e10, 9e10  # flop per second of one core in large products
 SKINNY = 2.5e10  # in products with a few columns, double precision
 EIGEN = 9.0  # flop of a symmetric eigendecomposition with its vectors, times points³
 STEP = 4e-4  # seconds that a step of Langevin sampling takes at least
-LANCZOS = 500  # products with one vector that the leading modes of a large kernel take
 
 WORTH = 10.0  # seconds an order: digits are given up for no less
 SINGLE_RIDGE = 1e-6  # of the kernel's diagonal: below, single precision would be tried in vain

@@ -1,7 +1,7 @@
 """One segment of a block of chains: the spec's network, data and sampler put together."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,6 @@ from workers.convolution import ConvolutionalNetwork
 from workers.data.dataset import Dataset
 from workers.datasets import dataset
 from workers.models import activation_of, network_of, prior_kernels
-from workers.networks import Model
 from workers.numerics import PLAIN
 from workers.observables import Directions, directions
 from workers.philox import Noise
@@ -219,7 +218,8 @@ def _observed(shard: Shard, data: Dataset, plugins: Plugins, kernel: str) -> Obs
     along = None
     if spec.observe.histograms:
         kernels = prior_kernels(spec, _probes(spec, data), activation)
-        along = _along(shard, data, kernels, network)
+        places = network.centres if isinstance(network, ConvolutionalNetwork) else None
+        along = observed_directions(spec, shard.dataset, data, kernels, places)
     measures = {name.partition(":")[2]: plugins.get(name) for name in spec.observe.measure}
     return Observed(spec, data, network, activation, along, measures)
 
@@ -228,17 +228,24 @@ def _probes(spec: Campaign, data: Dataset) -> Tensor:
     return torch.as_tensor(data.x_test[: spec.observe.points])
 
 
-def _along(shard: Shard, data: Dataset, kernels: tuple[Tensor, ...], network: Model) -> Directions:
-    """Directions over the probe points, the random one fixed by the data and not by the cell."""
-    ensemble = shard.cell.spec.ensemble
-    assert ensemble is not None
-    seed = seed_of(ensemble.seed, "direction", shard.dataset)
+def observed_directions(
+    spec: Campaign,
+    index: int,
+    data: Dataset,
+    kernels: tuple[Tensor, ...],
+    places: Sequence[slice] | None = None,
+) -> Directions:
+    """Directions over the probe points, the random one fixed by the dataset and not by the cell.
+
+    `index` is the number of the dataset.
+    """
+    assert spec.ensemble is not None
+    seed = seed_of(spec.ensemble.seed, "direction", index)
     most = max(len(kernel) for kernel in kernels)
     random = Noise(seed, [0], DIRECTION).at(0)((most,), torch.float64)[0]
-    target = torch.as_tensor(data.y_test[: shard.cell.spec.observe.points])
+    target = torch.as_tensor(data.y_test[: spec.observe.points])
     if target.ndim == 2:
         target = target[:, 0]
-    places = network.centres if isinstance(network, ConvolutionalNetwork) else None
     return directions(list(kernels), random, target, places)
 
 

@@ -15,7 +15,6 @@ from pipelines.analysis.ensemble_theories import Prediction, Problem, prior_laye
 from storage.coordinates import bin_edges
 from storage.data_spec import number_of_outputs
 from storage.errors import CampaignError
-from storage.identity import seed_of
 from storage.schema import Variable
 from storage.spec import PROBES, has_overlaps
 from theory import adaptive
@@ -26,10 +25,8 @@ from theory.neurons import quasi_normals
 from theory.regression import Posterior
 from theory.variational_gaussian import variational_gaussian
 from theory.whitening import variance_along
-from workers.ensemble import DIRECTION
+from workers.ensemble import observed_directions
 from workers.models import activation_of, prior_kernels
-from workers.observables import directions
-from workers.philox import Noise
 
 DRAWS = 8192  # of a neuron's weights
 SEED = 0  # of the draws: a theory has the same numbers each time
@@ -76,7 +73,7 @@ def adaptive_kernel(problem: Problem, widths: Sequence[int], index: int) -> Iter
             _, kernel = found.covariances(_probes(problem))
             values["kernel"] = (network.chi * kernel)[None].numpy()
         if spec.observe.histograms:
-            (along,) = observed_directions(problem, index)
+            (along,) = scaled_directions(problem, index)
             edges = torch.as_tensor(bin_edges())
             variance, density = found.pre_activations(_points(problem), along, edges)
             values["pre_activation_variance"] = variance[None].numpy()
@@ -140,9 +137,7 @@ def _gaussian(problem: Problem, found: gaussian_layers.Saddle, index: int) -> Pr
         variance = torch.stack(
             [
                 variance_along(covariance, along)
-                for covariance, along in zip(
-                    fields, observed_directions(problem, index), strict=True
-                )
+                for covariance, along in zip(fields, scaled_directions(problem, index), strict=True)
             ]
         )
         values["pre_activation_variance"] = variance.numpy()
@@ -170,15 +165,11 @@ def _weights(problem: Problem, covariance: Tensor, readout_norm: float) -> Predi
     return values
 
 
-def observed_directions(problem: Problem, index: int) -> list[Tensor]:
+def scaled_directions(problem: Problem, index: int) -> list[Tensor]:
     """Vectors over the points that make z of the pre-activations, (direction, point) per layer."""
-    spec, points = problem.spec, _points(problem)
-    assert spec.ensemble is not None
-    kernels = list(prior_kernels(spec, points, activation_of(spec, problem.plugins)))
-    seed = seed_of(spec.ensemble.seed, "direction", index)
-    random = Noise(seed, [0], DIRECTION).at(0)((len(points),), torch.float64)[0]
-    target = torch.as_tensor(problem.data.y_test[: len(points)])
-    along = directions(kernels, random, target)
+    spec = problem.spec
+    kernels = prior_kernels(spec, _points(problem), activation_of(spec, problem.plugins))
+    along = observed_directions(spec, index, problem.data, kernels)
     return [
         vectors / deviations[:, None]
         for vectors, deviations in zip(along.vectors, along.deviations, strict=True)

@@ -92,7 +92,8 @@ def evaluate(comparison: Comparison, over: Averages) -> dict[str, Array]:
     for cell in range(cells):
         values["criterion"][:, cell] = _criteria(comparison, cell)
     values["grid_p_value"] = np.array([_grid(row) for row in values["joint_p_value"]])
-    return values | _effects(over) | _ranking(over)
+    effects = _effects(over)
+    return values | effects | _ranking(effects["deviation"], over.p_value)
 
 
 @dataclass(frozen=True)
@@ -190,15 +191,13 @@ def _effects(over: Averages) -> dict[str, Array]:
     }
 
 
-def _ranking(over: Averages) -> dict[str, Array]:
+def _ranking(deviation: Array, p_value: Array) -> dict[str, Array]:
     """Theories by how close they come, observable by observable, where they are compared."""
-    size = size_of(over.predicted, over.residual)
-    deviation = over.residual / size
     known = np.isfinite(deviation)
     count = known.sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.sqrt(np.where(known, np.square(deviation), 0).sum(1) / count)
     rank = np.where(count > 0, score, np.nan).argsort(0).argsort(0) + 1.0
-    p = over.p_value * np.isfinite(over.p_value).sum(1, keepdims=True)
+    p = p_value * np.isfinite(p_value).sum(1, keepdims=True)
     broken = np.where(np.isfinite(p).any(1), (p < REJECTED).sum(1), np.nan)
     return {"score": score, "rank": np.where(count > 0, rank, np.nan), "broken": broken}
