@@ -52,6 +52,7 @@ def hessians(gradient, position):
     return torch.stack(rows, dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["baoab", "gibbs", "collapsed"])
 def test_curvature_is_the_largest_eigenvalue_of_what_the_steps_move(scheme, monkeypatch):
     moves = 2 if scheme == "gibbs" else "null"
@@ -138,6 +139,7 @@ def test_mala_accepts_as_often_as_it_should(chi):
     assert accepted == pytest.approx(ACCEPTED, abs=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["baoab", "mala", "collapsed"])
 def test_the_step_is_frozen_and_halved_in_a_step_check(scheme):
     friction = "null" if scheme == "mala" else 1

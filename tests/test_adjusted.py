@@ -115,6 +115,7 @@ def test_equilibrium_has_no_currents():
             assert arrived < 1e-6
 
 
+@pytest.mark.slow
 def test_histogram_is_that_of_the_target():
     chains, parameters = 2000, 8  # all independent in equilibrium
     noise = Noise(SEED, range(chains), 0)

@@ -68,6 +68,7 @@ def uniform(found):
     return stats.chisquare(counts).pvalue
 
 
+@pytest.mark.slow
 def test_the_noise_of_the_labels_is_the_temperature():
     spec = campaign(
         TEXT, "sampler={scheme: prior, temperature: 1, warmup: 0, draws: 1, segment: 1}"

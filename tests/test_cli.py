@@ -159,6 +159,7 @@ def test_a_plan_writes_nothing(finitewidth, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_store_can_be_named_by_what_xarray_opens(finitewidth, tmp_path):
     store = prepared(tmp_path).store
     simulate(prepared(tmp_path))

@@ -81,6 +81,7 @@ def wide(values: dict[str, np.ndarray]) -> None:
     values["output"][0, :, 5] *= 6.0  # equal means, unequal widths: only the folded R-hat sees it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [shifted, stuck, wide], ids=["shifted", "stuck", "wide"])
 def test_chains_of_different_laws_do_not_pass(tmp_path, spoil):
     def make(shard: Shard) -> dict[str, np.ndarray]:
@@ -152,6 +153,7 @@ def test_unfinished_segments_are_not_looked_at(tmp_path):
     assert float(r_hat) == float(arviz().rhat(half)["loss"])
 
 
+@pytest.mark.slow
 def test_more_chains_than_the_first_run_had_do_not_shorten_what_is_used(tmp_path):
     store, planned = stored(tmp_path)
     fill(store, planned, independent)
@@ -163,6 +165,7 @@ def test_more_chains_than_the_first_run_had_do_not_shorten_what_is_used(tmp_path
     assert progress(store)["chains"].values.tolist() == [[12, 12]]
 
 
+@pytest.mark.slow
 def test_assessing_twice_leaves_one_whole_group(tmp_path):
     store, planned = stored(tmp_path)
     fill(store, planned, independent)

@@ -102,6 +102,7 @@ def windows(x: Tensor) -> list[Tensor]:
     return list(unfold(x.view(-1, *IMAGE), 3, padding=1).unbind(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["erf", "relu", "tanh", torch.sigmoid])
 def test_one_convolution_is_a_sum_over_windows(activation):
     x1, x2 = pictures(5), pictures(3, seed=1)
@@ -309,6 +310,7 @@ EXTRAPOLATED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXTRAPOLATED)
 def test_networks_approach_the_kernel_like_one_over_their_width(name):
     # Given the hidden weights the covariance of f is the mean of ΦΦᵀ, and its average over them

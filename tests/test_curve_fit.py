@@ -51,6 +51,7 @@ EXPONENTS = np.linspace(0.3, 1.1, 17)
 CURVES = (SIZES / 20) ** -EXPONENTS[:, None] * 20**-0.7  # pinned at n = 20, where the law is true
 
 
+@pytest.mark.slow
 def test_a_fitted_parameter_is_covered_by_its_interval_and_the_law_by_its_p_value():
     rng = np.random.default_rng(3)
     found = [profile(sample(rng), EXPONENTS, CURVES) for _ in range(TRIALS)]

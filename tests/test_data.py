@@ -134,6 +134,7 @@ def test_teacher_is_a_unit_vector_and_isotropic(source):
     assert np.abs(teachers.mean(axis=0)).max() < 5 / math.sqrt(d * seeds)
 
 
+@pytest.mark.slow
 def test_hermite_components_are_those_of_the_teacher_and_orthogonal():
     n = 100_000
     teacher = {0: 0.3, 2: -1.0, 3: 0.5, 1: 2.0}

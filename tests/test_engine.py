@@ -35,6 +35,7 @@ def first_block(*overrides: str) -> Shard:
     return Shard("ensemble", plan(small(*overrides)).cells[0], segment=WARMUP)
 
 
+@pytest.mark.slow
 def test_every_neuron_is_counted_once_a_draw(tmp_path):
     campaign = prepared(tmp_path)
     simulate(campaign)
@@ -91,6 +92,7 @@ def test_a_warm_up_leaves_a_checkpoint_and_a_receipt_and_no_draws(tmp_path):
     assert all(np.isnan(empty[name]).all() for name in ("loss", "learnability", "output_mean"))
 
 
+@pytest.mark.slow
 def test_a_step_far_too_long_is_stored_as_divergence(tmp_path):
     ula = ("sampler.scheme=ula", "sampler.friction=null", "sampler.step_size=50")
     campaign = prepared(tmp_path, *ula, "sampler.warmup=40")
@@ -105,6 +107,7 @@ def test_a_step_far_too_long_is_stored_as_divergence(tmp_path):
     assert (found["finished"] == 1).all()
 
 
+@pytest.mark.slow
 def test_a_shard_that_fails_is_written_down_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setenv("PICKY_WIDTH", "4")
     campaign = prepared(tmp_path, "observe.measure=[plugin:picky]")
@@ -175,6 +178,7 @@ def test_preparing_writes_nothing(tmp_path):
     assert not root.exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_ends_after_the_shard_and_goes_on_later(tmp_path):
     campaign = prepared(tmp_path)
     with drive(campaign, Inline()) as driven:
@@ -195,6 +199,7 @@ def test_many_waves_become_few_and_keep_their_lanes(count):
     assert [lane for wave in merged for lane in wave.lanes] == [w.lanes[0] for w in waves]
 
 
+@pytest.mark.slow
 def test_packing_of_chains_into_blocks_does_not_change_their_noise(tmp_path):
     stores = []
     for block in (1, 2, 4):

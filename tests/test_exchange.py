@@ -186,6 +186,7 @@ def test_schedules():
     assert [loop(k) for k in range(81)] == pytest.approx([loop(80 - k) for k in range(81)])
 
 
+@pytest.mark.slow
 def test_variance_along_an_annealing_path_is_what_linear_dynamics_makes_of_it():
     """L = θ²/2: a step is linear in (z, p) and ξ, so that their covariance is known at each k."""
 

@@ -39,6 +39,7 @@ def test_the_law_of_zipf_and_mandelbrot():
     assert bent.exponent_error > 1e-3  # which the blocks notice
 
 
+@pytest.mark.slow
 def test_error_bars_of_scattered_coefficients_are_those_of_the_scatter():
     """w² is a power law times chi-square: 60 targets, pulls of mean 0 and variance 1."""
     rng, draws = np.random.default_rng(1), 60

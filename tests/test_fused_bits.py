@@ -52,6 +52,7 @@ def make_data(network, points, chains):
     return parameters * network.standard_deviations.float(), x, y
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("evaluate", ["loss_and_gradient", "potential"])
 @pytest.mark.parametrize("widths", [SHALLOW, DEEP], ids=str)

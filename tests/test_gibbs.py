@@ -194,6 +194,7 @@ def three_layers(network, x, y, points, temperature, widths):
     return torch.from_numpy(np.concatenate([mean, variance, weight @ s]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [2, 5])
 def test_linear_gibbs_samples_the_exact_posterior_of_three_layers(width):
     network, x, y, points = small_problem("linear", width, 2.0, depth=2)

@@ -44,6 +44,7 @@ def evaluated(found: Comparison):
     return joint_tests.evaluate(found, _over_datasets(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("averaged", "datasets"), [(False, 3), (True, 12)])
 def test_true_theories_are_rejected_as_often_as_is_said(averaged, datasets):
     rng = np.random.default_rng(1)
@@ -55,6 +56,7 @@ def test_true_theories_are_rejected_as_often_as_is_said(averaged, datasets):
     assert abs(np.mean(np.array(p) < LEVEL) - LEVEL) < BINOMIAL
 
 
+@pytest.mark.slow
 def test_a_theory_that_is_wrong_by_what_could_be_seen_is_rejected():
     rng = np.random.default_rng(2)
     seen = [evaluated(comparison(rng, TRUE[None, None]))["joint_seen"][0, 0] for _ in range(100)]
@@ -85,6 +87,7 @@ def test_the_closest_theory_ranks_first_and_has_the_lowest_criterion():
     assert values["criterion"][0, 0] - values["criterion"][1, 0] > 10
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_is_said():
     """Of a theory that is 5 % too large the deviation is -1/21 of its prediction."""
     rng = np.random.default_rng(9)
@@ -108,6 +111,7 @@ def test_a_silent_theory_is_neither_ranked_nor_compared():
 # -- allowed parameters ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("temperature", "chi"), [(1.0, 1.0), (1.25, 1.0), (1.0, 0.8)], ids=["true", "hot", "lazy"]
 )

@@ -92,6 +92,7 @@ def test_filters_and_readout_are_drawn_from_their_conditionals(
     torch.testing.assert_close(change.T @ change, covariance, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patches", "patch_size"), [(1, 3), (3, 1)])
 @pytest.mark.parametrize("channels", [2, 5])
 def test_one_patch_or_one_pixel_has_the_exact_posterior_of_a_linear_network(

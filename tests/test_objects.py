@@ -223,6 +223,7 @@ def whole(data: bytes) -> bool:
     return hashlib.sha256(data[32:]).digest() == data[:32]
 
 
+@pytest.mark.slow
 def test_no_reader_ever_sees_a_torn_object(tmp_path):
     place = Objects(str(tmp_path))
     rng = random.Random(1)

@@ -81,6 +81,7 @@ def test_nngp_is_regression_with_the_physical_kernel_and_ridge():
         np.testing.assert_allclose(found[name], value, rtol=1e-10, err_msg=name)
 
 
+@pytest.mark.slow
 def test_layer_kernels_are_those_that_an_ensemble_stores():
     # σ²·φφ'/width with σ² of the layer above as the spec gives it, without biases: averaged over
     # wide random networks, whose entries scatter by √(2/width) of σ² at most.
@@ -203,6 +204,7 @@ def test_layers_that_a_cell_does_not_have_are_not_predicted(tmp_path):
     np.testing.assert_array_equal(variance, [[1, np.nan], [1, 1]])
 
 
+@pytest.mark.slow
 def test_an_extension_is_predicted_with_what_was_there_before(tmp_path):
     store, _ = stored(tmp_path, TEXT + WIDTHS)
     predict(store)

@@ -38,6 +38,7 @@ def store(partial, tmp_path) -> Store:
 # Ways in
 
 
+@pytest.mark.slow
 def test_all_ways_lead_to_the_same_tree(partial, tmp_path):
     store = partial
     expected = open_campaign(store.url).load()
@@ -137,6 +138,7 @@ def test_a_group_that_is_not_there_names_those_that_are(partial):
 # Growth
 
 
+@pytest.mark.slow
 def test_a_tree_stays_as_it_was_opened(store):
     found = [*planned(store).shards()]
     opened, kept = open_campaign(store.url), open_campaign(store.url)

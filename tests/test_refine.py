@@ -41,6 +41,7 @@ def refined(folder, refine, make=measured):
     return planned
 
 
+@pytest.mark.slow
 def test_a_transition_is_located_to_1_percent_with_a_third_of_a_uniform_grid(tmp_path):
     planned = refined(tmp_path, GRADIENT % "rounds: 6, budget: 1000")
     found = [cell.spec.sampler.temperature for cell in planned.cells]
@@ -51,17 +52,20 @@ def test_a_transition_is_located_to_1_percent_with_a_third_of_a_uniform_grid(tmp
     assert [cell.refined for cell in planned.cells] == [False] * 4 + [True] * 6
 
 
+@pytest.mark.slow
 def test_the_budget_is_kept(tmp_path):
     per_cell = 2 * 2 * (1 + 2)  # datasets, blocks, the warm-up and two segments
     planned = refined(tmp_path, GRADIENT % f"rounds: 6, budget: {3 * per_cell + per_cell - 1}")
     assert sum(cell.refined for cell in planned.cells) == 3
 
 
+@pytest.mark.slow
 def test_rounds_are_counted(tmp_path):
     planned = refined(tmp_path, GRADIENT % "rounds: 2, budget: 1000")
     assert [len(each.points) for each in planned.rounds] == [1, 1]
 
 
+@pytest.mark.slow
 def test_two_lobes_are_looked_at_from_both_sides(tmp_path):
     def lobes(shard):
         """The draws of the cell at 0.7 are ±1, those of the others normal."""

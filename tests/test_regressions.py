@@ -264,6 +264,7 @@ def test_status_marks_sizes_beyond_the_pool_and_what_was_refused(finitewidth, tm
     assert "regression: ridge 1e-17: 9 refused as indefinite" in out
 
 
+@pytest.mark.slow
 def test_the_smallest_campaign_keeps_its_files_in_the_cache_and_takes_them_away(tmp_path, cache):
     simulate(small("sweep={size: {network.width: [4]}}"), tmp_path)
     assert list(cache.iterdir()) == []

@@ -125,6 +125,7 @@ def law(rng, coefficients, errors, degrees, order):
     return law_in_inverse(WIDTHS, truth + errors * rng.normal(size=4), found, freedom, order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [7, 14])
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize(

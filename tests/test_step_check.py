@@ -92,6 +92,7 @@ def test_the_bias_of_ula_on_a_quadratic_is_found(tmp_path, quadratic):
     assert int(cell["biased"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "chains"),
     [

@@ -84,6 +84,7 @@ def test_bytes_do_not_depend_on_the_order_of_shards_or_on_repeating_them(finishe
     assert files(again) == files(finished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", EXTENSIONS.values(), ids=EXTENSIONS.keys())
 def test_growth_moves_no_data(store, overrides):
     before, old = files(store), shards_of()
@@ -101,6 +102,7 @@ def test_growth_moves_no_data(store, overrides):
             np.testing.assert_array_equal(value, values(shard)[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", [0, 8, 45])
 def test_growth_that_was_interrupted_shows_nothing_and_ends_the_same(
     store, tmp_path, monkeypatch, writes: int
@@ -211,6 +213,7 @@ for shard in shards:
 """
 
 
+@pytest.mark.slow
 def test_writers_side_by_side_lose_nothing(finished, tmp_path):
     shared = Store(str(tmp_path / "shared"))
     planned(shared)

@@ -214,6 +214,7 @@ PRIORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "variance"), PRIORS.values(), ids=PRIORS)
 def test_the_target_is_as_large_as_the_prior_makes_it(changes, variance):
     """<y²> over teachers is the prior's <f(x)²>, a function of |x|²/d alone."""
