@@ -7,6 +7,8 @@ from typing import TextIO
 
 from workers.shard import Outcome
 
+QUIET = 30  # seconds between two plain lines that only count
+
 
 class Progress:
     """Counts shards as they end. Safe to call from several threads."""
@@ -18,6 +20,7 @@ class Progress:
         self._lock = threading.Lock()
         self._bar = None
         self._task = None
+        self._spoke = time.monotonic()
 
     def __enter__(self) -> "Progress":
         if self._stream.isatty():
@@ -60,7 +63,7 @@ class Progress:
             if self._bar is not None:
                 self._bar.console.print(text, highlight=False, markup=False)
             else:
-                print(f"{time.strftime('%H:%M:%S')} {text}", file=self._stream, flush=True)
+                self._print(text)
 
     def count(self, outcome: Outcome) -> None:
         """Count a shard that ended."""
@@ -71,6 +74,8 @@ class Progress:
             self.done += 1
             if self._bar is not None and self._task is not None:
                 self._bar.update(self._task, completed=self.done)
+            elif time.monotonic() - self._spoke > QUIET:
+                self._print(self._counted())
 
     def grow(self, total: int) -> None:
         """There is more to do than before."""
@@ -84,4 +89,11 @@ class Progress:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=name)
         else:
-            self.say(f"{name} ({self.done} of {self.total} shards finished)")
+            self.say(f"{name} ({self._counted()})")
+
+    def _counted(self) -> str:
+        return f"{self.done} of {self.total} shards finished"
+
+    def _print(self, text: str) -> None:
+        self._spoke = time.monotonic()
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=self._stream, flush=True)
