@@ -10,7 +10,6 @@ for each. In mean-field scaling the caller divides the last weight variance by Ï
 Neal (1996), Lee et al. (2018), Jacot et al. (2018).
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -24,6 +23,7 @@ from theory.tiles import Network, Points, points_of
 from theory.tiles import layers as layers_of
 
 TILE = 320  # rows and columns of a tile, of which four stay in cache
+GROUP = 4  # tiles of columns that are ready at a time
 
 
 class Kernels(NamedTuple):
@@ -183,11 +183,9 @@ def _assemble(
     columns = x1 if x2 is None else x2
     matrices = out or tuple(x1.new_empty(len(x1), len(columns)) for _ in range(count))
     points = points_of(network, x1 if x2 is None else torch.cat([x1, x2]))
-    first = _taken(points, 0, len(x1), tile)
-    second = first if x2 is None else _taken(points, len(x1), len(x2), tile)
-    for (rows, some), (cols, others) in itertools.product(first, second):
-        if x2 is None and cols.start > rows.start:
-            continue
+    first = points.take(slice(len(x1)))
+    second = first if x2 is None else points.take(slice(len(x1), None))
+    for rows, some, cols, others in _tiles(first, second, tile, half=x2 is None):
         same = x2 is None and cols == rows
         blocks = evaluate(some, others, same)
         for matrix, block in zip(matrices, blocks, strict=True):
@@ -197,11 +195,22 @@ def _assemble(
     return matrices
 
 
-def _taken(points: Points, start: int, count: int, tile: int) -> list[tuple[slice, Points]]:
-    """Points a tile at a time, with their places among `count` of them from `start` on."""
-    taken = points.take(slice(start, start + count))
-    parts = [slice(first, min(first + tile, count)) for first in range(0, count, tile)]
-    return [(part, taken.take(part).pack()) for part in parts]
+def _tiles(
+    first: Points, second: Points, tile: int, half: bool
+) -> Iterator[tuple[slice, Points, slice, Points]]:
+    """Places and points of the rows and columns of each tile; those below the diagonal if `half`.
+
+    A few tiles of columns meet all rows, so that a few alone are held twice, as products want them.
+    """
+    starts = range(0, len(second.x), tile)
+    for group in (starts[k : k + GROUP] for k in range(0, len(starts), GROUP)):
+        columns = [(part := slice(s, s + tile), second.take(part).pack()) for s in group]
+        for start in range(group[0] if half else 0, len(first.x), tile):
+            rows = slice(start, start + tile)
+            some = first.take(rows).pack()
+            for cols, others in columns:
+                if not half or cols.start <= start:
+                    yield rows, some, cols, others
 
 
 def _check_inputs(x1: Tensor, x2: Tensor | None, tile: int) -> None:

@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 from theory.expectations import Activation, Moment, derivative_moment, moment
 
 NARROW = 1 / 256  # sin² of half an angle below which single precision would not tell it from zero
-FEW = 1 / 64  # of a tile: so many narrow angles are found one by one
+FEW = 1 / 256  # of a tile: so many narrow angles are found one by one
 ROWS = 256
 SUM = 256  # products that single precision adds one by one
 
@@ -164,23 +164,24 @@ def _relu_layers(
     digits, which the covariance does not: they are all that the NTK sees of a small angle.
     """
     below, above = _half_angle(network, first, covariance, second, same)
+    sine, cosine = (below * above).sqrt_(), 0.5 - below  # half of them
     for layer, weight in enumerate(network.weights[1:], start=1):
-        sine, cosine = below.sqrt(), above.sqrt()
-        angle = torch.atan2(sine, cosine)  # half of it
-        flat = torch.addcmul(angle, angle, below, value=-2).addcmul_(sine, cosine, value=-1)
-        below = below.add(flat, alpha=1 / math.pi)
+        angle = torch.atan2(sine, cosine)
+        below = below.sub(torch.addcmul(sine, angle, cosine, value=-1), alpha=1 / math.pi)
         rows, columns = (
             (points.variances[:, layer - 1] * weight).sqrt().to(below.dtype)
             for points in (first, second)
         )
         offset = network.offset(layer)
-        covariance = (0.5 - below).mul_(rows[:, None]).mul_(columns)
+        cosine = 0.5 - below
+        covariance = (cosine * rows[:, None]).mul_(columns)
         if offset:
             covariance.add_(offset)
-        yield covariance, angle.mul_(-weight / math.pi).add_(weight / 2)
+        yield covariance, angle.mul_(-weight / (2 * math.pi)).add_(weight / 2)
         if offset:
             below = _with_bias(below, rows / 2**0.5, columns / 2**0.5, offset)
-        above = 1 - below
+            cosine = 0.5 - below
+        sine = torch.addcmul(below, below, below, value=-1).sqrt_()  # never near π any more
 
 
 def _with_bias(below: Tensor, rows: Tensor, columns: Tensor, bias: float) -> Tensor:
