@@ -125,7 +125,7 @@ observe: {{histograms: true, kernels: false, points: 30}}
 LEARNING = (
     "sampler={scheme: baoab, temperature: 0.2, step_size: 0.1, friction: 1, warmup: 150, "
     "draws: 8, thin: 4, segment: 8}",
-    "ensemble={datasets: 1, chains: 12, block: 12}",
+    "ensemble={datasets: 1, chains: 24, block: 24}",
 )
 DIRECTIONS = ["random", "top", "target"]
 

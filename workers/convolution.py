@@ -13,13 +13,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d
+from torch.nn.functional import conv2d
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from workers.activations import Activation
 from workers.networks import Layer, Layered, readout_shape, room, spans
 
 Head = Literal["flatten", "average"]
 WINDOW = 9  # positions that a 3 x 3 filter sees
+LARGER = 4  # than the cache: what a convolution prepares pays off on so many more elements
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class PatchNetwork(Layered):
 
     patches: int
     patch_size: int
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The patches, then one for a dense layer."""
+        return (self.patches, *[1] * (self.depth - 1))
 
     def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
         """w_c·x_i (chain, channel, point · patch), then (chain, width, point) of dense layers."""
@@ -77,20 +84,26 @@ class PatchNetwork(Layered):
 
     def _chunks(self, parameters: Tensor, x: Tensor) -> Iterator[tuple[slice, slice]]:
         widest = max(self.widths[0] * self.patches, *self.widths)
-        return _chunks(parameters, len(x), widest, self.patches)
+        return _chunks(parameters, len(x), room(parameters) // widest, self.patches)
 
 
 @dataclass(frozen=True)
 class ConvolutionalNetwork(Layered):
     """3 x 3 convolutions of images, with pooling between them; see `myrtle`.
 
-    A point is an image (channels, height, width), given flat. The gradient is by automatic
-    differentiation of one grouped convolution per layer, the chains being the groups.
+    A point is an image (channels, height, width), given flat. A layer is one grouped convolution,
+    the chains being the groups.
     """
 
     image: tuple[int, int, int]
     pool_after: frozenset[int]
     head: Head
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Height times width of each layer."""
+        sides = _sides(self.image[1:], self.depth, self.pool_after)[:-1]
+        return tuple(h * w for h, w in sides)
 
     @property
     def centres(self) -> list[slice]:
@@ -100,44 +113,71 @@ class ConvolutionalNetwork(Layered):
 
     def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
         """h of each convolution, (chain, channel, point · position), positions row by row."""
-        fields = self._forward(parameters, x)[0]
-        return [field.permute(1, 2, 0, 3, 4).flatten(2) for field in fields]
+        fields, _ = self._forward(parameters, x)
+        by_chain = (field.unflatten(1, (len(parameters), -1)) for field in fields)
+        return [field.permute(1, 2, 0, 3, 4).flatten(2) for field in by_chain]
 
     def _values(self, parameters: Tensor, x: Tensor) -> Tensor:
-        return self._forward(parameters, x)[1]
+        signal = self._forward(parameters, x)[1][-1]
+        return self._read(parameters, self._features(signal, len(parameters))).mT
 
     def _add_loss_and_gradient(
         self, parameters: Tensor, x: Tensor, y: Tensor, loss: Tensor, gradient: Tensor
     ) -> None:
-        """Add L and ∇L of these chains and points by automatic differentiation."""
-        leaf = parameters.detach().requires_grad_()
-        with torch.enable_grad():
-            value = (self._forward(leaf, x)[1] - y).square().sum((1, 2)) / 2
-            (slope,) = torch.autograd.grad(value.sum(), leaf)
-        loss += value.detach()
-        gradient += slope
-
-    def _forward(self, parameters: Tensor, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """h of each layer, (point, chain, channel, height, width), and f (chain, point, target)."""
-        convolutions = self.layers[:-1]
-        chains, signal, fields = len(parameters), x.unflatten(1, self.image), []
-        for level, weight in enumerate(convolutions, start=1):
-            groups = 1 if level == 1 else chains  # all chains see the same image
-            filters = weight.of(parameters).flatten(0, 1)
-            field = conv2d(signal, filters, padding=1, groups=groups)
-            fields.append(field.unflatten(1, (chains, -1)))
-            signal = self.activation.phi(field)
+        """Add L and ∇L of these chains and points by backpropagation, with δ_l = ∂L/∂h_l."""
+        fields, signals = self._forward(parameters, x)
+        features = self._features(signals[-1], len(parameters))
+        residual = self._read(parameters, features) - y.T
+        loss.add_(residual.square().sum((1, 2)), alpha=0.5)
+        self._readout(gradient).baddbmm_(residual, features.mT)
+        back = torch.bmm(self._readout(parameters).mT, residual)
+        above = self._unread(back, signals[-1])  # ∂L/∂ of what each layer hands on
+        for level in range(self.depth, 0, -1):
+            delta = self.activation.dphi(fields[level - 1])
             if level in self.pool_after:
-                signal = avg_pool2d(signal, 2)
-        if self.head == "average":
-            signal = signal.mean((2, 3))
-        features = signal.unflatten(1, (chains, -1)).flatten(2)
-        return fields, torch.einsum("nkf,kpf->knp", features, self._readout(parameters))
+                squares = delta.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+                squares.mul_(above[:, :, :, None, :, None] / 4)
+            else:
+                delta.mul_(above)
+            weight, below = self.layers[level - 1], signals[level - 1]
+            filters, groups = weight.of(parameters).flatten(0, 1), self._groups(level, parameters)
+            slope = conv2d_weight(below, list(filters.shape), delta, padding=1, groups=groups)
+            weight.of(gradient).add_(slope.view_as(weight.of(gradient)))
+            if level > 1:
+                above = conv2d_input(list(below.shape), filters, delta, padding=1, groups=groups)
+
+    def _forward(self, parameters: Tensor, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """h of each layer; the images and what each hands on: (point, chain · channel, h, w)."""
+        fields, signals = [], [x.unflatten(1, self.image)]
+        for level in range(1, self.depth + 1):
+            filters = self.layers[level - 1].of(parameters).flatten(0, 1)
+            groups = self._groups(level, parameters)
+            fields.append(conv2d(signals[-1], filters, padding=1, groups=groups))
+            signal = self.activation.phi(fields[-1])
+            signals.append(_pooled(signal) if level in self.pool_after else signal)
+        return fields, signals
+
+    def _groups(self, level: int, parameters: Tensor) -> int:
+        """The chains, but all of them see the same images."""
+        return 1 if level == 1 else len(parameters)
+
+    def _features(self, signal: Tensor, chains: int) -> Tensor:
+        """What the readout reads, (chain, feature, point)."""
+        read = signal.mean((2, 3)) if self.head == "average" else signal
+        return read.unflatten(1, (chains, -1)).flatten(2).permute(1, 2, 0)
+
+    def _unread(self, back: Tensor, signal: Tensor) -> Tensor:
+        """∂L/∂ signal from that of the features."""
+        by_point = back.permute(2, 0, 1)
+        if self.head == "flatten":
+            return by_point.reshape(signal.shape)
+        return (by_point / signal[0, 0].numel()).flatten(1)[:, :, None, None]
 
     def _chunks(self, parameters: Tensor, x: Tensor) -> Iterator[tuple[slice, slice]]:
         sides = _sides(self.image[1:], self.depth, self.pool_after)
         areas = [channels * h * w for channels, (h, w) in zip(self.widths, sides, strict=False)]
-        return _chunks(parameters, len(x), max(areas), math.prod(self.image[1:]))
+        most = LARGER * room(parameters) // max(areas)
+        return _chunks(parameters, len(x), most, math.prod(self.image[1:]))
 
 
 def patch_network(
@@ -278,14 +318,19 @@ def _sides(
     return sides
 
 
+def _pooled(signal: Tensor) -> Tensor:
+    """Averages over squares of 2 x 2."""
+    rows = signal[..., 0::2, :] + signal[..., 1::2, :]
+    return (rows[..., 0::2] + rows[..., 1::2]).div_(4)
+
+
 def _chunks(
-    parameters: Tensor, points: int, elements: int, positions: int
+    parameters: Tensor, points: int, most: int, positions: int
 ) -> Iterator[tuple[slice, slice]]:
-    """Parts of (chain, point) for which arrays of `elements` for each of them fit the cache.
+    """Parts of at most so many of (chain, point), of one where that is less.
 
     A part has at least 32 positions, so that products of matrices stay efficient.
     """
-    most = room(parameters) // elements
     for chains in spans(len(parameters), most // max(1, points)):
         for part in spans(points, max(-(-32 // positions), most)):
             yield chains, part
