@@ -35,7 +35,7 @@ bench: .venv/.installed-dev .venv/.installed-peers .venv/.installed-peers-nt ## 
 	$(BIN)/python tests/benchmarks/bench_gpr.py .venv/peers-nt/bin/python
 	$(BIN)/python tests/benchmarks/bench_kernels.py .venv/peers-nt/bin/python
 	$(BIN)/python tests/benchmarks/bench_theories.py
-	$(BIN)/python tests/benchmarks/bench_features.py
+	$(BIN)/python tests/benchmarks/bench_features.py .venv/peers/bin/python
 
 clean: ## remove caches and .venv; results stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -51,13 +51,16 @@ clean: ## remove caches and .venv; results stay
 	$(INSTALL) -e .
 	@touch $@
 
-# A peer that cannot be installed is absent from the table, and no reason to stop.
+# A peer that cannot be installed is absent from the table, and no reason to stop. What deepbays
+# needs here came with the others; it names torchvision, too.
 .venv/.installed-peers: .venv/.created tests/benchmarks/peers.txt constraints.txt
 	$(BIN)/python -m venv .venv/peers
 	for peer in jax blackjax posteriors; do \
 	  .venv/peers/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) \
 	    -c constraints.txt -c tests/benchmarks/peers.txt scipy $$peer || true; \
 	done
+	.venv/peers/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) \
+	  -c tests/benchmarks/peers.txt --no-deps deepbays || true
 	@touch $@
 
 .venv/.installed-peers-nt: .venv/.created tests/benchmarks/peers-nt.txt

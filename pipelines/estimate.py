@@ -14,6 +14,8 @@ from storage.plan import Cell, Plan, plan
 from storage.schema import Variable, chunks, has_step_check
 from storage.spec import Campaign
 from workers.datasets import dataset, pool
+from workers.models import network_of
+from workers.networks import Model
 
 FLOPS = 2e10  # of one core in the mix of products and elementwise work, single precision
 TOO_MANY = 100_000  # objects in one store
@@ -38,10 +40,10 @@ def estimate(prepared: Prepared) -> str:
         f"storage  {_bytes(size)} before compression, {objects} objects",
     ]
     if planned.cells:
-        block = max(_block_bytes(cell.spec) for cell in planned.cells)
+        block = max(_block_bytes(cell.spec, prepared) for cell in planned.cells)
         lines.append(f"memory   {_bytes(block)} per block of chains")
     part = f", {left / max(len(shards), 1):.0%} of it left" if shards else ""
-    lines.append(f"work     {_seconds(_work(planned))}{part}")
+    lines.append(f"work     {_seconds(_work(planned, prepared))}{part}")
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
     lines += [_cell_line(cell, prepared) for cell in planned.cells]
@@ -51,9 +53,9 @@ def estimate(prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
-def _work(planned: Plan) -> float:
+def _work(planned: Plan, prepared: Prepared) -> float:
     """Seconds of one core for all that is planned."""
-    seconds = sum(_cell_flops(cell.spec) for cell in planned.cells) / FLOPS
+    seconds = sum(_cell_flops(cell.spec, prepared) for cell in planned.cells) / FLOPS
     for cell in planned.regressions:
         assert cell.spec.regression is not None
         needed = needs.needs_of(cell.spec)
@@ -95,39 +97,45 @@ def _item_bytes(variable: Variable) -> int:
     return int(variable.dtype[1:])
 
 
-def _inputs(spec: Campaign) -> int:
-    return number_of_inputs(spec.data) or 0
+def _inputs(spec: Campaign, prepared: Prepared) -> int:
+    """Length of a point, by the data themselves where the spec does not say it."""
+    inputs = number_of_inputs(spec.data)
+    if inputs is None:
+        return dataset(spec, 0, prepared.plugins, prepared.sources).x_train.shape[1]
+    return inputs
 
 
-def _weights(spec: Campaign) -> int:
-    """Products per point and forward pass, which is the number of weights."""
-    assert spec.network is not None
-    width = spec.network.width
-    return width * (_inputs(spec) + 1) + (spec.network.depth - 1) * width * width
+def _network(spec: Campaign, prepared: Prepared) -> Model:
+    """What a worker makes of the spec, which knows its own size."""
+    return network_of(spec, _inputs(spec, prepared), prepared.plugins)
 
 
-def _cell_flops(spec: Campaign) -> float:
-    """Steps cost two products forward and two back, draws one forward at the test points."""
+def _cell_flops(spec: Campaign, prepared: Prepared) -> float:
+    """A step is a pass forward and two back, a draw one forward at all points."""
     ensemble, sampler = spec.ensemble, spec.sampler
     assert ensemble is not None
     assert sampler is not None
     chains = ensemble.datasets * ensemble.chains + ensemble.block * has_step_check(spec)
     steps = sampler.warmup + sampler.draws * sampler.thin
-    per_draw = number_of_test_points(spec.data) + spec.observe.points
+    per_draw = spec.data.train + number_of_test_points(spec.data) + spec.observe.points
     points = 3 * steps * spec.data.train + sampler.draws * per_draw
-    return 2.0 * chains * points * _weights(spec)
+    return 2.0 * chains * points * _network(spec, prepared).products
 
 
-def _block_bytes(spec: Campaign) -> int:
-    """Parameters in a few copies (position, momentum, gradient, noise) and one forward pass."""
+def _block_bytes(spec: Campaign, prepared: Prepared) -> int:
+    """Parameters in a few copies (position, momentum, gradient, noise), and what is seen of them.
+
+    Pre-activations at the probe points are held as they come, sorted by layer, and once more as
+    something is made of them; outputs and the data in double precision, too.
+    """
     assert spec.ensemble is not None
     assert spec.sampler is not None
-    assert spec.network is not None
     item = 4 if spec.sampler.precision == "float32" else 8
-    points = max(number_of_test_points(spec.data), spec.data.train)
-    state = 6 * _weights(spec) + 2 * spec.network.width * min(points, spec.observe.points)
-    outputs = 3 * points * 8
-    return spec.ensemble.block * (item * state + outputs)
+    network, test = _network(spec, prepared), number_of_test_points(spec.data)
+    chain = 6 * network.size + 3 * network.units * min(test, spec.observe.points)
+    outputs = 3 * max(test, spec.data.train) * network.targets * 8
+    data = _inputs(spec, prepared) * (test + spec.data.train) * (item + 8)
+    return spec.ensemble.block * (item * chain + outputs) + data
 
 
 def _cell_line(cell: Cell, prepared: Prepared) -> str:
@@ -142,16 +150,16 @@ def _cell_line(cell: Cell, prepared: Prepared) -> str:
     line = (
         f"  {settings}: temperature {sampler.temperature:g} (physical {temperature:.4g}), "
         f"readout variance {network.weight_variance[-1]:g} (physical {variances[-1]:.4g}), "
-        f"weight decay times fan-in {decay}, coupling U {_coupling(spec):.3g}"
+        f"weight decay times fan-in {decay}, coupling U {_coupling(spec, prepared):.3g}"
     )
     return line + _freedom(cell, prepared)
 
 
-def _coupling(spec: Campaign) -> float:
+def _coupling(spec: Campaign, prepared: Prepared) -> float:
     """U = n² σ_a² / (T² d N), the strength of feature learning, in physical units."""
     network = spec.network
     assert network is not None
-    temperature, inputs = physical_temperature(spec), max(_inputs(spec), 1)
+    temperature, inputs = physical_temperature(spec), _inputs(spec, prepared)
     readout = network.physical_weight_variance[-1]
     return spec.data.train**2 * readout / (temperature**2 * inputs * network.width)
 

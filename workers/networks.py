@@ -35,6 +35,16 @@ class Model(Protocol):
         ...
 
     @property
+    def products(self) -> int:
+        """How many products of two numbers f(x) of one point takes."""
+        ...
+
+    @property
+    def units(self) -> int:
+        """How many pre-activations a point has, of all hidden layers."""
+        ...
+
+    @property
     def standard_deviations(self) -> Tensor:
         """The prior's, (parameter,), float64."""
         ...
@@ -122,6 +132,23 @@ class Layered(ABC):
         return shape[0] if len(shape) == 2 else 1
 
     @property
+    @abstractmethod
+    def positions(self) -> tuple[int, ...]:
+        """At how many places of a point each hidden layer's weights are used."""
+
+    @property
+    def products(self) -> int:
+        """Of weights and what they read in f(x) of one point."""
+        sizes = {layer.name: layer.stop - layer.start for layer in self.layers}
+        levels = enumerate(self.positions, start=1)
+        return sizes["readout"] + sum(count * sizes[f"weight_{level}"] for level, count in levels)
+
+    @property
+    def units(self) -> int:
+        """How many pre-activations a point has, of all hidden layers."""
+        return sum(math.prod(layer) for layer in zip(self.widths, self.positions, strict=True))
+
+    @property
     def standard_deviations(self) -> Tensor:
         """The prior's, (parameter,), float64."""
         widths = [
@@ -188,6 +215,11 @@ class Network(Layered):
     """
 
     inputs: int
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """One for each layer."""
+        return (1,) * self.depth
 
     def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
         """h of each hidden layer, (chain, width, point)."""
@@ -301,6 +333,16 @@ class FunctionNetwork:
     size: int
     standard_deviations: Tensor
     targets: int
+
+    @property
+    def products(self) -> int:
+        """One for each parameter, as in layers that are fully connected."""
+        return self.size
+
+    @property
+    def units(self) -> int:
+        """Nothing: the function keeps its layers to itself."""
+        return 0
 
     def pre_activations(self, parameters: Tensor, x: Tensor) -> list[Tensor]:
         """Nothing: the function keeps its layers to itself."""

@@ -1,20 +1,24 @@
 """Time to solve the theories of feature learning, in CPU seconds; writes FEATURES.md.
 
-    python bench_features.py [--rounds 3]
+    python bench_features.py [PEERS_PYTHON] [--rounds 3]
 
 A thousand single-index cells at once, and networks of one and of two hidden layers on 1000 points,
-for which no other package has a solver: the table beside them is one Cholesky factor of the same
-1000 points, the least that regression on them costs.
+for which no other package has a solver: the line below them is one Cholesky factor of the same
+1000 points, the least that regression on them costs. The order parameter of kernel scaling is found
+by deepbays, too, each of the two in a process of its own with one thread.
 """
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from table import processor
+from contest import measure
+from table import grid, median_ratio, processor
 
 from theory.adaptive import adaptive_kernel
 from theory.equations_of_state import equations_of_state
@@ -27,6 +31,27 @@ from theory.variational_gaussian import variational_gaussian
 CELLS, POINTS, INPUTS, WIDTH = 1000, 1000, 50, 1000
 RESULTS = Path(__file__).parent / "FEATURES.md"
 GRID = torch.logspace(-1.5, 0, CELLS, dtype=torch.float64)  # temperatures
+TEXT = """# Solving theories of feature learning
+
+Written by `make bench`: CPU seconds on one thread, medians of {rounds} interleaved rounds. No other
+package has a solver of these; the last line is the least that exact regression on the same points
+costs.
+
+{solved}
+
+## Kernel scaling beside deepbays
+
+The order parameter Q of erf networks with one hidden layer of width {width}, from {points} points,
+with the kernel that it takes. Everybody has a process and one thread, and another dataset in each
+round; seconds are of process CPU time, medians of {rounds} rounds in which they took turns, and
+ratios are medians of those within a round. The last column is the largest relative difference of Q.
+
+{scaling}
+
+## The machine
+
+{machine}
+"""
 
 
 def erf_cells():
@@ -79,12 +104,8 @@ def contestants() -> dict[str, Callable[[], object]]:
     }  # fmt: skip
 
 
-def main() -> None:
-    """Measure in turns, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
+def solved(rounds: int) -> str:
+    """The table of what is solved in this process."""
     field = contestants()
     spent: dict[str, list[float]] = {name: [] for name in field}
     for _ in range(rounds):
@@ -92,21 +113,57 @@ def main() -> None:
             start = time.process_time()
             solve()
             spent[name].append(time.process_time() - start)
-    lines = [
-        "# Solving theories of feature learning",
-        "",
-        f"Written by `make bench`: CPU seconds on one thread, medians of {rounds} interleaved "
-        "rounds. No other package has a solver of these; the last line is the least that exact "
-        "regression on the same points costs.",
-        "",
-        "| solved | CPU seconds |",
-        "| --- | ---: |",
-        *(f"| {name} | {statistics.median(times):.3g} |" for name, times in spent.items()),
-        "",
-        f"{processor()}, torch {torch.__version__}, one thread.",
-    ]
-    RESULTS.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    rows = [[name, f"{statistics.median(times):.3g}"] for name, times in spent.items()]
+    return grid(["solved", "CPU seconds"], rows)
+
+
+def scaling(peers: str, rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """What the two who find Q say of each round; somebody who is absent says so once."""
+    found: dict[str, list[dict[str, Any]]] = {"finitewidth": [], "deepbays": []}
+    for seed in range(rounds):
+        for name, its in found.items():
+            if its and "absence" in its[0]:
+                continue
+            python = sys.executable if name == "finitewidth" else peers
+            its.append(measure(python, "kernel_scale_contestants.py", name, POINTS, WIDTH, seed))
+            print(name, its[-1], file=sys.stderr, flush=True)
+    return found
+
+
+def scaling_row(title: str, its: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[str]:
+    """CPU seconds, their ratio to ours, and how far Q is from ours."""
+    if "absence" in its[0]:
+        return [title, *["absent"] * 3]
+    seconds, base = ([one["seconds"] for one in each] for each in (its, ours))
+    scales = [(one["scale"], mine["scale"]) for one, mine in zip(its, ours, strict=True)]
+    off = max(abs(theirs / mine - 1) for theirs, mine in scales)
+    ratio = median_ratio(seconds, base)
+    return [title, f"{statistics.median(seconds):.3g}", f"{ratio:.1f}", f"{off:.0e}"]
+
+
+def main() -> None:
+    """Measure in turns, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("peers", nargs="?", default=sys.executable, help="has deepbays")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    found = scaling(chosen.peers, chosen.rounds)
+    rows = [scaling_row(title, its, found["finitewidth"]) for title, its in found.items()]
+    said = {title: its[0].get("absence", its[0].get("version")) for title, its in found.items()}
+    text = TEXT.format(
+        rounds=chosen.rounds,
+        solved=solved(chosen.rounds),
+        width=WIDTH,
+        points=POINTS,
+        scaling=grid(["", "CPU seconds", "times ours", "difference"], rows),
+        machine="\n".join(
+            [f"- {processor()}", *(f"- {title}: {what}" for title, what in said.items())]
+        ),
+    )
+    print(text)
+    chosen.out.write_text(text)
 
 
 if __name__ == "__main__":
