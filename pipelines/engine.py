@@ -145,18 +145,22 @@ class Drive:
         self._plan()
 
     def _plan(self) -> None:
-        """What there is to do, with room for it in the store."""
+        """What there is to do, with places for it in the store and for the cells of later rounds.
+
+        Room is kept until nothing is left to do, so that no array changes its shape on the way.
+        """
         prepared, store = self.prepared, self.store
         self.plan: Plan = plan(prepared.spec, store.specs(), prepared.sources, store.rounds())
-        store.allocate(self.plan)
         self.total = sum(1 for _ in self.plan.shards())
         self.done = sum(shard.name in self.finished for shard in self.plan.shards())
         self.left = self._waves()
+        store.allocate(self.plan, self.plan.room if self.left else 0)
 
     def refine(self) -> bool:
         """Add the next cells of a campaign that refines itself; whether there are any.
 
-        It is asked when all that there was to do is done.
+        It is asked when all that there was to do is done; what is left of the room goes with the
+        last round.
         """
         if self.prepared.spec.refine is None:
             return False
@@ -166,6 +170,7 @@ class Drive:
         stages.analyze(self.store, self.prepared.plugins, stages.COMPARING)
         found = next_round(self.store, self.plan)
         if found is None:
+            self.store.allocate(self.plan)
             return False
         self.store.add_round(found)
         self._plan()

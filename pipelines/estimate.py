@@ -32,10 +32,11 @@ def estimate(prepared: Prepared) -> str:
     left = sum(name not in finished for name in shards)
     size, objects = storage_needs(planned)
     ensemble, regression = len(planned.cells), len(planned.regressions)
+    more = f" and budget for {planned.room} more" if planned.room else ""
     lines = [
         f"{prepared.spec.title or prepared.spec.name}",
         f"store    {known.url}",
-        f"cells    {ensemble} of the ensemble, {regression} of the regression",
+        f"cells    {ensemble} of the ensemble{more}, {regression} of the regression",
         f"shards   {len(shards)}, of which {len(shards) - left} are finished",
         f"storage  {_bytes(size)} before compression, {objects} objects",
     ]

@@ -18,7 +18,6 @@ from pipelines.analysis.chains import sound_chains
 from storage.data_spec import component_names
 from storage.plan import Cell, Plan, Round
 from storage.refine_spec import Refine
-from storage.schema import has_step_check
 from storage.store import Store
 
 FINEST = 1e-3  # of the axis: intervals below it are not halved any more
@@ -39,24 +38,9 @@ def next_round(store: Store, planned: Plan) -> Round | None:
     refine = planned.spec.refine
     if refine is None or len(planned.rounds) >= refine.rounds:
         return None
-    room = (refine.budget - _spent(planned)) // _shards_per_cell(planned)
     offers = sorted(_offers(store, planned, refine), key=lambda offer: -offer.score)
-    points = tuple(offer.point for offer in offers[: max(room, 0)])
+    points = tuple(offer.point for offer in offers[: planned.room])
     return Round(len(planned.specs), points) if points else None
-
-
-def _spent(planned: Plan) -> int:
-    """Shards of the cells that were added before."""
-    return sum(cell.refined for cell in planned.cells) * _shards_per_cell(planned)
-
-
-def _shards_per_cell(planned: Plan) -> int:
-    """Shards of the lanes of one cell."""
-    ensemble, sampler = planned.spec.ensemble, planned.spec.sampler
-    assert ensemble is not None
-    assert sampler is not None
-    blocks = ensemble.datasets * (ensemble.chains // ensemble.block) + has_step_check(planned.spec)
-    return blocks * (1 + sampler.draws // sampler.segment)
 
 
 def _offers(store: Store, planned: Plan, refine: Refine) -> Iterator[_Offer]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from storage.schema import (
     BIN_RANGE,
     BINS,
     ORDERS,
+    ORIGINS,
     OVERLAP_BINS,
     OVERLAP_RANGE,
     PARTS,
@@ -43,8 +44,10 @@ def _coordinate(
 
 
 def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coordinate]:
-    """Coordinates of the group `ensemble`."""
-    coordinates = _cell_coordinates(plan.cells, _swept(plan.spec)) | {
+    """Coordinates of the group `ensemble`; `refined` tells cells from room for those to come."""
+    origins = np.full(sizes["cell"], ORIGINS["unused"], np.uint8)
+    origins[: len(plan.cells)] = [cell.refined for cell in plan.cells]
+    coordinates = _cell_coordinates(plan.cells, _swept(plan.spec), sizes["cell"]) | {
         "physical_temperature": _coordinate(
             ["cell"],
             [physical_temperature(cell.spec) for cell in plan.cells],
@@ -61,17 +64,18 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         "width": _coordinate(
             ["cell"], [_network(cell).width for cell in plan.cells], "neurons in a hidden layer"
         ),
-        "refined": _coordinate(
+        "refined": _coordinate(  # the last: a place is a cell when all else is said of it
             ["cell"],
-            np.array([cell.refined for cell in plan.cells], np.uint8),
+            origins,
             "whether the cell was added off the grid",
-            flag_values=[0, 1],
-            flag_meanings="of_the_grid refined",
-        ),
-        "component": _coordinate(
-            ["component"], component_names(plan.spec.data), "part of the target"
+            flag_values=[*ORIGINS.values()],
+            flag_meanings=" ".join(ORIGINS),
         ),
     }
+    coordinates = {key: _with_room(c, sizes["cell"]) for key, c in coordinates.items()}
+    coordinates["component"] = _coordinate(
+        ["component"], component_names(plan.spec.data), "part of the target"
+    )
     long_names = {
         "dataset": "independent draw of the data",
         "chain": "chain of a dataset",
@@ -163,7 +167,7 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
     """Coordinates of the group `regression`."""
     regression = plan.spec.regression
     assert regression is not None
-    coordinates = _cell_coordinates(plan.regressions, regression_axes(plan.spec))
+    coordinates = _cell_coordinates(plan.regressions, regression_axes(plan.spec), sizes["cell"])
     if regression.quartic is not None:
         coordinates["coupling"] = _coordinate(
             ["coupling"], list(regression.quartic.couplings), "quartic coupling u"
@@ -228,15 +232,23 @@ def _swept(spec: Campaign) -> dict[str, list[str]]:
 
 
 def _cell_coordinates(
-    cells: Sequence[Cell], swept: Mapping[str, Sequence[str]]
+    cells: Sequence[Cell], swept: Mapping[str, Sequence[str]], places: int
 ) -> dict[str, Coordinate]:
     coordinates = {
-        "cell": _coordinate(["cell"], np.arange(len(cells)), "point of the grid"),
+        "cell": _coordinate(["cell"], np.arange(places), "point of the grid"),
     }
     for path in (path for paths in swept.values() for path in paths):
         values = setting_values([_setting(cell.spec, path) for cell in cells])
         coordinates[setting_name(path)] = _coordinate(["cell"], values, path)
     return coordinates
+
+
+def _with_room(coordinate: Coordinate, places: int) -> Coordinate:
+    """So many places along `cell`: behind the cells NaN, 0 or no text, as in an empty array."""
+    values = coordinate.values
+    empty = np.nan if values.dtype.kind == "f" else values.dtype.type()
+    room = np.full(places - len(values), empty, values.dtype)
+    return replace(coordinate, values=np.concatenate([values, room]))
 
 
 def setting_name(path: str) -> str:

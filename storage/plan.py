@@ -140,6 +140,15 @@ class Plan:
         values = [getattr(getattr(spec, section), key) for spec in self.specs]
         return max(values)
 
+    @cached_property
+    def room(self) -> int:
+        """How many cells the campaign may still add: whole ones, by what is left of its budget."""
+        if self.spec.refine is None:
+            return 0
+        shards = sum(len(lane) for lane in _ensemble_lanes(self.cells[0], self.spec))
+        added = sum(cell.refined for cell in self.cells)
+        return max(self.spec.refine.budget // shards - added, 0)
+
     def lanes(self) -> Iterator[Lane]:
         """The work of the spec: regressions first, then one lane per block of chains.
 

@@ -26,6 +26,8 @@ def open_campaign(path: str | os.PathLike[str]) -> "DataTree":
 def open_raw(path: str | os.PathLike[str]) -> "DataTree":
     """A campaign as it is stored: all cells along `cell`, fill values where nothing is finished.
 
+    One that refines itself has room behind them until it ends: places where `refined` is 2.
+
     The same as `xr.open_datatree(f"{path}/data.zarr", engine="zarr")`, also in a bucket.
     CampaignError as by `open_campaign`.
     """

@@ -27,6 +27,7 @@ READOUT_BINS, READOUT_RANGE = 40, 10.0
 COORDINATE_CHUNK = 4096  # values along a growing dimension
 PARTS = ("teacher", "orthogonal")
 STATUS = {"ok": 0, "diverged": 1}
+ORIGINS = {"of_the_grid": 0, "refined": 1, "unused": 2}  # of a cell, or of a place for one to come
 REFUSED = {"accepted": 0, "indefinite": 1, "inaccurate": 2}
 
 WITH_TARGETS = ("output", "output_mean", "output_square", "label")  # where there are several
@@ -211,15 +212,15 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
     return variables
 
 
-def ensemble_sizes(plan: Plan) -> dict[str, int]:
-    """Length of every dimension of the group `ensemble`."""
+def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
+    """Length of every dimension of the group `ensemble`, with room for so many cells to come."""
     spec = plan.spec
     assert spec.ensemble is not None
     assert spec.sampler is not None
     chains, draws = plan.most("ensemble", "chains"), plan.most("sampler", "draws")
     test = number_of_test_points(spec.data)
     return {
-        "cell": len(plan.cells),
+        "cell": len(plan.cells) + room,
         "dataset": plan.most("ensemble", "datasets"),
         "chain": chains,
         "draw": draws,
@@ -242,11 +243,11 @@ def ensemble_sizes(plan: Plan) -> dict[str, int]:
     }
 
 
-def check_sizes(plan: Plan) -> dict[str, int]:
+def check_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
     """Length of every dimension of the group `step_check`: one block of the first dataset."""
     assert plan.spec.ensemble is not None
     block = plan.spec.ensemble.block
-    return ensemble_sizes(plan) | {"dataset": 1, "block": 1, "chain": block}
+    return ensemble_sizes(plan, room) | {"dataset": 1, "block": 1, "chain": block}
 
 
 def regression_sizes(plan: Plan) -> dict[str, int]:

@@ -26,6 +26,7 @@ from storage.schema import (
     CONVENTIONS,
     COORDINATE_CHUNK,
     GROWING,
+    ORIGINS,
     SCHEMA_VERSION,
     Variable,
     check_sizes,
@@ -93,7 +94,7 @@ class Store:
         """Keep a spec as the next of the campaign, unless it is the last one already."""
         self.objects.create("provenance/sources.json", json.dumps(dict(sources)).encode())
         known = self.specs() if self.objects.names("specs") else []
-        if spec not in known:
+        if spec not in known[-1:]:
             self.objects.create(f"specs/{len(known) + 1:04d}.yaml", dump_yaml(spec).encode())
             known = [*known, spec]
         return known
@@ -151,22 +152,27 @@ class Store:
         self.__dict__.pop("_published", None)
         self._arrays.clear()
 
-    def allocate(self, plan: Plan) -> None:
-        """Make or extend every array that the plan's shards write; repeating it is harmless."""
+    def allocate(self, plan: Plan, room: int = 0) -> None:
+        """Make or extend every array that the plan's shards write; repeating it is harmless.
+
+        Behind its cells there is room for so many more; what is left of older room goes.
+        """
         spec = plan.spec
         if plan.cells:
-            sizes = ensemble_sizes(plan)
+            self._check_cells("ensemble", len(plan.cells))
+            sizes = ensemble_sizes(plan, room)
             self._allocate_group("ensemble", spec, ensemble_variables(spec), sizes)
             grid = axes(spec, ensemble_axes(spec))
             self.write_coordinates("ensemble", ensemble_coordinates(plan, sizes), grid)
-            if has_step_check(spec):
-                sizes, variables = check_sizes(plan), check_variables(spec)
+            if has_step_check(spec) or "step_check" in self.root:  # it has been left out since
+                sizes, variables = check_sizes(plan, room), check_variables(spec)
                 self._allocate_group("step_check", spec, variables, sizes)
                 dims = {dim for variable in variables.values() for dim in variable.dims}
                 found = ensemble_coordinates(plan, sizes)
                 used = {key: c for key, c in found.items() if dims.issuperset(c.dims)}
                 self.write_coordinates("step_check", used, grid)
         if plan.regressions:
+            self._check_cells("regression", len(plan.regressions))
             sizes = regression_sizes(plan)
             self._allocate_group("regression", spec, regression_variables(spec), sizes)
             grid = axes(spec, regression_axes(spec))
@@ -182,6 +188,20 @@ class Store:
                 "identity": plan.identity,
             },
         )
+
+    def _check_cells(self, name: str, wanted: int) -> None:
+        """Raise ValueError where readers see more cells in a group than that."""
+        if name not in self.root or name not in self._published:
+            return
+        group = self._published[name]
+        found = group["cell"].shape[0]
+        if "refined" in group:
+            found -= int((group["refined"][...] == ORIGINS["unused"]).sum())
+        if found > wanted:
+            raise ValueError(
+                f"{name}: found {found} cells, wanted {wanted}: a store never shrinks; plan with "
+                "all specs of it"
+            )
 
     def _allocate_group(
         self, name: str, spec: Campaign, variables: Mapping[str, Variable], sizes: Mapping[str, int]
@@ -279,8 +299,8 @@ def _write_coordinate(group: Any, name: str, coordinate: Coordinate) -> None:
     if array is None or array.dtype != values.dtype or _dims(array) != coordinate.dims:
         array = _create_coordinate(group, name, coordinate.dims, values)
     if array.shape != values.shape:
-        array.resize(values.shape)
-    if not np.array_equal(array[...], values):
+        _resize(array, values.shape)
+    if not np.array_equal(array[...], values, equal_nan=values.dtype.kind == "f"):
         array[...] = values
     _update_attributes(array, coordinate.attrs)
 
@@ -300,13 +320,22 @@ def _create_coordinate(group: Any, name: str, dims: tuple[str, ...], values: np.
 
 
 def _grow(array: Any, shape: tuple[int, ...]) -> None:
-    if any(new < old for new, old in zip(shape, array.shape, strict=True)):
+    """Extend an array; along `cell`, where it may have had room, any length will do."""
+    lengths = zip(_dims(array), shape, array.shape, strict=True)
+    if any(new < old for dim, new, old in lengths if dim != "cell"):
         raise ValueError(
             f"{array.name}: found shape {array.shape}, wanted {shape}: an array never shrinks; "
             "plan with all specs of the store"
         )
     if array.shape != shape:
-        array.resize(shape)
+        _resize(array, shape)
+
+
+def _resize(array: Any, shape: tuple[int, ...]) -> None:
+    """Change the metadata alone: Zarr's own way asks for the end of every chunk outside."""
+    from zarr.core.sync import sync
+
+    sync(array.async_array.resize(shape, delete_outside_chunks=False))
 
 
 def _update_attributes(node: Any, wanted: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from storage.coordinates import ensemble_axes, ensemble_coordinates, regression_axes
 from storage.identity import campaign_identity, cell_identity, regression_identity
-from storage.plan import WARMUP, plan
+from storage.plan import WARMUP, Round, plan
 from storage.reading import dump_yaml, parse, validate
 from storage.schema import ensemble_sizes, has_step_check, regression_sizes
 from storage.sweep import assign
@@ -225,6 +225,22 @@ def test_a_spec_that_is_stored_is_not_stored_twice():
     } == {0, 1}
 
 
+@pytest.mark.parametrize(("draws", "paid"), [(70, 5), (105, 3), (3500, 0)])
+def test_cells_and_room_are_what_the_budget_pays_for(draws, paid):
+    """Two datasets and a step check of a warm-up and draws / 35 segments: 9, 12 and 303 shards."""
+    refine = {"axis": "width", "by": "gradient", "observable": "loss", "budget": 47}
+    spec = changed("quickstart", sampler__draws=draws, refine=refine)
+    points = [{"network.width": width} for width in (32, 128, 512, 24, 48, 96)]
+    for added in range(len(points) + 1):
+        planned = plan(spec, rounds=[Round(1, tuple(points[:added]))])
+        assert len(planned.cells) == 4 + added
+        assert planned.room == max(paid - added, 0)
+
+
+def test_without_refinement_there_is_no_room():
+    assert plan(QUICKSTART).room == 0
+
+
 # -- what coordinates say of a plan ---------------------------------------------------------------
 
 
@@ -235,6 +251,25 @@ def test_coordinates_follow_the_cells_and_not_the_spec():
     assert coordinates["width"].values.tolist() == [64, 16, 8]
     assert coordinates["physical_temperature"].values.tolist() == [0.125] * 3
     assert coordinates["physical_readout_variance"].values.tolist() == [0.5] * 3
+
+
+def test_coordinates_say_nothing_of_room_but_its_number():
+    settings = {"network.width": [8, 64], "network.activation": ["erf", "relu"]}
+    planned = plan(changed("quickstart", sweep={"size": settings}))
+    bare = ensemble_coordinates(planned, ensemble_sizes(planned))
+    found = ensemble_coordinates(planned, ensemble_sizes(planned, room=2))
+    assert found["cell"].values.tolist() == [0, 1, 2, 3]
+    assert found["refined"].values.tolist() == [0, 0, 2, 2]
+    assert found["network_width"].values.tolist() == [8, 64, 0, 0]
+    assert found["network_activation"].values.tolist() == ["erf", "relu", "", ""]
+    np.testing.assert_array_equal(
+        found["physical_temperature"].values, [0.125, 0.125] + [np.nan] * 2
+    )
+    for name, coordinate in bare.items():
+        assert found[name].values.dtype == coordinate.values.dtype, name
+        np.testing.assert_array_equal(
+            found[name].values[: len(coordinate.values)], coordinate.values
+        )
 
 
 def test_axes_of_ensembles_and_regressions():

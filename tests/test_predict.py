@@ -219,6 +219,17 @@ def test_an_extension_is_predicted_with_what_was_there_before(tmp_path):
     assert set(tree["theory"].children) == {"nngp"}  # the newest spec asks for no more
 
 
+def test_what_was_asked_for_last_is_predicted_though_it_is_not_new(tmp_path):
+    for theory in ("nngp", "kernel_scaling", "nngp"):
+        store, _ = stored(tmp_path, TEXT.replace("[nngp, kernel_scaling]", f"[{theory}]"))
+        predict(store)
+        assert set(xr.open_datatree(store.data, engine="zarr")["theory"].children) == {theory}
+    specs = len(store.specs())
+    assert specs == 3
+    stored(tmp_path, TEXT.replace("[nngp, kernel_scaling]", "[nngp]"))
+    assert len(store.specs()) == specs  # the last one already
+
+
 def test_the_effective_ridge_obeys_its_conservation_law(tmp_path):
     store, planned = stored(tmp_path, REGRESSION)
     spectrum = np.geomspace(1, 1e-3, 60)

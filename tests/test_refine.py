@@ -1,18 +1,24 @@
 """Campaigns that add cells of their own accord: where, within which budget, and at what cost."""
 
+import itertools
 import math
+import shutil
 
 import numpy as np
 import pytest
-from driving import contents, prepared, simulate
+from driving import contents, prepared, simulate, unlike
 from fake_ensemble import TEXT, fill, noise, stored
 
 from pipelines.engine import Inline, drive
+from pipelines.estimate import estimate
 from pipelines.refine import bimodality, next_round
+from pipelines.stages import COMPARING, analyze
+from pipelines.status import status
 from storage.errors import CampaignError
-from storage.reader import open_campaign
+from storage.reader import open_campaign, open_raw
 from storage.reading import parse
 from storage.results import stored_plan
+from storage.store import Store
 from storage.verify import verify
 
 TRANSITION = 0.6371  # where the order parameter jumps
@@ -132,6 +138,163 @@ def test_a_campaign_refines_itself_and_computes_nothing_twice(tmp_path):
     tree = open_campaign(campaign.store.url)
     assert tree["ensemble"].sizes["size"] == 2  # the labelled grid holds the sweep alone
     assert campaign.store.root["ensemble/refined"][...].tolist() == [0, 0, 1, 1]
+
+
+# -- room in the store ------------------------------------------------------------------------
+
+# Cells of small.yaml have 20 shards: the budget pays for three, and there are rounds for two.
+REFINE = "refine={axis: size, by: gradient, observable: loss, rounds: 2, budget: 79}"
+
+
+def stops(driven):
+    """Drive a campaign to its end, stopping before and after each of its rounds."""
+    while True:
+        yield
+        for wave in driven.left:
+            list(driven.run(wave))
+        driven.check()
+        yield
+        if not driven.refine():
+            return
+
+
+def to_the_end(campaign):
+    """Go on with a campaign; the number of its cells."""
+    with drive(campaign, Inline()) as driven:
+        for _ in stops(driven):
+            pass
+        analyze(driven.store, campaign.plugins, COMPARING)
+        return len(driven.plan.cells)
+
+
+def everything(store):
+    """All of a campaign but who drove it, when and where."""
+    parts = ("data.zarr", "checkpoints", "specs", "refined")
+    return {f"{part}/{k}": v for part in parts for k, v in contents(f"{store.url}/{part}").items()}
+
+
+def shapes(store):
+    """The shape of every array of the groups that shards write, as readers see it."""
+    tree = open_raw(store.url)
+    groups = ("ensemble", "step_check", "regression")
+    return {f"{g}/{name}": v.shape for g in groups for name, v in tree[g].variables.items()}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """The folder of a campaign that has refined itself and ended, and what was seen on the way."""
+    folder = tmp_path_factory.mktemp("ended")
+    campaign, seen = prepared(folder, REFINE), []
+    with drive(campaign, Inline()) as driven:
+        for _ in stops(driven):
+            trees = [open_raw(driven.store.url).load(), open_campaign(driven.store.url).load()]
+            seen.append((shapes(driven.store), *trees, status(driven.store), verify(driven.store)))
+        analyze(driven.store, campaign.plugins, COMPARING)
+    return folder, seen
+
+
+@pytest.mark.slow
+def test_no_array_changes_its_shape_before_the_campaign_ends(ended):
+    folder, seen = ended
+    first, *others = [found for found, *_ in seen]
+    assert len(others) == 5  # before and after the sweep and two rounds
+    assert all(found == first for found in others)
+    assert first["ensemble/loss"][0] == first["step_check/loss"][0] == 2 + 3
+    last = shapes(prepared(folder, REFINE).store)
+    assert last["ensemble/loss"][0] == last["step_check/loss"][0] == 2 + 2
+    assert last.keys() == first.keys()
+    assert [last[name][1:] for name in last] == [first[name][1:] for name in last]
+
+
+@pytest.mark.slow
+def test_room_is_told_from_cells_and_shown_by_none_of_our_readers(ended):
+    for index, (_, raw, labelled, lines, bad) in enumerate(ended[1]):
+        cells, ensemble = 2 + index // 2, raw["ensemble"].to_dataset()
+        assert (ensemble["refined"] == 2).values.tolist() == [False] * cells + [True] * (5 - cells)
+        room = ensemble.isel(cell=slice(cells, None))
+        assert room["physical_temperature"].isnull().all()
+        assert not room["network_width"].any()
+        assert room["loss"].isnull().all()
+        assert not room["finished"].any()
+        assert labelled["ensemble"].sizes["size"] == 2
+        assert lines.count("converged") == (cells if "progress" in raw else 0)
+        assert bad == []
+        analyzed = [group for group in raw.subtree if group.path.startswith(("/fits", "/theory/n"))]
+        assert len(analyzed) == (0 if index < 2 else 2)
+        assert {g.sizes["cell"] for g in analyzed} <= {cells - 1}  # what there was before the round
+
+
+@pytest.mark.slow
+def test_an_ended_campaign_has_its_cells_and_running_it_again_leaves_it_so(ended, tmp_path):
+    shutil.copytree(ended[0], tmp_path, dirs_exist_ok=True)
+    campaign = prepared(tmp_path, REFINE)
+    assert campaign.store.root["ensemble/refined"][...].tolist() == [0, 0, 1, 1]
+    before = everything(campaign.store)
+    assert to_the_end(campaign) == 4
+    assert unlike(before, everything(campaign.store)) == []
+    assert "4 of the ensemble and budget for 1 more" in estimate(campaign)
+
+
+@pytest.mark.slow
+def test_kills_on_the_way_leave_no_trace(ended, tmp_path, monkeypatch):
+    allocate = Store.allocate
+
+    def die(store):
+        raise OSError("killed")
+
+    def killed(store, *arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "publish", die)
+            allocate(store, *arguments)
+
+    campaign = prepared(tmp_path, REFINE)
+    for _ in range(3):  # the sweep and two rounds
+        with drive(campaign, Inline()) as driven:
+            next(driven.run(driven.left[0]))
+        with drive(campaign, Inline()) as driven, monkeypatch.context() as patch:
+            for wave in driven.left:
+                list(driven.run(wave))
+            patch.setattr(Store, "allocate", killed)  # for the next round, or without room
+            with pytest.raises(OSError, match="killed"):
+                driven.refine()
+    to_the_end(campaign)
+    undisturbed = prepared(ended[0], REFINE).store
+    assert unlike(everything(undisturbed), everything(campaign.store)) == []
+
+
+MORE = {
+    "cells": (False, [REFINE, "sweep.size={network.width: [4, 8, 16]}"]),
+    "budget": (True, [REFINE.replace("rounds: 2, budget: 79", "rounds: 3, budget: 119")]),
+    "draws": (False, [REFINE, "sampler.draws=8"]),
+    "draws at the end": (True, [REFINE, "sampler.draws=8"]),
+    "no refinement and no check": (False, ["sampler.step_check=false"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("at_the_end", "overrides"), MORE.values(), ids=MORE.keys())
+def test_more_of_a_campaign_with_room_computes_nothing_twice(
+    ended, tmp_path, at_the_end, overrides
+):
+    """Asked for when it has ended, or when its driver has died in a round."""
+    if at_the_end:
+        shutil.copytree(ended[0], tmp_path, dirs_exist_ok=True)
+    else:
+        with drive(prepared(tmp_path, REFINE), Inline()) as driven:
+            next(itertools.islice(stops(driven), 2, None))
+            next(driven.run(driven.left[0]))
+    campaign = prepared(tmp_path, *overrides)
+    store = campaign.store
+    receipts, losses = f"{store.url}/ledger/receipts", f"{store.data}/ensemble/loss/c"
+    before = contents(receipts), contents(losses)
+    cells = to_the_end(campaign)
+    for kept, found in zip(before, (contents(receipts), contents(losses)), strict=True):
+        assert [name for name in kept if found[name] != kept[name]] == []
+    for group in ("ensemble", "step_check"):
+        assert open_raw(store.url)[group].sizes["cell"] == cells
+        assert (open_raw(store.url)[group]["refined"] < 2).all()
+    assert status(store).count("converged") == cells
+    assert verify(store) == []  # every array is what its receipt says
 
 
 REFUSED = {

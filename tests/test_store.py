@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import zarr
 from fake_shards import TEXT, finish_all, planned, values
 from zarr.storage import ObjectStore
 
-from storage.plan import Shard, plan
+from storage.plan import Plan, Shard, plan
 from storage.reader import open_campaign, open_raw
 from storage.reading import parse
 from storage.schema import BIN_RANGE, BINS, CONVENTIONS, SCHEMA_VERSION, Variable
@@ -67,6 +68,18 @@ def chunks_of(store: Store, shard: Shard) -> list[str]:
     return [store.chunk(shard, name) for name in names]
 
 
+def killed_after(writes: int) -> Callable[..., Awaitable[None]]:
+    """A writer of objects that is killed after so many of them."""
+    put, left = ObjectStore.set, iter(range(writes))
+
+    async def until_killed(self: ObjectStore, *arguments: object) -> None:
+        if next(left, None) is None:
+            raise OSError("killed")
+        await put(self, *arguments)
+
+    return until_killed
+
+
 # Growth
 
 
@@ -111,15 +124,8 @@ def test_growth_that_was_interrupted_shows_nothing_and_ends_the_same(
     undisturbed = Store(str(tmp_path / "undisturbed"))
     planned(undisturbed, *ALL)
     raw, labelled = open_raw(store.url).load(), open_campaign(store.url).load()
-    put, left = ObjectStore.set, iter(range(writes))
-
-    async def until_killed(self: ObjectStore, *arguments: object) -> None:
-        if next(left, None) is None:
-            raise OSError("killed")
-        await put(self, *arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(ObjectStore, "set", until_killed)
+        patch.setattr(ObjectStore, "set", killed_after(writes))
         with pytest.raises(OSError, match="killed"):
             planned(store, *ALL)
     xr.testing.assert_identical(open_raw(store.url).load(), raw)
@@ -142,6 +148,88 @@ def test_an_array_never_shrinks(store):
     before = files(store)
     with pytest.raises(ValueError, match="never shrinks; plan with all specs"):
         store.allocate(plan(parse(TEXT, ["ensemble.chains=2"])))
+    assert files(store) == before
+
+
+# Room for cells to come
+
+
+def with_room(store: Store, room: int, *overrides: str) -> Plan:
+    """The plan of a spec that is added to the store, with room behind its cells."""
+    spec = parse(TEXT, overrides)
+    found = plan(spec, store.add_spec(spec, {}))
+    store.allocate(found, room)
+    return found
+
+
+def places(store: Store) -> dict[str, int]:
+    """The places along `cell` in every array of the ensemble, as readers see it."""
+    arrays = open_raw(store.url)["ensemble"].variables.items()
+    return {name: array.sizes["cell"] for name, array in arrays if "cell" in array.dims}
+
+
+def test_room_is_seen_in_the_store_and_not_in_the_grid(store):
+    raw, labelled = open_raw(store.url)["ensemble"].load(), open_campaign(store.url).load()
+    with_room(store, 3)
+    before = files(store)
+    with_room(Store(store.url), 3)
+    assert files(store) == before
+    xr.testing.assert_identical(open_campaign(store.url).load(), labelled)
+    found = xr.open_zarr(f"{store.data}/ensemble", consolidated=False).load()
+    assert found["refined"].values.tolist() == [0] * 4 + [2] * 3
+    for name, array in found.isel(cell=slice(4, None)).data_vars.items():
+        assert (array.isnull() if array.dtype.kind == "f" else array == 0).all(), name
+    xr.testing.assert_equal(found.isel(cell=found["refined"] != 2), raw.to_dataset())
+
+
+@pytest.mark.slow
+def test_cells_move_into_room_and_what_is_left_goes(store, tmp_path):
+    plain, old = Store(str(shutil.copytree(store.url, tmp_path / "plain"))), shards_of()
+    with_room(store, 3)
+    before, lengths = files(store), places(store)
+    grown = with_room(store, 1, *EXTENSIONS["cells"])
+    new = [shard for shard in grown.shards() if shard not in old]
+    finish_all(store, new)
+    assert places(store) == lengths
+    for each in (store, plain):
+        planned(each, *EXTENSIONS["cells"])
+    finish_all(plain, new)
+    xr.testing.assert_identical(open_raw(store.url).load(), open_raw(plain.url).load())
+    after, chunks = files(store), [name for shard in old for name in chunks_of(store, shard)]
+    assert [after[name] for name in chunks] == [before[name] for name in chunks]
+
+
+MORE = EXTENSIONS["cells"]  # two of them
+STEPS = [(0, 3, [], 8), (0, 3, [], 30), (3, 1, MORE, 2), (3, 1, MORE, 6), (1, 1, MORE, 20)]
+STEPS += [(3, 0, [], 5), (3, 0, [], 20)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after", "overrides", "writes"), STEPS)
+def test_room_that_was_interrupted_shows_nothing_and_ends_the_same(
+    store, tmp_path, monkeypatch, before: int, after: int, overrides: list[str], writes: int
+):
+    with_room(store, before)
+    undisturbed = Store(str(shutil.copytree(store.url, tmp_path / "undisturbed")))
+    with_room(undisturbed, after, *overrides)
+    lengths, labelled = places(store), open_campaign(store.url).load()
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectStore, "set", killed_after(writes))
+        with pytest.raises(OSError, match="killed"):
+            with_room(store, after, *overrides)
+    assert places(store) == lengths
+    xr.testing.assert_identical(open_campaign(store.url).load(), labelled)
+    cells = open_raw(store.url)["ensemble"]
+    assert (cells["network_width"] > 0)[cells["refined"] != 2].all()  # a cell says which it is
+    with_room(Store(store.url), after, *overrides)
+    assert files(store) == files(undisturbed)
+
+
+def test_cells_are_no_room(store):
+    with_room(store, 2)
+    before = files(store)
+    with pytest.raises(ValueError, match="found 4 cells, wanted 2: a store never shrinks"):
+        store.allocate(plan(parse(TEXT, ["sweep.phi={network.activation: [erf]}"])), room=2)
     assert files(store) == before
 
 

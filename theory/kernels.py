@@ -22,8 +22,8 @@ from theory.expectations import Activation
 from theory.tiles import Network, Points, points_of
 from theory.tiles import layers as layers_of
 
-TILE = 320  # rows and columns of a tile, of which four stay in cache
-GROUP = 4  # tiles of columns that are ready at a time
+TILE = 256  # rows and columns of a tile, of which four stay in cache
+GROUP = 3  # tiles of columns that are ready at a time
 
 
 class Kernels(NamedTuple):

@@ -16,7 +16,8 @@ from torch.nn.functional import linear
 from theory.expectations import Activation, Moment, derivative_moment, moment
 
 NARROW = 1 / 256  # sin² of half an angle below which single precision would not tell it from zero
-FEW = 1 / 256  # of a tile: so many narrow angles are found one by one
+FEW = 1 / 64  # of a tile: so many narrow angles are found one by one
+PAIRS = 64  # of points, in double precision
 ROWS = 256
 SUM = 256  # products that single precision adds one by one
 
@@ -226,9 +227,10 @@ def _exactly(network: Network, first: Points, second: Points, below: Tensor, abo
         below.copy_((0.5 - halved).clamp_(0, 1))
         above.copy_((0.5 + halved).clamp_(0, 1))
         return
-    rows, columns = narrow.nonzero(as_tuple=True)
-    products = torch.linalg.vecdot(first.x[rows].double(), second.x[columns].double())
-    norms = (first.variances[rows, 0] * second.variances[columns, 0]).sqrt()
-    halved = (products * scale + network.offset(0)) / norms / 2
-    below[rows, columns] = (0.5 - halved).clamp_(0, 1).to(below.dtype)
-    above[rows, columns] = (0.5 + halved).clamp_(0, 1).to(above.dtype)
+    for pairs in narrow.nonzero().split(PAIRS):
+        rows, columns = pairs.T
+        products = torch.linalg.vecdot(first.x[rows].double(), second.x[columns].double())
+        norms = (first.variances[rows, 0] * second.variances[columns, 0]).sqrt()
+        halved = (products * scale + network.offset(0)) / norms / 2
+        below[rows, columns] = (0.5 - halved).clamp_(0, 1).to(below.dtype)
+        above[rows, columns] = (0.5 + halved).clamp_(0, 1).to(above.dtype)

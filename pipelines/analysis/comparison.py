@@ -65,7 +65,7 @@ def compare(store: Store, planned: Plan) -> Comparison:
     directions = coordinates["direction"].values if "direction" in coordinates else ()
     components = [str(part) for part in coordinates["component"].values]
     names = observable_names(group, components, [str(d) for d in directions])
-    shape = (*group["finished"].shape[:2], len(names))
+    shape = (len(planned.cells), group["finished"].shape[1], len(names))
     measured, error = np.full(shape, np.nan), np.full(shape, np.nan)
     units = np.full((*shape[:2], group["status"].shape[2], len(names)), np.nan)
     chains = np.zeros(shape[:2], dtype=np.int64)

@@ -108,7 +108,7 @@ def has_law(cell: Cell) -> bool:
 def _values(
     group: Any, planned: Plan, assessed: Mapping[str, int | None], count: int
 ) -> dict[str, np.ndarray]:
-    shape = group["finished"].shape[:2]
+    shape = (len(planned.cells), group["finished"].shape[1])
     values: dict[str, np.ndarray] = {
         name: np.zeros(shape, variable.dtype)
         if variable.dims == _DATASET

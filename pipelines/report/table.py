@@ -18,7 +18,9 @@ def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[b
     """A row of text for each cell of the ensemble, and whether all its datasets have converged."""
     tree = open_raw(store.url)
     fits, progress, nngp = (
-        tree[name].to_dataset() if name in tree.groups else None
+        tree[name].to_dataset().reindex(cell=range(len(planned.cells)))  # it may know fewer
+        if name in tree.groups
+        else None
         for name in ("/fits", "/progress", "/theory/nngp")
     )
     rows, converged = [], []

@@ -42,8 +42,12 @@ def timed(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
+def peak() -> float:
+    """The most memory that this process has had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def report(packages: list[str], **values: object) -> None:
-    """Print the values, with the peak memory in MiB and the versions."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Print the values, with the peak memory in MiB, unless it is among them, and the versions."""
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    print(json.dumps({**values, "peak": peak, "version": versions}))
+    print(json.dumps({"peak": peak(), **values, "version": versions}))

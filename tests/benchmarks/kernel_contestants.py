@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from contest import report, timed
+from contest import peak, report, timed
 
 DEPTH = 3
 SIDE = 400  # points of the corner whose kernels are compared with double precision
@@ -28,12 +28,13 @@ def finitewidth(activation: str, x: np.ndarray, folder: Path) -> None:
         "bias_variance": 0.0,
     }
     nngp_and_ntk(torch.from_numpy(x[:1000]), **settings)
-    exact = [kernel.numpy() for kernel in nngp_and_ntk(torch.from_numpy(corner(x)), **settings)]
-    np.save(folder / f"{activation}.npy", np.stack(exact))
     found = []
     seconds = timed(lambda: found.extend(nngp_and_ntk(torch.from_numpy(x), **settings)))
+    most = peak()
+    exact = [kernel.numpy() for kernel in nngp_and_ntk(torch.from_numpy(corner(x)), **settings)]
+    np.save(folder / f"{activation}.npy", np.stack(exact))
     error = off([kernel.numpy() for kernel in found], exact)
-    report(["torch", "numpy"], seconds=seconds, error=error)
+    report(["torch", "numpy"], seconds=seconds, error=error, peak=most)
 
 
 def neural_tangents(activation: str, x: np.ndarray, folder: Path, batched: bool) -> None:
@@ -53,8 +54,9 @@ def neural_tangents(activation: str, x: np.ndarray, folder: Path, batched: bool)
     jax.block_until_ready(call())  # compiles
     found = []
     seconds = timed(lambda: found.extend(jax.block_until_ready(call())))
+    most = peak()
     error = off([np.asarray(part) for part in found], np.load(folder / f"{activation}.npy"))
-    report(["neural-tangents", "jax"], seconds=seconds, error=error)
+    report(["neural-tangents", "jax"], seconds=seconds, error=error, peak=most)
 
 
 def corner(x: np.ndarray) -> np.ndarray:
