@@ -4,15 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from pipelines import needs
 from pipelines.engine import Prepared
 from storage import schema
 from storage.coordinates import physical_temperature
 from storage.data_spec import number_of_inputs, number_of_test_points
 from storage.errors import CampaignError
+from storage.network_spec import ACTIVATIONS
 from storage.plan import Cell, Plan, plan
 from storage.schema import Variable, chunks, has_step_check
 from storage.spec import Campaign
+from theory.kernels import nngp
 from workers.datasets import dataset, pool
 from workers.models import network_of
 from workers.networks import Model
@@ -167,11 +171,6 @@ def _coupling(spec: Campaign, prepared: Prepared) -> float:
 
 def _freedom(cell: Cell, prepared: Prepared) -> str:
     """dof/N = Tr K(K + T)^-1 / N, where the NNGP kernel is known."""
-    import torch
-
-    from storage.network_spec import ACTIVATIONS
-    from theory.kernels import nngp
-
     network = cell.spec.network
     assert network is not None
     if network.architecture != "fcn" or network.activation not in ACTIVATIONS:

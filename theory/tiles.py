@@ -165,8 +165,9 @@ def _relu_layers(
     digits, which the covariance does not: they are all that the NTK sees of a small angle.
     """
     below, above = _half_angle(network, first, covariance, second, same)
-    sine, cosine = (below * above).sqrt_(), 0.5 - below  # half of them
+    square, cosine = below * above, 0.5 - below  # sin²θ/4 and (cos θ)/2
     for layer, weight in enumerate(network.weights[1:], start=1):
+        sine = square.sqrt_()
         angle = torch.atan2(sine, cosine)
         below = below.sub(torch.addcmul(sine, angle, cosine, value=-1), alpha=1 / math.pi)
         rows, columns = (
@@ -182,7 +183,7 @@ def _relu_layers(
         if offset:
             below = _with_bias(below, rows / 2**0.5, columns / 2**0.5, offset)
             cosine = 0.5 - below
-        sine = torch.addcmul(below, below, below, value=-1).sqrt_()  # never near π any more
+        square = torch.addcmul(below, below, below, value=-1)  # never near π any more
 
 
 def _with_bias(below: Tensor, rows: Tensor, columns: Tensor, bias: float) -> Tensor:

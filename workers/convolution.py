@@ -142,7 +142,7 @@ class ConvolutionalNetwork(Layered):
             weight, below = self.layers[level - 1], signals[level - 1]
             filters, groups = weight.of(parameters).flatten(0, 1), self._groups(level, parameters)
             slope = conv2d_weight(below, list(filters.shape), delta, padding=1, groups=groups)
-            weight.of(gradient).add_(slope.view_as(weight.of(gradient)))
+            weight.of(gradient).add_(slope.unflatten(0, (len(parameters), -1)))
             if level > 1:
                 above = conv2d_input(list(below.shape), filters, delta, padding=1, groups=groups)
 

@@ -32,14 +32,11 @@ def shape_lines(tree: "DataTree") -> Iterator[str]:
     one = last.isel(cell=cell)
     yield (
         f"pre-activations of hidden layer {int(one['layer'])} have left their prior"
-        f"{f' most at {where}' if where else ''}: {_times(one, TARGET)} its variance along the "
-        f"target direction, {_times(one, RANDOM)} along a random one (excess kurtosis "
-        f"{_number(one, TARGET, 'kurtosis')} and {_number(one, RANDOM, 'kurtosis')})."
+        f"{f' most at {where}' if where else ''}: {_number(one, TARGET, 'variance')} times its "
+        f"variance along the target direction, {_number(one, RANDOM, 'variance')} times along a "
+        f"random one (excess kurtosis {_number(one, TARGET, 'kurtosis')} and "
+        f"{_number(one, RANDOM, 'kurtosis')})."
     )
-
-
-def _times(one: "Dataset", direction: str) -> str:
-    return f"{_number(one, direction, 'variance')} times"
 
 
 def _number(one: "Dataset", direction: str, name: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contest import measure
+from contest import in_turns, measure
 from table import grid, median_ratio, processor
 
 from theory.adaptive import adaptive_kernel
@@ -119,15 +119,12 @@ def solved(rounds: int) -> str:
 
 def scaling(peers: str, rounds: int) -> dict[str, list[dict[str, Any]]]:
     """What the two who find Q say of each round; somebody who is absent says so once."""
-    found: dict[str, list[dict[str, Any]]] = {"finitewidth": [], "deepbays": []}
-    for seed in range(rounds):
-        for name, its in found.items():
-            if its and "absence" in its[0]:
-                continue
-            python = sys.executable if name == "finitewidth" else peers
-            its.append(measure(python, "kernel_scale_contestants.py", name, POINTS, WIDTH, seed))
-            print(name, its[-1], file=sys.stderr, flush=True)
-    return found
+
+    def run(name: str, seed: int) -> dict[str, Any]:
+        python = sys.executable if name == "finitewidth" else peers
+        return measure(python, "kernel_scale_contestants.py", name, POINTS, WIDTH, seed)
+
+    return in_turns(["finitewidth", "deepbays"], rounds, run)
 
 
 def scaling_row(title: str, its: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from contest import HERE, measure
+from contest import HERE, in_turns, measure
 from table import grid, processor
 
 CONTESTANTS = {
@@ -70,17 +70,14 @@ def main() -> None:
 
 
 def rounds(activation: str, chosen: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS.values()}
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        for _ in range(chosen.rounds):
-            for name, its in found.items():
-                if its and "absence" in its[0]:
-                    continue
-                python = sys.executable if name == "finitewidth" else chosen.peers
-                arguments = (name, activation, chosen.points, folder)
-                its.append(measure(python, "kernel_contestants.py", *arguments))
-                print(activation, name, its[-1], file=sys.stderr, flush=True)
-    return found
+
+        def run(name: str, _: int) -> dict[str, Any]:
+            python = sys.executable if name == "finitewidth" else chosen.peers
+            arguments = (name, activation, chosen.points, folder)
+            return measure(python, "kernel_contestants.py", *arguments)
+
+        return in_turns(CONTESTANTS.values(), chosen.rounds, run)
 
 
 def cells(found: list[dict[str, Any]], base: list[dict[str, Any]], output: float) -> list[str]:

@@ -4,8 +4,9 @@ import json
 import os
 import resource
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,19 @@ def measure(python: str, script: str, *arguments: object) -> dict[str, Any]:
         complaint = ended.stderr.strip().splitlines()
         return {"absence": complaint[-1] if complaint else f"it ended with {ended.returncode}"}
     return json.loads(ended.stdout.splitlines()[-1])
+
+
+def in_turns(
+    names: Iterable[str], rounds: int, run: Callable[[str, int], dict[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """What each contestant says in each round, (name, round); who is absent is asked once."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for turn in range(rounds):
+        for name, its in found.items():
+            if not its or "absence" not in its[0]:
+                its.append(run(name, turn))
+                print(name, its[-1], file=sys.stderr, flush=True)
+    return found
 
 
 def timed(work: Callable[[], object]) -> float:
