@@ -24,6 +24,7 @@ _BOUNDS = {
     "less_than": ("a number below", "lt"),
     "less_than_equal": ("a number not above", "le"),
 }
+UNIONS = ("data", "test", "step_size", "bias_variance")  # keys of values of several kinds
 
 
 def explain(error: ValidationError) -> str:
@@ -38,7 +39,7 @@ def _is_mark(location: tuple[int | str, ...], i: int) -> bool:
     """Tags of the unions, and marks of keys: no reader of the YAML wrote them."""
     if i == 0:
         return False
-    tag = location[i - 1] in ("data", "test", "step_size") and str(location[i]).startswith("@")
+    tag = location[i - 1] in UNIONS and str(location[i]).startswith("@")
     return tag or location[i] == "[key]"
 
 

@@ -2,13 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    Tag,
+    WithJsonSchema,
+)
 from pydantic import model_validator as validator
 from pydantic_core import PydanticCustomError
 
 from storage.data_spec import PLUGIN
 from storage.frozen import Count, Frozen, Many, refusal
-from storage.messages import nearest
+from storage.messages import nearest, short
 
 ACTIVATIONS = ("linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic")
 ARCHITECTURES = ("fcn", "cnn")
@@ -33,6 +41,16 @@ Activation = Annotated[str, *known_or_plugin(ACTIVATIONS, "my.module:phi")]
 Architecture = Annotated[str, *known_or_plugin(ARCHITECTURES, "my.module:Net")]
 
 
+def _number_or_list(value: Any) -> str:
+    return "@layers" if isinstance(value, list | tuple) else "@number"
+
+
+BiasVariance = Annotated[
+    Annotated[NonNegativeFloat, Tag("@number")] | Annotated[Many[NonNegativeFloat], Tag("@layers")],
+    Discriminator(_number_or_list),
+]
+
+
 class Kernel(Frozen):
     """What fixes the infinite-width prior of a network, its NNGP kernel."""
 
@@ -40,7 +58,7 @@ class Kernel(Frozen):
     depth: Count = 1  # hidden layers
     activation: Activation
     weight_variance: Many[PositiveFloat]  # σ² of each layer; the last is the readout's
-    bias_variance: NonNegativeFloat = 0.0
+    bias_variance: BiasVariance = 0.0  # of all hidden layers, or one number for each
     scaling: Literal["standard", "mean_field"] = "standard"
     chi: PositiveFloat = 1.0  # mean field: divides the readout's variance and the temperature
     patches: Count | None = None  # cnn: filters on equal parts of x that do not overlap
@@ -57,6 +75,13 @@ class Kernel(Frozen):
                 "and one for the readout",
                 {"found": len(self.weight_variance), "wanted": self.depth + 1},
             )
+        if isinstance(self.bias_variance, tuple) and len(self.bias_variance) != self.depth:
+            raise PydanticCustomError(
+                "bias_variance",
+                "bias_variance has {found} numbers, wanted {wanted}: one per hidden layer, or one "
+                "number for all",
+                {"found": len(self.bias_variance), "wanted": self.depth},
+            )
         if self.scaling == "standard" and self.chi != 1:
             raise PydanticCustomError(
                 "chi",
@@ -67,6 +92,12 @@ class Kernel(Frozen):
         if problem:
             raise PydanticCustomError("architecture", "{problem}", {"problem": problem})
         return self
+
+    @property
+    def biases(self) -> Many[float]:
+        """σ_b² of each hidden layer."""
+        given = self.bias_variance
+        return given if isinstance(given, tuple) else (given,) * self.depth
 
     @property
     def physical_weight_variance(self) -> Many[float]:
@@ -87,8 +118,8 @@ def _convolution_problem(kernel: Kernel) -> str:
         return f"{given[0]} belongs to architecture cnn; leave it out" if given else ""
     if (kernel.patches is None) == (kernel.image is None):
         return "architecture cnn needs either patches, their number, or image: [channels, h, w]"
-    if kernel.bias_variance:
-        return f"bias_variance is {kernel.bias_variance:g}; architecture cnn has no biases"
+    if any(kernel.biases):
+        return f"bias_variance is {short(kernel.bias_variance)}; architecture cnn has no biases"
     if kernel.patches is not None:
         if len(given) > 1:
             return f"{given[1]} belongs to a cnn on an image; leave it out, or give image"

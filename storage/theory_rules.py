@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from storage.data_spec import DataSpec, number_of_outputs
-from storage.messages import word
+from storage.messages import short, word
 from storage.network_spec import Network
 from storage.regression_spec import DECIMATED_THEORIES, QUARTIC_THEORY, REGRESSION_THEORIES
 from storage.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
@@ -56,7 +56,7 @@ def _network_problems(theory: str, data: DataSpec, network: Network) -> Iterator
 
 def _kernel_scaling_problems(data: DataSpec, network: Network) -> Iterator[str]:
     outputs = number_of_outputs(data)
-    linear = network.activation == "linear" and not network.bias_variance
+    linear = network.activation == "linear" and not any(network.biases)
     odd = network.activation in ODD and network.depth == 1
     if outputs > 1 and not (odd or linear):
         yield (
@@ -87,7 +87,7 @@ def _scale_mixture_problems(data: DataSpec, network: Network) -> Iterator[str]:
         f"activation {word(network.activation)}": network.activation != "linear",
         f"architecture {word(network.architecture)}": network.architecture != "fcn",
         f"depth {network.depth}": network.depth > 1,
-        f"bias_variance {network.bias_variance:g}": network.bias_variance > 0,
+        f"bias_variance {short(network.bias_variance)}": any(network.biases),
         f"{number_of_outputs(data)} outputs": number_of_outputs(data) > 1,
     }
     for setting, unknown in found.items():
@@ -116,7 +116,7 @@ def _averaged_problems(theory: str, data: DataSpec, network: Network) -> Iterato
         f"architecture {word(network.architecture)}": network.architecture != wanted,
         f"depth {network.depth}": network.depth > 1,
         f"activation {word(network.activation)}": network.activation not in INDEX_ACTIVATIONS,
-        f"bias_variance {network.bias_variance:g}": network.bias_variance > 0,
+        f"bias_variance {short(network.bias_variance)}": any(network.biases),
         "one input": getattr(data, "dimension", getattr(data, "patch_size", 2)) < 2,
     }
     if wanted == "cnn":

@@ -150,6 +150,16 @@ EXAMPLES = {
             "bias": {"network.bias_variance": [0, 0.5]},
         },
     ),
+    "biases": campaign(
+        LINEAR,
+        network={
+            **NETWORK,
+            "depth": 2,
+            "weight_variance": [1, 1.5, 2],
+            "bias_variance": [0.25, 0.75],
+        },
+        sweep={"bias": {"network.bias_variance.1": [0, 0.35]}},
+    ),
     "mean_field": campaign(
         LINEAR,
         network={**NETWORK, "scaling": "mean_field", "chi": 8},

@@ -34,7 +34,7 @@ observe: {points: 12, kernels: true, histograms: true}
 TWO_LAYERS = (
     "network.weight_variance=[0.5, 1.5, 4]",
     "network.depth=2",
-    "network.bias_variance=0.1",
+    "network.bias_variance=[0.1, 0.2]",
 )
 WIDE = 10**9
 

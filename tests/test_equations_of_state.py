@@ -42,12 +42,13 @@ def divergence(covariance: Tensor, prior: Tensor) -> Tensor:
     return (ratio.trace() - len(prior) - torch.logdet(covariance) + torch.logdet(prior)) / 2
 
 
-def free_energy(x, y, ridge, widths, variances, bias, laws) -> Tensor:
+def free_energy(x, y, ridge, widths, variances, biases, laws) -> Tensor:
     """Γ as it is written, of whitened weights' Σ and, with two hidden layers, K_1; erf."""
-    inputs = whitened(x, variances[0], bias)
+    inputs = whitened(x, variances[0], biases[0])
     total = widths[0] * divergence(laws[0], torch.eye(inputs.shape[1]).double())
     covariance = inputs @ laws[0] @ inputs.T
-    for width, variance, law in zip(widths[1:], variances[1:], laws[1:], strict=False):
+    later = zip(widths[1:], variances[1:], biases[1:], laws[1:], strict=False)
+    for width, variance, bias, law in later:
         total = total + width * divergence(law, variance * erf_kernel(covariance) + bias)
         covariance = law
     outputs = variances[-1] * erf_kernel(covariance) + ridge * torch.eye(len(y)).double()
@@ -56,16 +57,15 @@ def free_energy(x, y, ridge, widths, variances, bias, laws) -> Tensor:
 
 
 @pytest.mark.parametrize("widths", [[40.0], [40.0, 25.0]], ids=["one hidden layer", "two"])
-@pytest.mark.parametrize("bias", [0.0, 0.3])
-def test_a_solution_is_a_minimum_of_the_free_energy(widths, bias):
+@pytest.mark.parametrize("biases", [(0.0, 0.0), (0.3, 0.1)], ids=["", "biases"])
+def test_a_solution_is_a_minimum_of_the_free_energy(widths, biases):
     x, y, _, _ = problem(15, 4)
     variances, ridge = [*[1.3, 0.9, 0.05][: len(widths)], 0.05], 0.02
-    found = equations_of_state(
-        x, y, ridge, widths, activation="erf", weight_variance=variances, bias_variance=bias
-    )
+    network = {"weight_variance": variances, "bias_variance": biases[: len(widths)]}
+    found = equations_of_state(x, y, ridge, widths, activation="erf", **network)
     assert found.residual <= TOLERANCE
     laws = [layer.covariance.clone().requires_grad_() for layer in found.layers]
-    value = free_energy(x, y, ridge, widths, variances, bias, laws)
+    value = free_energy(x, y, ridge, widths, variances, biases, laws)
     assert found.free_energy == pytest.approx(value.item(), rel=1e-9)
     for width, law, slope in zip(widths, laws, torch.autograd.grad(value, laws), strict=True):
         # In units of the law; of terms of size N that the solution lets cancel.
@@ -78,7 +78,7 @@ def test_a_solution_is_a_minimum_of_the_free_energy(widths, bias):
             turn = torch.randn(law.shape, generator=generator, dtype=torch.float64)
             root = torch.linalg.cholesky(law.detach())
             near.append(root @ torch.matrix_exp(0.02 * (turn + turn.T)) @ root.T)
-        assert free_energy(x, y, ridge, widths, variances, bias, near) > value
+        assert free_energy(x, y, ridge, widths, variances, biases, near) > value
 
 
 @pytest.mark.parametrize("activation", ["linear", "erf", "relu", "tanh"])
@@ -163,7 +163,7 @@ def test_hidden_covariance_of_a_linear_layer_is_exact_to_first_order():
 def test_points_seen_in_training_have_the_covariances_of_training():
     x, y, test, _ = problem(15, 4)
     found = equations_of_state(
-        x, y, 0.02, [40, 25], activation="erf", weight_variance=(1, 1, 0.05), bias_variance=0.2
+        x, y, 0.02, [40, 25], activation="erf", weight_variance=(1, 1, 0.05), bias_variance=(0, 0.2)
     )
     first, second, outputs = found.covariances(torch.cat([x[:6], test]))
     torch.testing.assert_close(first[:6, :6], found.layers[0].seen[:6, :6], rtol=1e-9, atol=1e-10)

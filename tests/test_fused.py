@@ -259,7 +259,8 @@ def test_what_is_not_a_number_stays_in_its_chain(activation, widths, place, valu
 def test_what_has_no_kernel_stays_as_it_is():
     function = networks.from_function(lambda vector, x: x @ vector, 3, torch.ones(3))
     several = plain_network("erf", 3, (4,), targets=2)
-    for network in (function, several, plain_network("sin", 3, (4,))):
+    some = plain_network("erf", 3, (4, 5), (0.0, 0.4))
+    for network in (function, several, some, plain_network("sin", 3, (4,))):
         assert fused(network) is network
     for widths in ((4,), (4, 4), (4, 4, 4)):
         assert isinstance(make_network("erf", 3, widths), FusedNetwork)

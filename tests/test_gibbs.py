@@ -65,11 +65,12 @@ def assert_is_drawn_from_its_conditional(network, x, y, moved, part):
     torch.testing.assert_close(directions.T @ directions, covariance, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("bias", [0.0, 0.4])
+@pytest.mark.parametrize("biases", [(0, 0, 0), (0.4, 0.4, 0.4), (0, 0.4, 0.2)], ids=str)
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("train", [2, 4, 9])  # fewer labels than columns, or more
-def test_a_sweep_draws_each_layer_from_its_law_given_the_others(depth, bias, train):
-    network, x, y, _ = small_problem("linear", 4, 3.0, depth=depth, bias=bias, train=train)
+def test_a_sweep_draws_each_layer_from_its_law_given_the_others(depth, biases, train):
+    given = {"depth": depth, "bias": biases[:depth], "train": train}
+    network, x, y, _ = small_problem("linear", 4, 3.0, **given)
     start = prior_start(network, 1)[0]
     moved = one_normal_at_a_time(linear_gibbs(network, x, y, TEMPERATURE), start)
     starts = [layer.start for layer in network.layers if layer.name[:4] != "bias"]

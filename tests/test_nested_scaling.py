@@ -37,33 +37,32 @@ def moments(activation: str, covariance):
     return kernel * off + (variance / 2).diag(), (variance / (2 * math.pi)).sqrt()
 
 
-def action(activation, x, y, ridge, widths, variances, bias, factors):
+def action(activation, x, y, ridge, widths, variances, biases, factors):
     """Σ N [Q - Q/P - ln P] + ln det(T + K_L) + yᵀ(T + K_L)⁻¹ y, as it is written."""
-    layer = variances[0] * x @ x.T / x.shape[1] + bias
+    layer = variances[0] * x @ x.T / x.shape[1] + biases[0]
     value = torch.zeros(()).double()
     for level, width in enumerate(widths):
         fluctuation, mean = factors[level]
         kernel, activity = moments(activation, layer)
         outer = torch.outer(activity, activity)
         layer = variances[level + 1] * (fluctuation * kernel + (mean - fluctuation) * outer)
-        layer = layer + (bias if level + 1 < len(widths) else 0)
+        layer = layer + (biases[level + 1] if level + 1 < len(widths) else 0)
         value = value + width * (fluctuation - fluctuation / mean - mean.log())
     total = layer + ridge * torch.eye(len(y)).double()
     return value + torch.logdet(total) + y @ torch.linalg.solve(total, y)
 
 
 @pytest.mark.parametrize("activation", ["linear", "erf", "relu"])
-@pytest.mark.parametrize("bias", [0.0, 0.2])
+@pytest.mark.parametrize("biases", [(0.0, 0.0, 0.0), (0.2, 0.3, 0.1)], ids=["", "biases"])
 @pytest.mark.parametrize("widths", [[20.0], [20.0, 35.0], [30.0, 30.0, 30.0]])
-def test_a_stationary_point_of_the_action(activation, bias, widths):
+def test_a_stationary_point_of_the_action(activation, biases, widths):
     x, y, _ = problem()
     variances = [*[1.0, 1.2, 0.9][: len(widths)], 2.0]
-    found = nested_kernel_scale(
-        x, y, 0.1, widths, activation=activation, weight_variance=variances, bias_variance=bias
-    )
+    network = {"weight_variance": variances, "bias_variance": biases[: len(widths)]}
+    found = nested_kernel_scale(x, y, 0.1, widths, activation=activation, **network)
     assert found.residual <= TOLERANCE
     factors = found.factors.clone().requires_grad_()
-    value = action(activation, x, y, 0.1, widths, variances, bias, factors)
+    value = action(activation, x, y, 0.1, widths, variances, biases, factors)
     (slope,) = torch.autograd.grad(value, factors)
     if activation != "relu":  # of mean zero
         torch.testing.assert_close(found.factors[:, 0], found.factors[:, 1], rtol=1e-8, atol=0)

@@ -15,6 +15,7 @@ CHAINS, POINTS, INPUTS, TEMPERATURE = 5, 7, 4, 0.3
 WIDTHS = {1: (6,), 2: (6, 3), 3: (6, 3, 5)}
 VARIANCES = {1: [0.7, 1.3], 2: [0.7, 2.0, 1.3], 3: [0.7, 2.0, 1.5, 1.3]}
 NETWORKS = list(itertools.product(ACTIVATIONS, WIDTHS, [0.0, 0.4]))
+NETWORKS += [("erf", 2, (0.0, 0.4)), ("erf", 3, (0.4, 0.0, 0.2))]
 
 
 def build(activation, depth, bias_variance, chi=2.0):
@@ -115,6 +116,13 @@ def test_chunks_cover_every_chain_and_point_once(monkeypatch):
         for chains, points in network._chunks(torch.zeros(11, network.size), torch.zeros(100, 4)):
             seen[chains, points] += 1
         assert bool((seen == 1).all())
+
+
+def test_layers_have_biases_of_their_own():
+    layers = {layer.name: layer for layer in build("erf", 3, (0.4, 0.0, 0.2)).layers}
+    assert [name for name in layers if name[:4] == "bias"] == ["bias_1", "bias_3"]
+    assert layers["bias_1"].standard_deviation == math.sqrt(0.4)
+    assert layers["bias_3"].standard_deviation == math.sqrt(0.2)
 
 
 def test_layout_and_prior():

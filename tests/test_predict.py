@@ -88,7 +88,7 @@ def test_layer_kernels_are_those_that_an_ensemble_stores():
     given = problem(
         "network.depth=2",
         "network.weight_variance=[1, 1.5, 2]",
-        "network.bias_variance=0.3",
+        "network.bias_variance=[0.3, 0.1]",
         "theories=[nngp]",
         "observe.kernels=true",
     )
@@ -98,7 +98,7 @@ def test_layer_kernels_are_those_that_an_ensemble_stores():
     fields += rng.normal(0, math.sqrt(0.3), (width, 1))
     first = torch.erf(torch.as_tensor(fields)).numpy()
     fields = rng.normal(0, math.sqrt(1.5 / width), (width, width)) @ first
-    fields += rng.normal(0, math.sqrt(0.3), (width, 1))
+    fields += rng.normal(0, math.sqrt(0.1), (width, 1))
     second = torch.erf(torch.as_tensor(fields)).numpy()
     found = ensemble_theories.nngp(given)["kernel"]
     np.testing.assert_allclose(found[0], 1.5 * first.T @ first / width, atol=5 * 1.5 / 70)

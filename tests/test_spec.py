@@ -112,6 +112,10 @@ MISTAKES = [
     ("linear", "network.weight_variance", ["1", 2], "network.weight_variance.0: found '1'"),
     ("linear", "network.weight_variance", [1, 0], "network.weight_variance.1: found 0, wanted a"),
     ("linear", "network.weight_variance", [1], "network: weight_variance has 1 numbers, wanted 2:"),
+    ("linear", "network.bias_variance", -1, ": found -1, wanted a number not below 0"),
+    ("linear", "network.bias_variance", "0.1", "network.bias_variance: found '0.1', wanted a num"),
+    ("linear", "network.bias_variance", [-1], "network.bias_variance.0: found -1, wanted a number"),
+    ("linear", "network.bias_variance", [1, 2], "network: bias_variance has 2 numbers, wanted 1:"),
     ("linear", "network.depth", 2, "network: weight_variance has 2 numbers, wanted 3"),
     ("linear", "network.depth", True, ": found true, wanted a whole number"),
     ("linear", "network.chi", 2, "network: chi is 2.0 with scaling standard; set scaling"),
@@ -172,6 +176,7 @@ def test_a_mistake_gets_the_line_that_names_it(name, path, value, line):
     assert wanted in refusal(validate, changed(name, path, value))
 
 
+CONVOLUTION = {"architecture": "cnn", "patches": 2}
 TWO_MISTAKES = [
     (
         campaign(
@@ -189,10 +194,16 @@ TWO_MISTAKES = [
         campaign({**SINGLE_INDEX, "test": {"points": 3, "inputs": "cube"}}),
         "data.test.inputs: found 'cube', wanted 'gaussian' or 'sphere'",
     ),
+    (
+        campaign(LINEAR, network={**NETWORK, **CONVOLUTION, "bias_variance": [0.1]}),
+        "network: bias_variance is (0.1,); architecture cnn has no biases",
+    ),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("raw", "line"), TWO_MISTAKES, ids=["depth", "architecture", "test"])
+@pytest.mark.parametrize(
+    ("raw", "line"), TWO_MISTAKES, ids=["depth", "architecture", "test", "cnn"]
+)
 def test_what_sections_need_of_each_other(raw, line):
     assert line in refusal(validate, raw)
 
@@ -231,6 +242,8 @@ OVERRIDES = [
     ("sampler.draws=9", lambda spec: spec.sampler.draws, 9),
     ("network.weight_variance=[1, 3]", lambda spec: spec.network.weight_variance, (1.0, 3.0)),
     ("network.weight_variance.0=1e-2", lambda spec: spec.network.weight_variance, (0.01, 2.0)),
+    ("network.bias_variance=[0.1]", lambda spec: spec.network.biases, (0.1,)),
+    ("network.bias_variance=2", lambda spec: spec.network.biases, (2.0,)),
     ("data.teacher.2=0.5", lambda spec: spec.data.teacher, {1: 1.0, 2: 0.5, 3: -0.05}),
     ("data.normalize.center=true", lambda spec: spec.data.normalize.center, True),
     ("title=a=b", lambda spec: spec.title, "a=b"),

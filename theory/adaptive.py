@@ -15,7 +15,7 @@ with the force A = t tᵀ - G on φφᵀ, and for l = 0 the mean field of Serous
 as Q̃ where they adapt: without it the predictive variance comes out too small.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -123,7 +123,7 @@ def adaptive_kernel(
     *,
     activation: Activation,
     weight_variance: tuple[float, float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
     force: Force,
 ) -> AdaptiveKernel:
     """Solve for the law of a neuron of a network of one hidden layer and one output.
@@ -135,10 +135,10 @@ def adaptive_kernel(
     in as many steps as the draws need to follow the law. Raises ValueError for arguments that do
     not fit, where the equations are not solved, and where too few draws count.
     """
-    check_problem(x, y, ridge, (width,), weight_variance, bias_variance)
+    weights, biases = check_problem(x, y, ridge, (width,), weight_variance, bias_variance)
 
     def whitening(points: Tensor) -> Tensor:
-        return whitened(points, weight_variance[0], bias_variance)
+        return whitened(points, weights[0], biases[0])
 
     inputs = whitening(x)
     if normals.ndim != 2 or normals.shape[1] != inputs.shape[1]:

@@ -29,6 +29,7 @@ from theory.kernel_map import KernelMap
 from theory.newton_krylov import Residual, continued
 from theory.regression import Posterior
 from theory.symmetric import packed, unpacked
+from theory.variances import Variances
 from theory.whitening import check_problem, weight_covariance, whitened
 
 TOLERANCE = 1e-9
@@ -62,12 +63,11 @@ class Problem:
     ridge: float
     widths: tuple[float, ...]
     kernel_map: KernelMap
-    weight_variance: tuple[float, ...]
-    bias_variance: float
+    variances: Variances
 
     def inputs(self, x: Tensor) -> Tensor:
         """Inputs in units where the weights of the first layer have prior N(0, 1)."""
-        return whitened(x, self.weight_variance[0], self.bias_variance)
+        return whitened(x, self.variances.weights[0], self.variances.biases[0])
 
     def layers(self, forces: Sequence[Tensor]) -> list[Layer] | None:
         """All layers under their forces, or None where one of them has no Gaussian law."""
@@ -81,13 +81,13 @@ class Problem:
                 layer = layer._replace(seen=inputs @ layer.covariance @ inputs.T)
             found.append(layer)
             if level < len(forces):
-                prior = self.weight_variance[level] * self.kernel_map(layer.seen)
-                prior = prior + self.bias_variance
+                weights, biases = self.variances
+                prior = weights[level] * self.kernel_map(layer.seen) + biases[level]
         return found
 
     def fit(self, layers: Sequence[Layer]) -> Fit:
         """Regression with K_f = σ_a² κ(K_L)."""
-        total = self.weight_variance[-1] * self.kernel_map(layers[-1].seen)
+        total = self.variances.weights[-1] * self.kernel_map(layers[-1].seen)
         total.diagonal().add_(self.ridge)
         factor = torch.linalg.cholesky(total)
         t = torch.cholesky_solve(self.y[:, None], factor)[:, 0]
@@ -102,7 +102,7 @@ class Problem:
         ratio, found = strength / self.widths[-1], []
         for level in range(len(layers), 0, -1):
             force = self.kernel_map.pullback(layers[level - 1].seen, pull)
-            found.append(force * (ratio * self.weight_variance[level]))
+            found.append(force * (ratio * self.variances.weights[level]))
             if level > 1:
                 pull, ratio = (
                     layers[level - 1].shift,
@@ -142,7 +142,7 @@ class Saddle(NamedTuple):
         fitted = self.problem.y @ t - ridge * t.square().sum()  # tᵀ K_f t
         freedom = len(t) - ridge * self.resolvent.trace()  # Tr K_f (K_f + T)⁻¹
         growth = float(fitted - freedom) / self.problem.widths[-1]
-        return self.problem.weight_variance[-1] * (1 + growth)
+        return self.problem.variances.weights[-1] * (1 + growth)
 
     def prediction(self, x: Tensor) -> Posterior:
         """Mean k*ᵀ t and variance k** - k*ᵀ(K_f + T)⁻¹ k* at the points x (m, d).
@@ -165,14 +165,14 @@ class Saddle(NamedTuple):
         found = [(own, cross)]
         for level in range(1, len(self.layers) + 1):
             variance, known = own.diagonal(), self.layers[level - 1].seen.diagonal()
-            scale = problem.weight_variance[level]
+            scale = problem.variances.weights[level]
             own, cross = (
                 scale * kernel_map(own),
                 scale * kernel_map.cross(variance, cross, known),
             )
             if level < len(self.layers):
-                layer = self.layers[level]
-                own, prior = own + problem.bias_variance, cross + problem.bias_variance
+                layer, offset = self.layers[level], problem.variances.biases[level]
+                own, prior = own + offset, cross + offset
                 cross = prior + prior @ layer.force @ layer.covariance
                 own = own + prior @ layer.shift @ prior.T
             found.append((own, cross))
@@ -187,27 +187,26 @@ def equations_of_state(
     *,
     activation: Activation,
     weight_variance: Sequence[float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
     start: Saddle | None = None,
 ) -> Saddle:
     """Solve the equations of state of a network of one output on its training data.
 
     x is (n, d), y (n,); `widths` are N_1, ..., N_L of the hidden layers, `weight_variance` and
-    `bias_variance` as in `theory.kernels`, L + 1 numbers. Ridge T and the readout's variance are
+    `bias_variance` as in `theory.kernels`. Ridge T and the readout's variance are
     physical: in mean-field scaling both divided by χ. The search starts from the infinitely wide
     network, or from the solution of a like problem, whose branch it follows; where Newton's method
     stalls the widths are lowered to theirs step by step. Raises ValueError for arguments that do
     not fit and where no solution is found.
     """
-    check_problem(x, y, ridge, widths, weight_variance, bias_variance)
+    variances = check_problem(x, y, ridge, widths, weight_variance, bias_variance)
     problem = Problem(
         x.double(),
         y.double(),
         float(ridge),
         tuple(float(width) for width in widths),
         KernelMap(activation),
-        tuple(float(variance) for variance in weight_variance),
-        float(bias_variance),
+        variances,
     )
     units = _Units.of(problem)
     forces = [problem.y.new_zeros(size, size) for size in units.sizes]
@@ -223,7 +222,7 @@ def equations_of_state(
             "widths or a higher temperature"
         )
     fit = problem.fit(layers)
-    covariance = weight_covariance(layers[0].covariance, problem.weight_variance[0], x.shape[1])
+    covariance = weight_covariance(layers[0].covariance, variances.weights[0], x.shape[1])
     energy = problem.free_energy(layers)
     return Saddle(
         problem, tuple(layers), fit.discrepancy, fit.resolvent, covariance, energy, root.residual

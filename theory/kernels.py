@@ -10,7 +10,6 @@ for each. In mean-field scaling the caller divides the last weight variance by Ï
 Neal (1996), Lee et al. (2018), Jacot et al. (2018).
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from torch import Tensor
 from theory.expectations import Activation
 from theory.tiles import Network, Points, points_of
 from theory.tiles import layers as layers_of
+from theory.variances import layer_variances
 
 TILE = 256  # rows and columns of a tile, of which four stay in cache
 GROUP = 3  # tiles of columns that are ready at a time
@@ -147,25 +147,9 @@ def _network(
     bias_variance: float | Sequence[float],
     slopes: bool,
 ) -> Network:
-    weights = tuple(float(variance) for variance in weight_variance)
     if depth < 1:
         raise ValueError(f"depth is {depth}; give the number of hidden layers, at least 1")
-    if len(weights) != depth + 1:
-        raise ValueError(
-            f"{len(weights)} weight variances for {depth} hidden layers; "
-            f"give {depth + 1}, the last for the readout"
-        )
-    shared = isinstance(bias_variance, int | float)
-    biases = (float(bias_variance),) * depth if shared else tuple(map(float, bias_variance))
-    if len(biases) != depth:
-        raise ValueError(
-            f"{len(biases)} bias variances for {depth} hidden layers; give one for each, or one "
-            "for all"
-        )
-    if not all(0 <= variance < math.inf for variance in (*weights, *biases)):
-        raise ValueError(
-            f"variances are {weights} and {bias_variance}; give finite numbers, none negative"
-        )
+    weights, biases = layer_variances(weight_variance, bias_variance, depth)
     return Network.of(activation, weights, biases, slopes)
 
 

@@ -39,7 +39,7 @@ class _Network:
     widths: Tensor
     kernel_map: KernelMap
     variances: tuple[float, ...]  # σ_1², ..., σ_a²
-    bias: float
+    biases: tuple[float, ...]  # σ_b² of K_0, ..., K_{L-1}, and none of the outputs
 
     def layers(self, factors: Tensor) -> list[Tensor]:
         """K_0, ..., K_L at the training points for (Q_l, P_l), (layers, 2)."""
@@ -48,8 +48,7 @@ class _Network:
             activity = self.kernel_map.mean(found[-1].diagonal())
             kernel = fluctuation * self.kernel_map(found[-1])
             kernel = kernel + (mean - fluctuation) * torch.outer(activity, activity)
-            offset = self.bias if level + 1 < len(factors) else 0.0
-            found.append(self.variances[level] * kernel + offset)
+            found.append(self.variances[level] * kernel + self.biases[level + 1])
         return found
 
     def slopes(self, factors: Tensor) -> Tensor | None:
@@ -82,7 +81,7 @@ class _Network:
         for level, (fluctuation, mean) in enumerate(factors.tolist()):
             left, right = self.kernel_map.mean(rows), self.kernel_map.mean(columns)
             scale, bent = self.variances[level] * fluctuation, self.variances[level] * mean
-            offset = self.bias if level + 1 < len(factors) else 0.0
+            offset = self.biases[level + 1]
             kernel = self.kernel_map.cross(rows, covariance, columns)
             covariance = scale * kernel + (bent - scale) * torch.outer(left, right) + offset
             rows, columns = (
@@ -112,7 +111,7 @@ class NestedScale(NamedTuple):
         return posterior(train, cross, own, network.y, network.ridge)
 
     def _whitened(self, x: Tensor) -> Tensor:
-        return whitened(x, self.first_variance, self.network.bias)
+        return whitened(x, self.first_variance, self.network.biases[0])
 
 
 def nested_kernel_scale(
@@ -123,7 +122,7 @@ def nested_kernel_scale(
     *,
     activation: Activation,
     weight_variance: Sequence[float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
 ) -> NestedScale:
     """The scales of all hidden layers of a network of one output.
 
@@ -131,16 +130,15 @@ def nested_kernel_scale(
     and the readout's variance physical. Raises ValueError for arguments that do not fit and where
     no solution is found.
     """
-    check_problem(x, y, ridge, widths, weight_variance, bias_variance)
-    first, *variances = (float(variance) for variance in weight_variance)
+    weights, biases = check_problem(x, y, ridge, widths, weight_variance, bias_variance)
     network = _Network(
-        whitened(x, first, bias_variance),
+        whitened(x, weights[0], biases[0]),
         y.double(),
         float(ridge),
         torch.tensor([float(width) for width in widths]).to(y.double()),
         KernelMap(activation),
-        tuple(variances),
-        float(bias_variance),
+        weights[1:],
+        (*biases, 0.0),
     )
 
     def residual_at(strength: float) -> Residual:
@@ -163,4 +161,4 @@ def nested_kernel_scale(
             f"{root.residual:.1e}, wanted {TOLERANCE:.0e}; raise the ridge or the widths"
         )
     factors = root.position.unflatten(0, (-1, 2)).exp()
-    return NestedScale(factors, root.residual, network, first)
+    return NestedScale(factors, root.residual, network, weights[0])

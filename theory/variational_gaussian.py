@@ -1,5 +1,7 @@
 """The variational Gaussian approximation to the law of a neuron of one hidden layer."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from theory.equations_of_state import Saddle, equations_of_state
@@ -14,7 +16,7 @@ def variational_gaussian(
     *,
     activation: Activation,
     weight_variance: tuple[float, float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
 ) -> Saddle:
     """The Gaussian N(0, Σ) nearest to the law of the weights of a neuron of one hidden layer.
 

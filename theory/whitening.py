@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from theory.variances import Variances, layer_variances
+
 
 def whitened(x: Tensor, weight_variance: float, bias_variance: float) -> Tensor:
     """Inputs x̂ (n, d) of which ŵ·x̂ = w·x + b with ŵ ~ N(0, 1): σ_w x/√d, float64.
@@ -34,9 +36,9 @@ def check_problem(
     ridge: float,
     widths: Sequence[float],
     weight_variance: Sequence[float],
-    bias_variance: float,
-) -> None:
-    """Raise ValueError for a network or data that do not fit together."""
+    bias_variance: float | Sequence[float],
+) -> Variances:
+    """Variances of all layers; raises ValueError for networks or data that do not fit together."""
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ValueError(
             f"inputs are {tuple(x.shape)} and targets {tuple(y.shape)}; give (n, d) and (n,), "
@@ -46,11 +48,4 @@ def check_problem(
         raise ValueError(f"ridge is {ridge}; give a positive number")
     if not widths or not all(1 <= width < math.inf for width in widths):
         raise ValueError(f"widths are {tuple(widths)}; give numbers of neurons, at least 1")
-    if len(weight_variance) != len(widths) + 1:
-        raise ValueError(
-            f"{len(weight_variance)} weight variances for {len(widths)} hidden layers; "
-            f"give {len(widths) + 1}, the last for the readout"
-        )
-    variances = (*weight_variance, bias_variance)
-    if not all(0 <= variance < math.inf for variance in variances):
-        raise ValueError(f"variances are {variances}; give finite numbers, none negative")
+    return layer_variances(weight_variance, bias_variance, len(widths))

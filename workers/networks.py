@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from theory.variances import layer_variances
 from workers.activations import Activation
 from workers.samplers.sampler import Gradient
 
@@ -289,29 +290,26 @@ def fully_connected(
     activation: Activation,
     *,
     weight_variance: Sequence[float],
-    bias_variance: float,
+    bias_variance: float | Sequence[float],
     chi: float,
     targets: int = 1,
 ) -> Network:
     """A network of len(widths) hidden layers, laid out as weight_1, bias_1, ..., readout.
 
-    `weight_variance` is σ² of each layer, the readout last. The prior of hidden weights is
-    N(0, σ_l²/fan_in), of the readout N(0, σ_a²/(N χ)), of biases N(0, σ_b²); there are no biases
-    if σ_b² is 0. χ = 1 is standard scaling, χ up to N is mean field.
+    `weight_variance` is σ² of each layer, the readout last; `bias_variance` σ_b² of all hidden
+    layers, or a number for each. The prior of hidden weights is N(0, σ_l²/fan_in), of the readout
+    N(0, σ_a²/(N χ)), of biases N(0, σ_b²); a layer has no biases if its σ_b² is 0. χ = 1 is
+    standard scaling, χ up to N is mean field.
     """
-    if len(weight_variance) != len(widths) + 1:
-        raise ValueError(
-            f"weight_variance has {len(weight_variance)} entries for {len(widths)} hidden layers; "
-            f"give {len(widths) + 1}, one per layer and the readout's last"
-        )
+    weights, biases = layer_variances(weight_variance, bias_variance, len(widths))
     fans = (inputs, *widths)
     shapes: list[tuple[str, tuple[int, ...], float]] = []
     for level, (fan_in, width) in enumerate(zip(fans, widths, strict=False), start=1):
-        shapes.append((f"weight_{level}", (width, fan_in), weight_variance[level - 1] / fan_in))
-        if bias_variance > 0:
-            shapes.append((f"bias_{level}", (width,), bias_variance))
+        shapes.append((f"weight_{level}", (width, fan_in), weights[level - 1] / fan_in))
+        if biases[level - 1]:
+            shapes.append((f"bias_{level}", (width,), biases[level - 1]))
     read = readout_shape(targets, widths[-1])
-    shapes.append(("readout", read, weight_variance[-1] / (widths[-1] * chi)))
+    shapes.append(("readout", read, weights[-1] / (widths[-1] * chi)))
     layers, start = [], 0
     for name, shape, variance in shapes:
         stop = start + math.prod(shape)

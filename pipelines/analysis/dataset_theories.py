@@ -48,7 +48,7 @@ def adaptive_kernel(problem: Problem, widths: Sequence[int], index: int) -> Iter
     """The law of one neuron in the field of the others, at each width; one hidden layer."""
     _check(problem, "adaptive", depth=1)
     network, spec = problem.network, problem.spec
-    inputs = problem.data.x_train.shape[1] + (network.bias_variance > 0)
+    inputs = problem.data.x_train.shape[1] + any(network.biases)
     normals = quasi_normals(DRAWS, inputs, SEED)
     for width in widths:
         if problem.prior:

@@ -251,6 +251,9 @@ def _layer_kernels(problem: Problem, x: Tensor) -> Tensor:
 
 def _cut(network: Network, depth: int) -> Network:
     """The network whose readout is the layer above the first `depth` hidden ones."""
-    variances = network.weight_variance[: depth + 1]
+    variances = {
+        "weight_variance": network.weight_variance[: depth + 1],
+        "bias_variance": network.biases[:depth],
+    }
     standard = {"scaling": "standard", "chi": 1.0}
-    return network.model_copy(update={"depth": depth, "weight_variance": variances, **standard})
+    return network.model_copy(update={"depth": depth, **variances, **standard})

@@ -43,7 +43,7 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
     those with one number, and for several outputs of other networks.
     """
     network = problem.network
-    linear = network.activation == "linear" and not network.bias_variance
+    linear = network.activation == "linear" and not any(network.biases)
     multiplied = network.activation in ODD and (network.depth == 1 or linear)
     outputs = number_of_outputs(problem.spec.data)
     if outputs == 1 and (problem.prior or multiplied):
@@ -93,7 +93,7 @@ def _with_mean(problem: Problem, width: int) -> Scaled:
 
     def mean(x: Tensor) -> Tensor:
         """σ_a E[φ] at points (n, d)."""
-        variance = network.weight_variance[0] * x.square().mean(1) + network.bias_variance
+        variance = network.weight_variance[0] * x.square().mean(1) + network.biases[0]
         return math.sqrt(network.physical_weight_variance[-1]) * activities.mean(variance)
 
     train = mean(torch.as_tensor(problem.data.x_train))

@@ -1,5 +1,7 @@
 """A campaign in words: what was sampled, on what, how, and what it is compared with."""
 
+from collections.abc import Sequence
+
 from pipelines.analysis.convergence import LARGEST_R_HAT, SMALLEST_ESS
 from pipelines.analysis.regression_theories import DECIMATED
 from pipelines.report.data_prose import data, source_sentence
@@ -113,15 +115,24 @@ def _kind(spec: Campaign) -> str:
 
 
 def _variances(spec: Campaign, kernel: Kernel) -> str:
-    if any(path.startswith("network.weight_variance") for path in swept(spec)):
+    if "network.weight_variance" in swept(spec):
         variances = "with σ² as the sweep sets it"
     else:
-        *hidden, readout = kernel.weight_variance
-        variances = f"σ² = {listed(number(v) for v in hidden)} in the hidden layer"
-        variances += ("s" if len(hidden) > 1 else "") + f" and {number(readout)} in the readout"
-    biased = kernel.bias_variance or "network.bias_variance" in swept(spec)
-    bias = f"biases had variance {value(spec, 'network.bias_variance')}" if biased else "no biases"
-    return f"{variances}; {bias}" if biased else f"{variances}, and there were no biases"
+        *hidden, readout = _of_layers(spec, "network.weight_variance", kernel.weight_variance)
+        variances = f"σ² = {listed(hidden)} in the hidden layer{'s' * (len(hidden) > 1)}"
+        variances += f" and {readout} in the readout"
+    bias = "network.bias_variance"
+    if bias not in swept(spec) and isinstance(kernel.bias_variance, tuple):
+        each = listed(_of_layers(spec, bias, kernel.bias_variance))
+        return f"{variances}; biases had variance {each} in the hidden layers"
+    if kernel.bias_variance or bias in swept(spec):
+        return f"{variances}; biases had variance {value(spec, bias)}"
+    return f"{variances}, and there were no biases"
+
+
+def _of_layers(spec: Campaign, path: str, variances: Sequence[float]) -> list[str]:
+    """The value of each layer, or its letter where the sweep sets it."""
+    return [value(spec, f"{path}.{layer}") for layer in range(len(variances))]
 
 
 def ensemble(spec: Campaign) -> str:

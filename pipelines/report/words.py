@@ -36,6 +36,10 @@ NAMES = {
     "sampler.warmup": ("number of warm-up steps", "n_warm"),
     "sampler.thin": ("number of steps between draws", "n_thin"),
 }
+LAYERS = {  # of lists with a number for each layer
+    "network.weight_variance": ("weight variance", "σ²"),
+    "network.bias_variance": ("bias variance", "σ_b²"),
+}
 
 
 def listed(items: Iterable[Any], last: str = "and") -> str:
@@ -72,9 +76,10 @@ def name_and_symbol(path: str) -> tuple[str, str]:
         orders = path.removeprefix("data.teacher.").split(".")
         symbol = f"c{','.join(orders).translate(SUBSCRIPTS)}"
         return f"coefficient {symbol} of the target", symbol
-    if parent == "network.weight_variance":
-        layer = str(int(last) + 1).translate(SUBSCRIPTS)
-        return f"weight variance σ²{layer} of layer {int(last) + 1}", f"σ²{layer}"
+    if parent in LAYERS:
+        layer, (name, symbol) = str(int(last) + 1), LAYERS[parent]
+        symbol += layer.translate(SUBSCRIPTS)
+        return f"{name} {symbol} of layer {layer}", symbol
     return path, path
 
 

@@ -88,11 +88,12 @@ class FusedNetwork(Network):
 def fused(network: Model) -> Model:
     """The same network with a kernel, where there is one for it; else the network as it is.
 
-    There is one for hidden layers of any number, with or without biases, and one target.
+    There is one for hidden layers of any number, all or none of them with biases, and one target.
     """
     if not isinstance(network, Network) or not network.depth or network.targets != 1:
         return network
-    if _kernel_of(network) is None:
+    alike = len(network.layers) in (network.depth + 1, 2 * network.depth + 1)
+    if _kernel_of(network) is None or not alike:
         return network
     return FusedNetwork(**{field.name: getattr(network, field.name) for field in fields(network)})
 
