@@ -127,6 +127,14 @@ def test_no_law_is_stated_for_targets_that_do_not_converge():
         (lambda: spectral_law(RANKS[:40]), "window is 3 to 2 of 40"),
         (lambda: target_law(RANKS, (1, 3)), "3 bins of positive numbers"),
         (lambda: target_law(np.zeros(400)), "0 bins of positive numbers"),
+        (
+            lambda: spectral_law(np.exp(-RANKS / 50), offset=True),
+            "3 to 200 fall like an exponential",
+        ),
+        (
+            lambda: spectral_law(np.exp(-RANKS / 5), offset=True),
+            "3 to 200 fall like an exponential",
+        ),
     ],
 )
 def test_what_a_user_can_get_wrong(call, message):

@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 BINS = 24  # of a window, evenly spaced in ln k
 FIRST = 3  # leading modes are not yet on a law
+STEEPEST = 50.0  # exponent of a fit
 SPECTRUM_SHARE, TARGET_SHARE = 20, 10  # a window ends at this part of the pool
 
 
@@ -61,7 +62,8 @@ def spectral_law(
     population: for Gaussian features λ_k of the pool is higher by the factor
     1 - (k/M) (π/p) cot(π/p), the principal value of 1 + (1/M) Σ_j λ_j/(λ_k - λ_j). By default the
     window goes from rank 3 to a twentieth of the modes. Raises ValueError for a window with fewer
-    than 4 bins of positive numbers.
+    than 4 bins of positive numbers, and where no power law is in it: exponentials have b beyond its
+    end, and p without bound.
     """
     values = np.asarray(eigenvalues, dtype=np.float64)
     chosen = window or (FIRST, len(values) // SPECTRUM_SHARE)
@@ -78,7 +80,7 @@ def target_law(
 
     Coefficients scatter from mode to mode, so that bins are averages of w², count as many times as
     they have modes, and are fitted by the likelihood of a gamma distribution. By default the window
-    goes from rank 3 to a tenth of the modes. Errors as in `spectral_law`.
+    goes from rank 3 to a tenth of the modes. Standard errors and ValueErrors as in `spectral_law`.
     """
     values = np.asarray(coefficients_squared, dtype=np.float64)
     chosen = window or (FIRST, len(values) // TARGET_SHARE)
@@ -136,6 +138,11 @@ def _law(
 ) -> PowerLaw:
     bins = _binned(values, window, by_mode)
     whole = _fit(bins, np.ones(len(bins.means), dtype=bool), offset, points)
+    if whole[1] > 0.99 * STEEPEST or (offset and whole[2] > 0.99 * window[1]):
+        raise ValueError(
+            f"modes {window[0]} to {window[1]} fall like an exponential, not a power law; give "
+            "another window"
+        )
     left_out = ~np.eye(len(bins.means), dtype=bool)
     parts = [_fit(bins, kept, offset, points, whole) for kept in left_out]
     errors = jackknife_error(np.stack(parts))
@@ -190,7 +197,7 @@ def _fit(
         x = np.log([rank.mean() for rank in bins.ranks])
         slope, constant = np.polyfit(x, bins.means, 1, w=bins.weights)
         start = np.array([constant, max(-slope, 0.05), 0.0][: 3 if offset else 2])
-    bounds = ([-np.inf, 1e-3, -0.99 * lowest], [np.inf, 50.0, np.inf])
+    bounds = ([-np.inf, 1e-3, -0.99 * lowest], [np.inf, STEEPEST, bins.ranks[-1][-1]])
     count = len(start)
     found = optimize.least_squares(
         residual, start, bounds=(bounds[0][:count], bounds[1][:count]), x_scale="jac"

@@ -158,7 +158,7 @@ def _laws(eigenvalues: torch.Tensor, power: torch.Tensor) -> dict[str, Array]:
 
 
 def _known(law: Any, *arguments: Any, **options: Any) -> PowerLaw:
-    """The law, or nan where there are too few modes for one."""
+    """The law, or nan where the modes have none, or are too few to tell."""
     try:
         return law(*arguments, **options)
     except ValueError:
