@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,49 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove that home."""
     if (place := config.stash.get(_place, None)) is not None:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture
+def finitewidth(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in an empty folder: exit status, standard output and standard error."""
+    from pipelines import cli
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["finitewidth", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code or 0, *capsys.readouterr()
+
+    monkeypatch.chdir(tmp_path)
+    return command
+
+
+@pytest.fixture(scope="module")
+def partial(tmp_path_factory):
+    """A campaign with three of four shards finished, to be left as it is."""
+    from fake_shards import finish_most
+
+    from storage.store import Store
+
+    store = Store(str(tmp_path_factory.mktemp("partial") / "campaign"))
+    finish_most(store)
+    return store
+
+
+@pytest.fixture
+def store(partial, tmp_path):
+    """A copy of `partial`."""
+    shutil.copytree(partial.url, tmp_path / "campaign")
+    return type(partial)(str(tmp_path / "campaign"))
+
+
+@pytest.fixture
+def library() -> None:
+    """The kernels that are compiled."""
+    from workers.fused import build
+
+    if why := build.unavailable():
+        pytest.skip(why)
 
 
 @pytest.fixture

@@ -10,26 +10,11 @@ from pathlib import Path
 import pytest
 from driving import PATIENCE, PLUGIN, SMALL, Tree, contents, prepared, simulate, until
 
-from pipelines import cli
 from pipelines.packaged import names
 from storage.spec import Campaign
 
 HEAVY = ("torch", "prefect", "ray", "xarray", "matplotlib", "zarr", "scipy")
 ENTER = "from pipelines.cli import main; main()"
-
-
-@pytest.fixture
-def finitewidth(monkeypatch, capsys, tmp_path):
-    """Run a command in an empty folder: exit status, standard output and standard error."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["finitewidth", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code or 0, *capsys.readouterr()
-
-    monkeypatch.chdir(tmp_path)
-    return command
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["schema"]])

@@ -3,13 +3,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from fused_networks import make_data, make_network, plain_network
 from torch import Tensor
 
 from workers import networks
 from workers.activations import ACTIVATIONS, Activation
-from workers.fused import build
 from workers.fused.network import KERNELS, FusedNetwork, fused, potential
-from workers.networks import fully_connected
 
 torch.set_num_threads(1)  # as in a worker
 
@@ -32,36 +31,6 @@ SHAPES = [  # inputs, widths, points; a panel has 16 neurons and a tile 24 to 19
 ]
 
 compiled = pytest.mark.usefixtures("library")
-
-
-@pytest.fixture
-def library():
-    if why := build.unavailable():
-        pytest.skip(why)
-
-
-def make_network(activation, inputs, widths, bias_variance=0.0):
-    return fused(plain_network(activation, inputs, widths, bias_variance))
-
-
-def plain_network(activation, inputs, widths, bias_variance=0.0, targets=1):
-    return fully_connected(
-        inputs,
-        widths,
-        ACTIVATIONS[activation],
-        weight_variance=[1.5] * len(widths) + [2.0],
-        bias_variance=bias_variance,
-        chi=1.0,
-        targets=targets,
-    )
-
-
-def make_data(network, points, chains):
-    generator = torch.Generator().manual_seed(points)
-    parameters = torch.randn(chains, network.size, generator=generator)
-    x = torch.randn(points, network.inputs, generator=generator)
-    y = torch.sin(x.sum(1)) + torch.randn(points, generator=generator)
-    return parameters * network.standard_deviations.float(), x, y
 
 
 @dataclass

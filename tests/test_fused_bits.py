@@ -4,12 +4,11 @@ import platform
 
 import pytest
 import torch
+from fused_networks import make_data, make_network
 
 from workers import philox
-from workers.activations import ACTIVATIONS
 from workers.fused import build, noise
-from workers.fused.network import fused, potential
-from workers.networks import fully_connected
+from workers.fused.network import potential
 from workers.samplers.baoab import baoab
 
 torch.set_num_threads(1)  # as in a worker
@@ -24,32 +23,6 @@ WORDS = [  # seed, chains, stream, step, elements
 ]
 
 compiled = pytest.mark.usefixtures("library")
-
-
-@pytest.fixture
-def library():
-    if why := build.unavailable():
-        pytest.skip(why)
-
-
-def make_network(activation, inputs, widths, bias_variance=0.0):
-    network = fully_connected(
-        inputs,
-        widths,
-        ACTIVATIONS[activation],
-        weight_variance=[1.5] * len(widths) + [2.0],
-        bias_variance=bias_variance,
-        chi=1.0,
-    )
-    return fused(network)
-
-
-def make_data(network, points, chains):
-    generator = torch.Generator().manual_seed(points)
-    parameters = torch.randn(chains, network.size, generator=generator)
-    x = torch.randn(points, network.inputs, generator=generator)
-    y = torch.sin(x.sum(1)) + torch.randn(points, generator=generator)
-    return parameters * network.standard_deviations.float(), x, y
 
 
 @pytest.mark.slow

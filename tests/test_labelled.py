@@ -2,14 +2,13 @@
 
 import itertools
 import pickle
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
-from fake_shards import ONE_CELL, finish, finish_all, finish_most, planned, values
+from fake_shards import ONE_CELL, finish, finish_all, planned, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,21 +28,6 @@ COUNTERS = {
     "draw": ("segment", 2),
     "segment": ("segment", 1),
 }
-
-
-@pytest.fixture(scope="module")
-def partial(tmp_path_factory) -> Store:
-    """A campaign with three of four shards finished, to be left as it is."""
-    store = Store(str(tmp_path_factory.mktemp("partial") / "campaign"))
-    finish_most(store)
-    return store
-
-
-@pytest.fixture
-def store(partial, tmp_path) -> Store:
-    """A copy of it."""
-    shutil.copytree(partial.url, tmp_path / "campaign")
-    return Store(str(tmp_path / "campaign"))
 
 
 def masked(raw: xr.Dataset, name: str, cell: int) -> xr.DataArray:

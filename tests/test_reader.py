@@ -11,29 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from fake_shards import ONE_CELL, finish_all, finish_most, planned
+from fake_shards import ONE_CELL, finish_all, planned
 from test_objects import endpoint  # noqa: F401  a server of S3
 
 from storage.errors import CampaignError
 from storage.reader import open_campaign, open_raw
 from storage.store import Store
 from storage.verify import verify
-
-
-@pytest.fixture(scope="module")
-def partial(tmp_path_factory) -> Store:
-    """A campaign with three of four shards finished, to be left as it is."""
-    store = Store(str(tmp_path_factory.mktemp("partial") / "campaign"))
-    finish_most(store)
-    return store
-
-
-@pytest.fixture
-def store(partial, tmp_path) -> Store:
-    """A copy of it."""
-    shutil.copytree(partial.url, tmp_path / "campaign")
-    return Store(str(tmp_path / "campaign"))
-
 
 # Ways in
 

@@ -1,13 +1,12 @@
 """Regressions as a campaign: what is stored, what is shared on a machine, what is refused."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from driving import contents, small, unlike
 
-from pipelines import cli, engine, needs
+from pipelines import engine, needs
 from storage.reading import dump_yaml, validate
 from storage.schema import REFUSED
 from workers import memory, node_cache
@@ -109,15 +108,8 @@ def test_workers_that_share_a_kernel_write_what_one_process_writes(tmp_path, sho
 
 
 @pytest.fixture
-def finitewidth(monkeypatch, capsys, tmp_path):
-    """Run a command in an empty folder: exit status, standard output and standard error."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["finitewidth", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code or 0, *capsys.readouterr()
-
+def finitewidth(finitewidth, monkeypatch, tmp_path):
+    """Commands in a folder with nothing but a campaign and a pool of zeros."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     np.savez(
@@ -128,7 +120,7 @@ def finitewidth(monkeypatch, capsys, tmp_path):
         y_test=np.arange(5.0),
     )
     Path("campaign.yaml").write_text(dump_yaml(campaign()))
-    return command
+    return finitewidth
 
 
 DIGITS = {"source": "digits", "positive": [1], "negative": [2], "train": 5, "test": 6}
