@@ -32,6 +32,13 @@ def whole(tmp_path_factory):
     return analyzed(tmp_path_factory.mktemp("whole"), *EVERY_CURVE, "cutoff=120")
 
 
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory):
+    """The same with repeats enough for sharp averages, and with more of the modes."""
+    more = ("regression.repeats=48", "cutoff=0.001")
+    return analyzed(tmp_path_factory.mktemp("repeated"), *EVERY_CURVE, *more)
+
+
 def group(store, name: str) -> xr.Dataset:
     return xr.open_dataset(store.data, group=name, engine="zarr").load()
 
@@ -132,8 +139,8 @@ def test_every_theory_is_judged_on_the_same_data(every):
     assert found["criterion"].notnull().all()
 
 
-def test_pairs_of_the_same_points_have_small_errors(every):
-    found = group(every, "learning_curve").sel(observable="pool_error").isel(cell=0)
+def test_pairs_of_the_same_points_have_small_errors(repeated):
+    found = group(repeated, "learning_curve").sel(observable="pool_error").isel(cell=0)
     paired = found["residual_error"].sel(theory="rg_gpr")
     assert float((paired / found["standard_error"]).mean()) < 0.1
     own = found["residual_error"].sel(theory="effective_ridge")
@@ -141,24 +148,25 @@ def test_pairs_of_the_same_points_have_small_errors(every):
     assert (abs(found["deviation"].sel(theory="rg_gpr")) < 0.02).all()
 
 
-def test_the_equivalent_kernel_fails_where_the_posterior_variance_exceeds_the_ridge(every):
-    found = group(every, "learning_curve").sel(observable="pool_error").isel(cell=0)
+def test_the_equivalent_kernel_fails_where_the_posterior_variance_exceeds_the_ridge(repeated):
+    found = group(repeated, "learning_curve").sel(observable="pool_error").isel(cell=0)
     failed = found.sel(theory="equivalent_kernel", ridge=1e-6)
     assert float(failed["joint_p_value"]) < 1e-3
     gap = found["criterion"].sel(theory="equivalent_kernel") - found["criterion"]
     assert (gap.sel(theory="effective_ridge", ridge=1e-6) > 15).all()
 
 
-def test_free_parameters_and_ratios_of_the_ridge(every):
-    found = group(every, "exponents").isel(cell=0)
-    effective = group(every, "theory/effective_ridge")["effective_ridge"].isel(cell=0)
-    predicted = effective / effective["ridge"]
-    # √((error + s²)/training error): a mean of ratios is not the ratio of means.
-    np.testing.assert_allclose(found["ridge_ratio"][:3, 1], predicted[:3, 1], rtol=0.35)
+def test_free_parameters_and_ratios_of_the_ridge(repeated):
+    found = group(repeated, "exponents").isel(cell=0)
+    effective = group(repeated, "theory/effective_ridge")["effective_ridge"].isel(cell=0)
+    predicted = (effective / effective["ridge"])[:3, 1]
+    # √((error + s²)/training error): a mean of ratios is not the ratio of means, by 1/n or so.
+    off = abs(found["ridge_ratio"][:3, 1] - predicted)
+    assert (off < predicted / found["train"][:3] + 5 * found["ridge_ratio_error"][:3, 1]).all()
     factor = found.sel(parameter="ridge_factor")
     assert ((factor["fitted_low"] < 1.5) & (factor["fitted_high"] > 0.6)).all()
     assert (factor["fitted_low"] <= factor["fitted"]).all()
-    assert found["expected"].values.tolist() == [1, 0.01, 0.01]
+    assert found["expected"].values.tolist() == [1, 0.001, 0.001]
     slope = found["slope_predicted"].sel(theory="effective_ridge")
     assert (abs(found["slope"] - slope) < 5 * found["slope_error"] + 0.1 * abs(slope)).all()
 
