@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from storage.data_spec import TwoClasses, number_of_test_points
 from storage.errors import CampaignError
 from storage.plan import Cell, Plan
 from storage.regression_spec import DECIMATED_THEORIES
@@ -33,11 +34,14 @@ class Needs:
     decimated_seconds: float  # at most, of the theories with a decimated kernel
     spectrum_bytes: int
     kernel_bytes: int  # of a file that all workers of a machine map
+    heldout_bytes: int  # of the kernel with points outside the pool, which each worker has
 
     def total(self, workers: int, repeats: int) -> int:
         """Bytes of memory with so many workers side by side."""
+        side_by_side = min(workers, repeats)
         largest = max(self.order.bytes, self.spectrum_bytes)
-        return self.kernel_bytes + largest + (min(workers, repeats) - 1) * self.order.bytes
+        own = largest + (side_by_side - 1) * self.order.bytes
+        return self.kernel_bytes + own + side_by_side * self.heldout_bytes
 
 
 def needs_of(spec: Campaign) -> Needs:
@@ -55,7 +59,15 @@ def needs_of(spec: Campaign) -> Needs:
         decimated_seconds=_decimated_seconds(spec),
         spectrum_bytes=eigen_bytes(points),
         kernel_bytes=item * points**2,
+        heldout_bytes=8 * points * _heldout(spec),
     )
+
+
+def _heldout(spec: Campaign) -> int:
+    """How many points outside the pool are predicted; images have none outside."""
+    assert spec.regression is not None
+    asked = "heldout" in spec.regression.evaluate and not isinstance(spec.data, TwoClasses)
+    return number_of_test_points(spec.data) if asked else 0
 
 
 def _quartic_seconds(spec: Campaign) -> float:
@@ -103,7 +115,9 @@ def _require(spec: Campaign, workers: int) -> None:
     memory.require(
         needs.total(workers, spec.regression.repeats),
         f"regression of a pool of {points} points with {workers} worker{'s' * (workers > 1)}",
-        "take a smaller pool" + " or fewer --workers" * (workers > 1),
+        "take a smaller pool"
+        + " or fewer held-out points (data.test)" * (needs.heldout_bytes > needs.kernel_bytes)
+        + " or fewer --workers" * (workers > 1),
     )
     place = node_cache.folder()
     free = shutil.disk_usage(_existing(place)).free
@@ -116,7 +130,7 @@ def _require(spec: Campaign, workers: int) -> None:
 
 
 def check_kernel(cell: Cell, points: Pool) -> None:
-    """Raise CampaignError for a kernel that is not positive, or a ridge lost in its rounding."""
+    """Raise CampaignError for targets or a kernel of zero, or a ridge lost in its rounding."""
     import torch
 
     from workers.models import nngp_of
@@ -135,11 +149,14 @@ def check_kernel(cell: Cell, points: Pool) -> None:
             f"regression: the kernel is {size:g} at the first points of the pool; wanted a finite "
             "number above 0: look at the data and at weight_variance"
         )
-    lost = max(regression.train) * float(np.finfo(np.float64).eps) * size
+    if not points.y.any():
+        raise CampaignError("regression: all targets of the pool are 0; look at the data")
+    lost = max(regression.train) * float(np.finfo(regression.precision).eps) * size
     if min(regression.ridges) <= lost:
         raise CampaignError(
-            f"regression.ridges: {min(regression.ridges):g} is lost in the rounding of a kernel of "
-            f"size {size:.2g} on {max(regression.train)} points; give more than {lost:.1g}"
+            f"regression.ridges: {min(regression.ridges):g} is lost in the {regression.precision} "
+            f"rounding of a kernel of size {size:.2g} on {max(regression.train)} points; give more "
+            f"than {lost:.1g}" + ", or precision: float64" * (regression.precision == "float32")
         )
 
 

@@ -65,6 +65,12 @@ class Regression(Frozen):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise PydanticCustomError(key, f"{key} names a value twice")
+        if list(self.train) != sorted(self.train):
+            raise PydanticCustomError(
+                "train",
+                "train is {train}; give sizes from small to large",
+                {"train": list(self.train)},
+            )
         if self.sampling == "without" and max(self.train) > self.pool:
             raise PydanticCustomError(
                 "train",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from storage.errors import CampaignError
 from workers.data.normalize import rescale
-from workers.data.sources import files_identity, make, make_pool, pool_size
+from workers.data.sources import files_identity, has_test_points, make, make_pool
 from workers.data.streams import Stream, generator
 
 SEED = 2**63 + 11
@@ -226,7 +226,6 @@ def test_digits_are_the_images_of_the_classes_named():
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    assert pool_size(settings_of("digits")) == 719
     data = make(settings_of("digits", train=500, test=219), SEED)
     drawn = np.concatenate([data.x_train, data.x_test]) * 16
     targets = np.concatenate([data.y_train, data.y_test])
@@ -274,11 +273,12 @@ def test_pools_of_synthetic_sources_are_fresh_points_of_the_same_problem():
     every = np.concatenate([pool.x, pool.x_heldout, dataset.x_train, dataset.x_test])
     assert len(np.unique(every, axis=0)) == 50 + 20 + 40 + 30
     assert np.array_equal(make_pool(data, 10, SEED, 20).x, pool.x[:10])
-    assert pool_size(data) is None
+    assert has_test_points(data)
 
 
 def test_pools_of_finite_sources_are_parts_of_one_order():
     data = settings_of("digits", train=700, test=700)  # no part in a pool
+    assert not has_test_points(data)
     whole = make_pool(data, None, SEED, 0)
     assert whole.x.shape == (719, 64)
     assert whole.x_heldout.shape == (0, 64)

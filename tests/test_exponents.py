@@ -85,6 +85,15 @@ def test_the_slope_of_a_learning_curve():
     assert math.isnan(learning_slope(sizes, errors[0]).error)
 
 
+def test_a_curve_that_rises_has_no_slope():
+    sizes, peak = np.array([10, 20, 40]), np.array([1.0, 3.0, 0.5])
+    assert math.isnan(learning_slope(sizes, peak).exponent)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((50, 3))
+    assert math.isnan(learning_slope(sizes, peak * np.exp(noise)).exponent)
+    flat = np.array([1.0, 1.005, 0.5])  # a rise of 0.3 of its error
+    assert learning_slope(sizes, flat * np.exp(noise)).exponent > 0
+
+
 def curve_slope(alpha, beta, train, ridge, modes=1_000_000):
     ranks = torch.arange(1, modes + 1, dtype=torch.float64)
     n = torch.tensor([train / 1.2, train * 1.2], dtype=torch.float64)
@@ -127,6 +136,7 @@ def test_no_law_is_stated_for_targets_that_do_not_converge():
         (lambda: spectral_law(RANKS[:40]), "window is 3 to 2 of 40"),
         (lambda: target_law(RANKS, (1, 3)), "3 bins of positive numbers"),
         (lambda: target_law(np.zeros(400)), "0 bins of positive numbers"),
+        (lambda: target_law(np.ones(400)), "modes 3 to 40 do not fall"),
         (
             lambda: spectral_law(np.exp(-RANKS / 50), offset=True),
             "3 to 200 fall like an exponential",

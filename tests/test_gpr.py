@@ -199,6 +199,19 @@ def test_points_held_out_from_outside_the_pool():
         torch.testing.assert_close(curve.heldout_error[i, 0], expected, rtol=1e-10, atol=0)
 
 
+def test_what_a_spectrum_cannot_do_is_done_by_a_factor():
+    """A ridge below the rounding of the largest eigenvalue, not below that of the diagonal."""
+    x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    kernel, y, order, sizes = 1e3 + x @ x.T, x[:, 0], torch.arange(60), [5, 60]
+    ridge = 60 * EPS * 1e3 * 5
+    assert ridge < 60 * EPS * torch.linalg.eigvalsh(kernel)[-1]
+    double = learning_curve(kernel, y, order, sizes, [ridge, 0.1])
+    both = learning_curve(kernel, y, order, sizes, [ridge, 0.1], methods=["spectrum"] * 2)
+    assert not both.refused.any()
+    assert torch.equal(both.pool_error[:, 0], double.pool_error[:, 0])
+    torch.testing.assert_close(both.pool_error[:, 1], double.pool_error[:, 1], rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("method", ["double", "spectrum"])
 def test_learnability_of_eigenvectors_of_the_whole_pool(method):
     """λ/(λ + T) where every point is drawn once; in general v·f of a regression on v itself."""

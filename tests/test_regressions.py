@@ -7,6 +7,8 @@ import pytest
 from driving import contents, small, unlike
 
 from pipelines import engine, needs
+from pipelines.report.refusals import refusal_lines
+from storage.reader import open_campaign
 from storage.reading import dump_yaml, validate
 from storage.schema import REFUSED
 from workers import memory, node_cache
@@ -77,6 +79,19 @@ def test_a_regression_that_fails_says_so_and_leaves_the_others(tmp_path):
     assert refused[..., 1].all()
     for name in ("pool_error", "test_error", "log_evidence", "posterior_variance"):
         np.testing.assert_array_equal(np.isnan(group[name][...]), refused > 0)
+    (line,) = refusal_lines(open_campaign(store.url))
+    assert line.startswith("regressions without a result: 9 of 9 at T = 10⁻¹⁷ (K + T is not")
+
+
+def test_points_that_a_file_has_for_testing_are_the_ones_held_out(tmp_path):
+    rng = np.random.default_rng(1)
+    x, far = rng.standard_normal((30, 3)), 1e6 * rng.standard_normal((5, 3))
+    y, value = x[:, 0], np.full(5, 1000.0)
+    np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=far, y_test=value)
+    data = {"source": "npz", "file": str(tmp_path / "own.npz"), "train": 5, "test": 5}
+    store, _ = simulate(validate({**CAMPAIGN, "data": data}), tmp_path)
+    error = np.asarray(store.root["regression"]["test_error"][...])
+    np.testing.assert_allclose(error, 1000.0**2, rtol=0.05)  # erf has saturated: |f| is of order 1
 
 
 def test_the_kernel_is_a_file_for_the_length_of_a_run(tmp_path, cache):
@@ -109,16 +124,12 @@ def test_workers_that_share_a_kernel_write_what_one_process_writes(tmp_path, sho
 
 @pytest.fixture
 def finitewidth(finitewidth, monkeypatch, tmp_path):
-    """Commands in a folder with nothing but a campaign and a pool of zeros."""
+    """Commands in a folder with nothing but a campaign, and pools of zeros."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    np.savez(
-        "zeros.npz",
-        x_train=np.zeros((40, 3)),
-        y_train=np.arange(40.0),
-        x_test=np.ones((5, 3)),
-        y_test=np.arange(5.0),
-    )
+    test = {"x_test": np.ones((5, 3)), "y_test": np.arange(5.0)}
+    np.savez("zeros.npz", x_train=np.zeros((40, 3)), y_train=np.arange(40.0), **test)
+    np.savez("no_targets.npz", x_train=np.eye(40, 3), y_train=np.zeros(40), **test)
     Path("campaign.yaml").write_text(dump_yaml(campaign()))
     return finitewidth
 
@@ -168,7 +179,23 @@ WRONG = {
     ),
     "a ridge below rounding": (
         {"regression.ridges": [1e-18]},
-        "regression.ridges: 1e-18 is lost in the rounding of a kernel of size",
+        "regression.ridges: 1e-18 is lost in the float64 rounding of a kernel of size",
+    ),
+    "a ridge below the rounding of single precision": (
+        {"regression.ridges": [1e-8], "regression.precision": "float32"},
+        "points; give more than 7e-07, or precision: float64",
+    ),
+    "sizes out of order": (
+        {"regression.train": [5, 20, 10]},
+        "train is [5, 20, 10]; give sizes from small to large",
+    ),
+    "targets of zero": (
+        {"data": {"source": "npz", "file": "no_targets.npz", "train": 5, "test": 5}},
+        "regression: all targets of the pool are 0; look at the data",
+    ),
+    "more held-out points than the file has": (
+        {"data": {"source": "npz", "file": "no_targets.npz", "train": 5, "test": 6}},
+        "the data hold 5 points to test on, but 6 are asked for",
     ),
 }
 
@@ -205,6 +232,15 @@ def test_memory_that_is_not_there_is_refused_before_anything_is_computed(finitew
     status, out, err = finitewidth("plan", "campaign.yaml")
     assert (status, err) == (0, "")
     assert "\nwarning  regression of a pool of 30 points with " in out
+
+
+def test_points_held_out_take_memory_too(finitewidth, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 30 * 8 * 1_000_000)
+    many = "--set=data.test=2000000"
+    status, _, err = finitewidth("run", "campaign.yaml", "--executor=inline", many)
+    assert status == 2
+    assert err.endswith("take a smaller pool or fewer held-out points (data.test)\n")
+    assert finitewidth("run", "campaign.yaml", "--executor=inline")[0] == 0
 
 
 def test_a_disk_that_is_full_is_refused_before_anything_is_computed(finitewidth, monkeypatch):

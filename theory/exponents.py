@@ -23,9 +23,10 @@ from theory.statistics import jackknife_error
 
 Array = NDArray[np.float64]
 
+RISE = 3  # standard errors of a step of a learning curve
 BINS = 24  # of a window, evenly spaced in ln k
 FIRST = 3  # leading modes are not yet on a law
-STEEPEST = 50.0  # exponent of a fit
+FLATTEST, STEEPEST = 1e-3, 50.0  # exponents of a fit
 SPECTRUM_SHARE, TARGET_SHARE = 20, 10  # a window ends at this part of the pool
 
 
@@ -62,8 +63,8 @@ def spectral_law(
     population: for Gaussian features λ_k of the pool is higher by the factor
     1 - (k/M) (π/p) cot(π/p), the principal value of 1 + (1/M) Σ_j λ_j/(λ_k - λ_j). By default the
     window goes from rank 3 to a twentieth of the modes. Raises ValueError for a window with fewer
-    than 4 bins of positive numbers, and where no power law is in it: exponentials have b beyond its
-    end, and p without bound.
+    than 4 bins of positive numbers, and where no power law is in it: values that do not fall, and
+    exponentials, which have b beyond its end and p without bound.
     """
     values = np.asarray(eigenvalues, dtype=np.float64)
     chosen = window or (FIRST, len(values) // SPECTRUM_SHARE)
@@ -91,9 +92,12 @@ def learning_slope(sizes: ArrayLike, errors: ArrayLike) -> Slope:
     """Slope of the mean of errors (repeats, sizes) in a log-log plot, its sign turned.
 
     Unweighted least squares, with the jackknife over repeats: sizes of one repeat share their
-    points. The error is nan for a single repeat.
+    points. The error is nan for a single repeat. Both are nan for a curve that rises somewhere, by
+    more than RISE standard errors of that step: it has no exponent.
     """
     table = np.atleast_2d(np.asarray(errors, dtype=np.float64))
+    if _rises(table):
+        return Slope(math.nan, math.nan)
     x = np.log(np.asarray(sizes, dtype=np.float64))
     direction = -(x - x.mean()) / np.square(x - x.mean()).sum()
     slope = float(np.log(table.mean(0)) @ direction)
@@ -101,6 +105,13 @@ def learning_slope(sizes: ArrayLike, errors: ArrayLike) -> Slope:
         return Slope(slope, math.nan)
     left_out = (table.sum(0) - table) / (len(table) - 1)
     return Slope(slope, float(jackknife_error(np.log(left_out) @ direction)))
+
+
+def _rises(table: Array) -> bool:
+    """Whether the mean of (repeats, sizes) goes up from one size to the next."""
+    steps, repeats = np.diff(table, axis=1), len(table)
+    scatter = steps.std(axis=0, ddof=1) / math.sqrt(repeats) if repeats > 1 else 0.0
+    return bool((steps.mean(axis=0) > RISE * scatter).any())
 
 
 def learning_exponent(alpha: float, beta: float, dimension: float) -> float:
@@ -138,6 +149,8 @@ def _law(
 ) -> PowerLaw:
     bins = _binned(values, window, by_mode)
     whole = _fit(bins, np.ones(len(bins.means), dtype=bool), offset, points)
+    if whole[1] < 1.01 * FLATTEST:
+        raise ValueError(f"modes {window[0]} to {window[1]} do not fall; give another window")
     if whole[1] > 0.99 * STEEPEST or (offset and whole[2] > 0.99 * window[1]):
         raise ValueError(
             f"modes {window[0]} to {window[1]} fall like an exponential, not a power law; give "
@@ -197,7 +210,7 @@ def _fit(
         x = np.log([rank.mean() for rank in bins.ranks])
         slope, constant = np.polyfit(x, bins.means, 1, w=bins.weights)
         start = np.array([constant, max(-slope, 0.05), 0.0][: 3 if offset else 2])
-    bounds = ([-np.inf, 1e-3, -0.99 * lowest], [np.inf, STEEPEST, bins.ranks[-1][-1]])
+    bounds = ([-np.inf, FLATTEST, -0.99 * lowest], [np.inf, STEEPEST, bins.ranks[-1][-1]])
     count = len(start)
     found = optimize.least_squares(
         residual, start, bounds=(bounds[0][:count], bounds[1][:count]), x_scale="jac"

@@ -136,26 +136,28 @@ class _Table:
 
 def _fill(table: _Table, sizes: Sequence[int], ridges: Sequence[float], method: Method) -> None:
     """Regressions of increasing sizes; what one way cannot do is left to another."""
-    left = _try(table, sizes, ridges, method)
-    for count, some in left.items():
+    for ridge, count in _try(table, sizes, ridges, method).items():
         if count:
-            _fill(table, sizes[:count], some, "double")
+            _fill(table, sizes[:count], [ridge], "double")
 
 
 def _try(
     table: _Table, sizes: Sequence[int], ridges: Sequence[float], method: Method
-) -> dict[int, list[float]]:
-    """Fill in what works; ridges that need another factor, by how many of the sizes it is for."""
-    left: dict[int, list[float]] = {}
-    for factor in _factors(table.task.pool, sizes, ridges, method):
+) -> dict[float, int]:
+    """Fill in what works; ridges that need another factor, and how many of the sizes it is for."""
+    left: dict[float, int] = {}
+    for place, factor in enumerate(_factors(table.task.pool, sizes, ridges, method), start=1):
         usable = method == "spectrum" or bool(factor.sound.all())
         fit = fitted(factor, table.task.labels) if usable else None
         if method == "single" and (fit is None or not (fit.first_residual <= TRUSTED).all()):
-            left.setdefault(len(sizes), []).append(float(factor.ridges[0]))
+            left[float(factor.ridges[0])] = len(sizes)
         elif fit is None:
-            left.setdefault(int(factor.sound.sum()), []).append(float(factor.ridges[0]))
+            left[float(factor.ridges[0])] = int(factor.sound.sum())
         else:
             table.record(factor, _measured(factor, fit, table.task))
+            if method == "spectrum":  # a factor is one size of all ridges
+                missed = factor.ridges[~(fit.residual <= ACCEPTED)]
+                left |= dict.fromkeys(missed.tolist(), place)
     return left
 
 

@@ -25,10 +25,15 @@ def dataset(spec: Campaign, index: int, plugins: Plugins, sources: Sources) -> D
 
 
 def pool(spec: Campaign, plugins: Plugins, sources: Sources) -> Pool:
-    """The pool of a resolved regression; points outside it where the source has no end of them."""
+    """The pool of a resolved regression, and points outside it.
+
+    Held-out points are fresh ones of the law, or the file's own for testing. Other sources have
+    none: there a regression is tested on points of the pool that it did not draw.
+    """
     assert spec.regression is not None
     seed = seed_of(spec.regression.seed, "pool", data_identity(spec, sources))
-    return _pool(_Key(spec.data), spec.regression.pool, seed, plugins)
+    heldout = "heldout" in spec.regression.evaluate
+    return _pool(_Key(spec.data), spec.regression.pool, heldout, seed, plugins)
 
 
 def content_digests(spec: Campaign, plugins: Plugins) -> dict[str, str]:
@@ -78,14 +83,12 @@ def _dataset(key: _Key, seed: int, plugins: Plugins) -> Dataset:
 
 
 @lru_cache(maxsize=2)
-def _pool(key: _Key, size: int, seed: int, plugins: Plugins) -> Pool:
+def _pool(key: _Key, size: int, heldout: bool, seed: int, plugins: Plugins) -> Pool:
     data = key.data
     if isinstance(data, PluginData):
         return Pool(*_plugin_arrays(data, plugins, size, seed))
-    unlimited = builtin.pool_size(data) is None
-    return builtin.make_pool(
-        data, size, seed, heldout=number_of_test_points(data) if unlimited else 0
-    )
+    outside = number_of_test_points(data) if heldout and builtin.has_test_points(data) else 0
+    return builtin.make_pool(data, size, seed, outside)
 
 
 def _plugin_arrays(data: PluginData, plugins: Plugins, train: int, seed: int) -> list[Array]:

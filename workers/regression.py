@@ -205,7 +205,8 @@ def _names(cell: Cell) -> tuple[str, str]:
 
 def _heldout(points: Pool, spec: Campaign) -> Heldout | None:
     """Points outside the pool, where the source gives them; otherwise those that are not drawn."""
-    if not len(points.x_heldout):
+    assert spec.regression is not None
+    if "heldout" not in spec.regression.evaluate or not len(points.x_heldout):
         return None
     kernel = nngp_of(kernel_of(spec), torch.as_tensor(points.x_heldout), torch.as_tensor(points.x))
     return Heldout(kernel, torch.as_tensor(points.y_heldout))

@@ -10,6 +10,7 @@ from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, 
 from pipelines.report.curve_conclusions import curve_lines
 from pipelines.report.figures.cells import group, label, symbol
 from pipelines.report.ranking import closest_lines, joint_line, unsolved_lines
+from pipelines.report.refusals import refusal_lines
 from pipelines.report.shape_conclusions import shape_lines
 from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.rounding import plain, uncertain
@@ -42,7 +43,7 @@ def conclusions(tree: "DataTree") -> list[str]:
     first = [line for line in theories if FIRST in line]
     rest = [line for line in theories if FIRST not in line]
     lines = [*_convergence(tree), *_steps(tree), *_together(tree)]
-    lines += [*first, *curve_lines(tree), *rest, *shape_lines(tree)]
+    lines += [*first, *refusal_lines(tree), *curve_lines(tree), *rest, *shape_lines(tree)]
     return [line[0].upper() + line[1:] for line in lines] or ["Nothing is compared yet."]
 
 

@@ -72,9 +72,9 @@ def make_pool(data: Any, size: int | None, seed: int, heldout: int) -> Pool:
     return Pool(pool.x, pool.y, rest.x, rest.y)
 
 
-def pool_size(data: Any) -> int | None:
-    """How many points training can draw from; None where there is no end of them."""
-    return None if data.source in SYNTHETIC else _collection(data).pool
+def has_test_points(data: Any) -> bool:
+    """Whether points are there for testing alone, beside those that training can draw from."""
+    return data.source in SYNTHETIC or _collection(data).reserved > 0
 
 
 def files_identity(data: Any) -> dict[str, str]:
