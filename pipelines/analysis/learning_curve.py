@@ -12,6 +12,10 @@ predicts for them what it does without it.
 
 A theory that keeps `repeat` was evaluated on the very points that a repeat drew: its residual is
 that of one repeat, and `predicted` is what it would give on average over all of them.
+
+Akaike's criterion compares theories averaged over the draws with each other, and theories given the
+draws with each other, never the two kinds: an average, however right, cannot know the scatter of
+the draws. Ridges share their draws, so that criteria at several of them are not to be added.
 """
 
 from dataclasses import dataclass
@@ -36,6 +40,7 @@ from theory.statistics import (
     detectable,
     hotelling,
     p_value,
+    paired_criterion,
 )
 
 Array = NDArray[np.float64]
@@ -73,7 +78,11 @@ VARIABLES = {
     "deviation_low": Variable(_JOINT, "f8", "lower end of its interval of 95 %"),
     "deviation_high": Variable(_JOINT, "f8", "upper end of its interval of 95 %"),
     "criterion": Variable(
-        _JOINT, "f8", "Akaike's criterion on the same sizes and repeats, up to a common constant"
+        _JOINT,
+        "f8",
+        "Akaike's criterion up to a constant of the cell and the ridge, of the mean over the "
+        "repeats, or of each repeat by a theory given its draws (rg_gpr, rg_gpr_position): only "
+        "theories of one kind can be compared",
     ),
     "repeats": Variable(("cell",), "i4", "finished repeats"),
 }
@@ -197,19 +206,21 @@ def _compared(
     sample: Array, predicted: Array, allowed: NDArray[np.intp], level: float
 ) -> dict[str, Any]:
     """One observable, cell and theory: (train, ridge), (ridge,), and the sizes of the test."""
-    shape = sample.shape[1:]
+    mean, ridges = sample.mean(0), range(sample.shape[2])  # the mean over all repeats
     residuals = sample - predicted
-    if predicted.ndim == sample.ndim:
-        residuals = residuals[np.isfinite(predicted).any((1, 2))]  # of the repeats evaluated
+    paired = predicted.ndim == sample.ndim
+    if paired:
+        evaluated = np.isfinite(predicted).any((1, 2))  # repeats
+        residuals, sample = residuals[evaluated], sample[evaluated]
     found: dict[str, Any] = {"sizes": []}
     if len(residuals) < 2:
         return found
     residual, error = residuals.mean(0), _error(residuals)
-    mean = sample.mean(0)
+    mean_predicted = mean - residual
     with np.errstate(divide="ignore", invalid="ignore"):
         t = residual / error
     found |= {
-        "predicted": mean - residual,
+        "predicted": mean_predicted,
         "residual": residual,
         "residual_error": error,
         "t": t,
@@ -218,18 +229,16 @@ def _compared(
         return found
     found["p_value"] = p_value(residual, error, len(residuals) - 1)
     sizes = spread_out(allowed, len(residuals) // UNITS_PER_OBSERVABLE)
-    every = spread_out(allowed, len(sample) // UNITS_PER_OBSERVABLE)
+    if not len(sizes):
+        return found
     joints = [
-        _joint(residuals[:, sizes, ridge], (mean - residual)[sizes, ridge], level)
-        for ridge in range(shape[1] if len(sizes) else 0)
+        _joint(residuals[:, sizes, ridge], mean_predicted[sizes, ridge], level) for ridge in ridges
     ]
-    for key in _Joint.__dataclass_fields__ if joints else ():
+    for key in _Joint.__dataclass_fields__:
         found[key] = [getattr(joint, key) for joint in joints]
-    if len(every):
-        found["criterion"] = [
-            _criterion(sample[:, every, ridge], (mean - residual)[every, ridge])
-            for ridge in range(shape[1])
-        ]
+    found["criterion"] = [
+        _criterion(sample[:, sizes, ridge], residuals[:, sizes, ridge], paired) for ridge in ridges
+    ]
     return found | {"sizes": sizes}
 
 
@@ -258,11 +267,16 @@ def _joint(residuals: Array, predicted: Array, level: float) -> _Joint:
     return _Joint(test.statistic, test.p_value, seen, *deviation)
 
 
-def _criterion(sample: Array, predicted: Array) -> float:
-    known = np.isfinite(sample).all(0) & np.isfinite(predicted)
-    if not known.any() or not (sample[:, known].std(0) > 0).all():
+def _criterion(sample: Array, residuals: Array, paired: bool) -> float:
+    """nan for a theory that is silent at a size that was measured: others speak of more."""
+    known = np.isfinite(sample).all(0)
+    sample, residuals = sample[:, known], residuals[:, known]
+    if not known.any() or not np.isfinite(residuals).all() or not (sample.std(0) > 0).all():
         return np.nan
-    return criterion(sample[:, known], predicted[known])
+    predicted = (sample - residuals).mean(0)
+    if paired:
+        return paired_criterion(sample, residuals, ROUNDING * np.abs(predicted))
+    return criterion(sample, predicted)
 
 
 def spread_out(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
