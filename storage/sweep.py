@@ -33,7 +33,8 @@ VARIABLES = (
     "log_evidence", "eigenvalue", "coefficient", "bin_bounds", "physical_temperature",
     "physical_readout_variance", "overlap", "overlap_histogram", "hidden_variance", "kernel_lag",
     "overlap_bin_bounds", "readout_bin_bounds", "step_bias", "step_bias_error", "biased",
-    "quartic_error", "quartic_residual", "quartic_accepted", "effective_ridge", "beyond_pool",
+    "quartic_error", "quartic_residual", "quartic_accepted", "quartic_rhat", "effective_ridge",
+    "beyond_pool",
     "cutoff", "renormalized_ridge", "distance_square", "distance_square_error", "variation",
     "quartic_ridge",
     "spectral_exponent", "spectral_exponent_error", "amplitude", "offset", "offset_error",
@@ -56,7 +57,7 @@ VARIABLES = (
     "overlap_density", "p_value", "pre_activation_variance", "predicted", "predictive_variance",
     "rank", "reference", "rejected", "relative_error", "relative_residual", "repeats",
     "residual_error", "rhat", "scale", "score", "slope_p_value", "solved", "standard_error",
-    "t", "tested",
+    "t", "tested", "averaged",
 )  # fmt: skip
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")

@@ -81,6 +81,7 @@ def fits() -> xr.Dataset:
             "p_value": (("theory", "cell", "observable"), np.full(shape, 0.5)),
             "grid_p_value": ("theory", [1e-9, 0.3, 0.01]),
             "criterion": (("theory", "cell"), [[90.0], [2.0], [5.5]]),
+            "averaged": ("theory", [0, 1, 1]),
         },
         {"theory": ["nngp", "order_parameter", "gfl"], "observable": names},
     )
@@ -106,7 +107,10 @@ def test_the_table_has_a_star_at_the_closest(fits):
     assert rows["learnability He1"]["NNGP"] == "30 %, rejected 1/1"
     assert rows["overlap kurtosis"]["NNGP"] == "–"
     assert rows["jointly"]["Gaussian features"] == "p = 0.01"
-    assert rows["Akaike's criterion above the best"]["Gaussian features"] == "3.5"
+    akaike = rows["Akaike's criterion above the best, averaged over data"]
+    assert akaike["Gaussian features"] == "3.5"
+    assert akaike["NNGP"] == "–"  # is of another kind, and alone of it
+    assert "Akaike's criterion above the best, given the data" not in rows
 
 
 def test_cells_that_a_theory_does_not_solve_are_named():

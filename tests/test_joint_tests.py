@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 from test_averaged_theories import TEXT
 
 from pipelines.analysis import averaged_theories, joint_tests, nuisance
@@ -85,6 +86,18 @@ def test_the_closest_theory_ranks_first_and_has_the_lowest_criterion():
     assert values["criterion"][:, 0].argsort().tolist() == [1, 2, 0]
     # 30 % in one correlated direction is far beyond what 24 chains of 5 % could hide.
     assert values["criterion"][0, 0] - values["criterion"][1, 0] > 10
+
+
+@pytest.mark.slow
+def test_the_scatter_of_datasets_is_no_misfit_of_an_average():
+    """The criterion of a true theory is ν ln(1 + T²/ν), T² = kν F/(ν - k + 1), of 12 datasets."""
+    rng, k, free = np.random.default_rng(7), len(NAMES), 11
+    found = [
+        evaluated(comparison(rng, TRUE[None, None], True, free + 1))["criterion"][0, 0]
+        for _ in range(TRIALS)
+    ]
+    limit = free * np.log1p(k * stats.f.isf(LEVEL, k, free - k + 1) / (free - k + 1))
+    assert abs(np.mean(np.array(found) > limit) - LEVEL) < BINOMIAL
 
 
 @pytest.mark.slow

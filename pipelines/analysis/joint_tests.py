@@ -5,8 +5,10 @@ that the theory predicts, at most a third as many as there are independent units
 datasets where the theory is given the data, datasets where it averages over them. The choice is
 made before the numbers are seen, so that p-values are calibrated.
 
-Akaike's criterion compares theories that are silent on nothing the others speak of, on the same
-chains: for a theory that averages over data, the scatter between datasets counts as misfit.
+Akaike's criterion compares theories that are silent on nothing the others speak of: those given
+the data by the scatter of the chains, those that average over data by the scatter of the datasets.
+The two kinds are never compared, since an average, however right, cannot know that scatter. Cells
+may share their data, so that criteria of several cells are not to be added.
 """
 
 from dataclasses import dataclass
@@ -54,7 +56,16 @@ VARIABLES = {
         "20",
     ),
     "criterion": Variable(
-        _PAIR, "f8", "Akaike's criterion on the same chains, up to a common constant"
+        _PAIR,
+        "f8",
+        "Akaike's criterion up to a constant of the cell: only theories that average over data, or "
+        "only those that are given it, can be compared",
+    ),
+    "averaged": Variable(
+        ("theory",),
+        "u1",
+        "whether the theory averages over data",
+        attrs={"flag_values": [0, 1], "flag_meanings": "given_the_data averaged_over_data"},
     ),
     "grid_p_value": Variable(
         ("theory",), "f8", "least joint p-value of the cells, times their number"
@@ -90,7 +101,9 @@ def evaluate(comparison: Comparison, over: Averages) -> dict[str, Array]:
         values["joint_p_value"][theory, cell] = test.p_value
         values["joint_seen"][theory, cell] = detectable(found.groups, found.predicted, level)
     for cell in range(cells):
-        values["criterion"][:, cell] = _criteria(comparison, cell)
+        for kind in (comparison.averaged, ~comparison.averaged):
+            values["criterion"][kind, cell] = _criteria(comparison, cell, kind)
+    values["averaged"] = comparison.averaged
     values["grid_p_value"] = np.array([_grid(row) for row in values["joint_p_value"]])
     effects = _effects(over)
     return values | effects | _ranking(effects["deviation"], over.p_value)
@@ -146,26 +159,30 @@ def _varies(groups: list[Array]) -> NDArray[np.bool_]:
     return known & (np.nan_to_num(spread) > ROUNDING * size)
 
 
-def _criteria(comparison: Comparison, cell: int) -> Array:
-    """ν ln(1 + Σ_d n_d r_dᵀ S⁻¹ r_d/ν) of every theory, on the observables that all predict.
+def _criteria(comparison: Comparison, cell: int, kind: NDArray[np.bool_]) -> Array:
+    """ν ln(1 + Σ_g n_g r_gᵀ S⁻¹ r_g/ν) of theories of a kind, on the observables that all predict.
 
-    r_d is the residual of dataset d and S the covariance of its chains; there are no parameters.
+    r_g is the mean residual of a group and S the covariance of its units: the chains of a dataset,
+    or all datasets for theories that average over data; there are no parameters.
     """
-    found = np.full(len(comparison.theories), np.nan)
+    found = np.full(int(kind.sum()), np.nan)
     used = np.flatnonzero(comparison.compared[cell])
-    chains = [_known_rows(comparison.units[cell, dataset]) for dataset in used]
-    used = [dataset for dataset, rows in zip(used, chains, strict=True) if len(rows) > 1]
-    chains = [rows for rows in chains if len(rows) > 1]
-    free = sum(len(rows) - 1 for rows in chains)
-    if not chains or free + 1 < FEWEST_UNITS:
+    predicted = comparison.predicted[kind][:, cell, used]  # (theory, dataset, observable)
+    if comparison.averaged[kind].any():
+        groups, predicted = [comparison.measured[cell, used]], predicted[:, :1]
+    else:
+        groups = [_known_rows(comparison.units[cell, dataset]) for dataset in used]
+        several = np.array([len(rows) > 1 for rows in groups], dtype=bool)
+        groups, predicted = [rows for rows in groups if len(rows) > 1], predicted[:, several]
+    free = sum(len(rows) - 1 for rows in groups)
+    if not groups or free + 1 < FEWEST_UNITS:
         return found
-    predicted = comparison.predicted[:, cell, used]  # (theory, dataset, observable)
     speaks = np.isfinite(predicted).any((1, 2))  # a theory that failed at the cell is left out
-    common = np.isfinite(predicted[speaks]).all((0, 1)) & _varies(chains)
+    common = np.isfinite(predicted[speaks]).all((0, 1)) & _varies(groups)
     chosen = np.flatnonzero(common)[: (free + 1) // UNITS_PER_OBSERVABLE]
     if not len(chosen):
         return found
-    groups = [rows[:, chosen] for rows in chains]
+    groups = [rows[:, chosen] for rows in groups]
     for theory in np.flatnonzero(speaks):
         total = sum(
             len(rows) * squared_deviation(groups, rows.mean(0) - predicted[theory, place, chosen])

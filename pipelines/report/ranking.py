@@ -36,8 +36,7 @@ def ranking_rows(fits: xr.Dataset) -> list[dict[str, str]]:
         return []
     joint = {style.theory_title(t): _joint(fits.sel(theory=t)) for t in theories}
     rows.append({"observable": "jointly"} | joint)
-    criterion = {style.theory_title(t): _criterion(fits, t) for t in theories}
-    rows.append({"observable": "Akaike's criterion above the best"} | criterion)
+    rows += _criteria(fits)
     if "nuisance" in fits:
         for parameter, words in PARAMETERS.items():
             one = fits.sel(parameter=parameter)
@@ -118,14 +117,24 @@ def _joint(one: xr.Dataset) -> str:
     return f"p = {plain(p, 2)}" if np.isfinite(p) else UNKNOWN
 
 
-def _criterion(fits: xr.Dataset, theory: str) -> str:
-    """Summed over the cells in which every theory has one."""
-    known = fits["criterion"].dropna("theory", how="all")
-    if theory not in known["theory"].values:
-        return UNKNOWN
-    total = known.where(known.notnull().all("theory")).sum("cell", min_count=1)
-    above = float(total.sel(theory=theory) - total.min())
-    return plain(above, 3) if np.isfinite(above) else UNKNOWN
+def _criteria(fits: xr.Dataset) -> Iterator[dict[str, str]]:
+    """A row for the theories that are given the data, and one for those that average over it."""
+    for averaged, words in ((0, "given the data"), (1, "averaged over data")):
+        alike = (fits["averaged"] == averaged).values
+        known = fits["criterion"].isel(theory=alike).dropna("theory", how="all")
+        if known.sizes["theory"] < 2:
+            continue
+        above = known - known.min("theory")
+        entries = {style.theory_title(str(t)): UNKNOWN for t in fits["theory"].values}
+        for theory in known["theory"].values:
+            entries[style.theory_title(str(theory))] = _over_cells(above.sel(theory=theory))
+        yield {"observable": f"Akaike's criterion above the best, {words}"} | entries
+
+
+def _over_cells(values: xr.DataArray) -> str:
+    """`0.5`, or `0.5 to 12` over several cells, which may share their data."""
+    ends = [plain(float(end), 3) for end in (values.min(), values.max())]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _nuisance(one: xr.Dataset) -> str:
