@@ -1,0 +1,236 @@
+"""E[g(u) g(v)] where the Hermite series of g is too long: u and v of a large variance.
+
+With ρ = k12 / √(k11 k22) between 0 and 1, u and v share √ρ z and differ in the rest, so that
+
+    E[g(u) g(v)] = E_z[G(k11, z) G(k22, z)],   G(k, z) = E_x[g(√k (√ρ z + √(1-ρ) x))],
+
+over independent standard normals. Even and odd g extend it to negative ρ; any other g is the sum of
+both. As a function of ρ and of the variances it is smooth on logarithmic scales, 1 - ρ counted from
+1/k on, and interpolated in these by polynomials (barycentric: Berrut and Trefethen 2004). The
+trapezoidal rule with nodes as close as g, of scale 1, demands gives it where they have their nodes.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Elementwise = Callable[[Tensor], Tensor]
+
+REACH = 9.0  # standard deviations
+STEP = 0.25  # of nodes in u: tanh, with poles at ±iπ/2, is summed to e^{-4π²} thereby
+SMOOTHED = 0.5  # of nodes in units of the width of a Gaussian that smoothes or weighs
+CORRELATIONS = 72
+SHARPNESS = 2.0  # sinh t = √(k (1 - ρ)/2) times this, at the greatest k
+VARIANCES = 12  # and so many more for each factor of e between the least and the greatest
+MORE = 5
+ROOM = 1 << 21  # numbers at a time
+CHECKED = 12  # variances
+CLOSER = 0.6  # nodes of the check, in steps
+NEARLY = 0.01  # (1 - ρ) k
+ACCEPTED = 1e-8  # relative error, above which more variances are tried
+DOUBLINGS = 2
+REFUSED = 1e-3
+LEAST = 1e-12  # variance that is as good as none
+
+
+def second_moment(function: Elementwise, variance: Tensor) -> Tensor:
+    """E[g(√k z)²] of each variance, (n,)."""
+    return _moments(function, variance).sum(0)
+
+
+def table(function: Elementwise, parities: tuple[int, ...], variance: Tensor) -> Tensor:
+    """What `interpolated` needs to know of points: (n, 1 + parity · node · variance).
+
+    `parities` are those of g: (0,) if it is even, (1,) if it is odd, else (0, 1). First comes
+    √k of the greatest variance. Raises ValueError where g is not smooth enough by 1e-3.
+    """
+    variance = variance.clamp_min(LEAST)
+    count = _count(variance)
+    found = _table(function, parities, variance, count)
+    for _ in range(DOUBLINGS):
+        if _error(function, parities, variance, found) <= ACCEPTED:
+            return found
+        count *= 2
+        found = _table(function, parities, variance, count)
+    error = _error(function, parities, variance, found)
+    if error > REFUSED:
+        raise ValueError(
+            f"the expectations of the activation are uncertain by {error:.1g} at variances up to "
+            f"{float(variance.max()):.3g}; scale the inputs down, or give a smoother activation"
+        )
+    return found
+
+
+def interpolated(
+    first: Tensor, correlation: Tensor, second: Tensor, parities: tuple[int, ...]
+) -> Tensor:
+    """E[g(u) g(v)], (n1, n2), from ρ and parts of one `table`."""
+    sharpness = float(first[0, 0])
+    nodes, barycentric = _chebyshev(CORRELATIONS, 0.0, _longest(sharpness), correlation)
+    place = torch.asinh(((1 - correlation.abs()) / 2).sqrt() * (SHARPNESS * sharpness))
+    rows, columns = (
+        points[:, 1:].unflatten(1, (len(parities), CORRELATIONS, -1)).permute(1, 2, 0, 3)
+        for points in (first, second)
+    )
+    signs = [torch.sign(correlation) if parity else None for parity in parities]
+    total, norm = torch.zeros_like(correlation), torch.zeros_like(correlation)
+    for m, (node, weight) in enumerate(zip(nodes.tolist(), barycentric.tolist(), strict=True)):
+        share = weight / _apart(place - node)
+        norm += share
+        for row, column, sign in zip(rows[:, m], columns[:, m], signs, strict=True):
+            value = row @ column.T
+            total.addcmul_(value if sign is None else value.mul_(sign), share)
+    return total.div_(norm)
+
+
+def _table(
+    function: Elementwise, parities: tuple[int, ...], variance: Tensor, count: int
+) -> Tensor:
+    """The table from `count` variances, or from those of the points if they are fewer."""
+    known, place = variance.unique(return_inverse=True)
+    if len(known) <= count:
+        weights = torch.eye(len(known), dtype=variance.dtype, device=variance.device)[place]
+    else:
+        least, greatest = variance.log1p().aminmax()
+        nodes, barycentric = _chebyshev(count, float(least), float(greatest), variance)
+        known, weights = nodes.expm1(), _lagrange(variance.log1p(), nodes, barycentric)
+    sharpness = math.sqrt(float(variance.max()))
+    wanted = list(parities)
+    size = _moments(function, known)[wanted].sqrt()
+    factors = _factors(function, parities, known, size, _correlations(sharpness, variance))
+    scale = _moments(function, variance)[wanted].sqrt()
+    rows = torch.einsum("pn,nr,pmrs->npms", scale, weights, factors)
+    return torch.cat([torch.full_like(variance, sharpness)[:, None], rows.flatten(1)], dim=1)
+
+
+def _count(variance: Tensor) -> int:
+    least, greatest = variance.log1p().aminmax()
+    return VARIANCES + math.ceil(MORE * float(greatest - least))
+
+
+def _moments(function: Elementwise, variance: Tensor) -> Tensor:
+    """E[g(√k z)²] of the even and of the odd part of g, (2, n)."""
+    root = variance.sqrt()[:, None]
+    z, weight = _half_line(_spacing(float(root.max())), variance)
+    found = []
+    for some in root.split(max(1, ROOM // len(z))):
+        above, below = function(some * z), function(-some * z)
+        parts = torch.stack([above + below, above - below]) / 2
+        found.append(2 * parts.square() @ weight)
+    return torch.cat(found, dim=1)
+
+
+def _factors(
+    function: Elementwise,
+    parities: tuple[int, ...],
+    variance: Tensor,
+    size: Tensor,
+    correlations: list[float],
+) -> Tensor:
+    """A with A Aᵀ = E[g(u) g(v)] of unit g for all pairs of variances: (parity, node, n, n)."""
+    matrices = []
+    for correlation in correlations:
+        smooth, weight = _smoothed(function, parities, variance, correlation)
+        smooth = smooth / size.clamp_min(torch.finfo(size.dtype).tiny)[:, :, None]
+        matrices.append(2 * (smooth * weight) @ smooth.mT)
+    eigenvalues, vectors = torch.linalg.eigh(torch.stack(matrices, dim=1))
+    return vectors * eigenvalues.clamp_min(0).sqrt()[..., None, :]
+
+
+def _smoothed(
+    function: Elementwise,
+    parities: tuple[int, ...],
+    variance: Tensor,
+    correlation: float,
+    closer: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """The even and odd part of G(k, z) at nodes z > 0, (parity, n, nodes), and their weights."""
+    shared, own = math.sqrt(correlation), math.sqrt(1 - correlation)
+    root = variance.sqrt()
+    longest = float(root.max())
+    spacing = max(_spacing(longest * shared), SMOOTHED * min(1.0, own / shared))
+    z, weight = _half_line(closer * spacing, variance)
+    x, density = _half_line(closer * _spacing(longest * own), variance)
+    x, density = own * torch.cat([-x, x]), torch.cat([density, density])
+
+    def averaged(roots: Tensor, centres: Tensor) -> Tensor:
+        return function(roots[:, None, None] * (shared * centres[:, None] + x)) @ density
+
+    rows = []
+    for roots in root.split(max(1, ROOM // (len(x) * len(z)))):
+        columns = []
+        for centres in z.split(max(1, ROOM // len(x))):
+            above = averaged(roots, centres)
+            if parities == (0, 1):
+                below = averaged(roots, -centres)
+                columns.append(torch.stack([above + below, above - below]) / 2)
+            else:
+                columns.append(above[None])
+        rows.append(torch.cat(columns, dim=2))
+    return torch.cat(rows, dim=1), weight
+
+
+def _error(
+    function: Elementwise, parities: tuple[int, ...], variance: Tensor, points: Tensor
+) -> float:
+    """Of the table with closer nodes, for u and v that coincide but for their variances and nearly
+    do, where a structure much below scale 1 shows; in units of √(E[g²]E[g²]).
+    """
+    some = variance.argsort()[:: -(-len(variance) // CHECKED)]
+    errors, scale = [], variance.new_ones(())
+    for correlation in (1.0, 1 - NEARLY / (1 + float(variance.max()))):
+        smooth, weight = _smoothed(function, parities, variance[some], correlation, CLOSER)
+        expected = (2 * (smooth * weight) @ smooth.mT).sum(0)
+        if correlation == 1:
+            size = expected.diagonal().sqrt().clamp_min(torch.finfo(expected.dtype).tiny)
+            scale = torch.outer(size, size)
+        known = torch.full_like(expected, correlation)
+        found = interpolated(points[some], known, points[some], parities)
+        errors.append(float(((found - expected).abs() / scale).max()))
+    return max(errors)
+
+
+def _spacing(root: float) -> float:
+    """Of nodes z at which g(root · z) is wanted."""
+    return min(SMOOTHED, STEP / max(root, STEP))
+
+
+def _half_line(spacing: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes z > 0, none being 0, and weights of the normal density, whose sum is 1/2."""
+    z = (
+        torch.arange(math.ceil(REACH / spacing), dtype=like.dtype, device=like.device) + 0.5
+    ) * spacing
+    weight = torch.exp(-z.square() / 2)
+    return z, weight / (2 * weight.sum())
+
+
+def _longest(sharpness: float) -> float:
+    """t at which ρ = 0."""
+    return math.asinh(math.sqrt(0.5) * SHARPNESS * sharpness)
+
+
+def _correlations(sharpness: float, like: Tensor) -> list[float]:
+    """ρ at the nodes."""
+    nodes, _ = _chebyshev(CORRELATIONS, 0.0, _longest(sharpness), like)
+    return [1 - 2 * (math.sinh(t) / (SHARPNESS * sharpness)) ** 2 for t in nodes.tolist()]
+
+
+def _chebyshev(count: int, least: float, greatest: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes of an interval, ends excluded, and their barycentric weights."""
+    angle = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / count)
+    sign = 1 - 2 * (torch.arange(count) % 2)
+    nodes = least + (greatest - least) * (1 - angle.cos()) / 2
+    return nodes.to(like), (angle.sin() * sign).to(like)
+
+
+def _lagrange(place: Tensor, nodes: Tensor, barycentric: Tensor) -> Tensor:
+    """The polynomials that are 1 at one of the nodes: (n, nodes)."""
+    share = barycentric / _apart(place[:, None] - nodes)
+    return share / share.sum(1, keepdim=True)
+
+
+def _apart(difference: Tensor) -> Tensor:
+    """Never zero, so that a node has all of the weight of a place that is on it."""
+    return torch.where(difference == 0, 1e-25, difference)
