@@ -65,6 +65,12 @@ def _regressions(planned: Plan, store: Store) -> list[str]:
         for place, ridge in enumerate(regression.ridges):
             if value and (count := int((refused[..., place] == value).sum())):
                 lines.append(f"  regression: ridge {ridge:g}: {count} refused as {why}")
+    if regression.quartic is not None and "quartic_accepted" in group:
+        sampled = np.isfinite(np.asarray(group["quartic_accepted"][...]))
+        unmixed = sampled & np.isnan(np.asarray(group["quartic_error"][...]))
+        for place, coupling in enumerate(regression.quartic.couplings):
+            if count := int(unmixed[..., place].sum()):
+                lines.append(f"  regression: coupling {coupling:g}: {count} refused as unmixed")
     return lines
 
 

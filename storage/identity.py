@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.frozen import Frozen
-from storage.spec import NUMERICS, Campaign
+from storage.spec import NUMERICS, QUARTIC_NUMERICS, Campaign
 
 Sources = Mapping[str, str]  # name of a file or module -> sha256 of its content
 NO_SOURCES: Sources = {}
@@ -30,7 +30,7 @@ def campaign_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
     the sweep, datasets, chains, draws, repeats and theories.
     """
     content = {
-        "numerics": NUMERICS,
+        "numerics": numerics_of(spec),
         "version": spec.version,
         "sources": dict(sources),
         "data": _data(spec),
@@ -47,6 +47,12 @@ def campaign_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
         if "network.depth" in settings:  # the deepest cell fixes the length of `layer`
             content["depth"] = max(settings["network.depth"])
     return digest(content)
+
+
+def numerics_of(spec: Campaign) -> int:
+    """The number that a change of what is computed raises."""
+    quartic = spec.regression is not None and spec.regression.quartic is not None
+    return QUARTIC_NUMERICS if quartic else NUMERICS
 
 
 def cell_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
@@ -68,7 +74,7 @@ def regression_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
     """Identity of one regression: cells that differ in what it does not see share it."""
     return digest(
         {
-            "numerics": NUMERICS,
+            "numerics": numerics_of(spec),
             "version": spec.version,
             "sources": dict(sources),
             "data": _data(spec, "train"),

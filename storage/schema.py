@@ -208,6 +208,12 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
             "quartic_error": Variable(dims, "f8", f"mean squared error over the pool {loss}"),
             "quartic_residual": Variable(dims, "f8", f"mean square of h at training points {loss}"),
             "quartic_accepted": Variable(dims, "f8", "share of the proposals accepted"),
+            "quartic_rhat": Variable(
+                dims,
+                "f8",
+                "split R-hat of the chains; error and residual are NaN where it is too large or "
+                "too few proposals were accepted",
+            ),
         }
     return variables
 

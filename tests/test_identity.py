@@ -12,10 +12,12 @@ from storage.identity import (
     cell_identity,
     data_identity,
     digest,
+    numerics_of,
     regression_identity,
     seed_of,
 )
 from storage.reading import dump_yaml, parse, read, validate
+from storage.spec import NUMERICS, QUARTIC_NUMERICS
 from storage.sweep import assign, grid, resolve
 
 # These are on users' disks: they name directories and receipts and key the noise. A change that
@@ -49,6 +51,16 @@ def test_seeds_are_64_bits_of_the_seed_and_the_key():
     content = json.dumps([3, "data", 7], separators=(",", ":")).encode()
     assert seed_of(3, "data", 7) == int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
     assert len({seed_of(s, name, i) for s in (1, 2) for name in "ab" for i in range(9)}) == 36
+
+
+def test_a_quartic_loss_has_a_number_of_its_own():
+    spec = validate(EXAMPLES["digits"])
+    quartic = {"couplings": [1], "chains": 2, "warmup": 1, "draws": 4}
+    raw = copy.deepcopy(EXAMPLES["digits"])
+    raw["regression"]["quartic"] = quartic
+    assert numerics_of(spec) == NUMERICS
+    assert numerics_of(validate(raw)) == QUARTIC_NUMERICS
+    assert cell_identity(validate(raw)) == cell_identity(spec)  # of the ensemble beside it
 
 
 # -- what does not matter --------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from theory.learning_curve import Method
 DOUBLE, SINGLE = 4.5e10, 9e10  # flop per second of one core in large products
 SKINNY = 2.5e10  # in products with a few columns, double precision
 EIGEN = 9.0  # flop of a symmetric eigendecomposition with its vectors, times points³
-STEP = 4e-4  # seconds that a step of Langevin sampling takes at least
+STEP = 5e-4  # seconds that a path of four leaps takes at least
+LEAPS = 4  # of a path, each with two products
 
 WORTH = 10.0  # seconds an order: digits are given up for no less
 SINGLE_RIDGE = 1e-6  # of the kernel's diagonal: below, single precision would be tried in vain
@@ -73,9 +74,10 @@ def products_seconds(products: float) -> float:
 
 
 def quartic_seconds(sizes: Sequence[int], chains: int, steps: int) -> float:
-    """Langevin sampling of a quartic loss at every size, for one ridge and coupling."""
+    """Hamiltonian sampling of a quartic loss at every size, for one ridge and coupling."""
     each = (
-        EIGEN * size**3 / DOUBLE + steps * (STEP + 4 * chains * size**2 / SKINNY) for size in sizes
+        EIGEN * size**3 / DOUBLE + steps * (STEP + 4 * LEAPS * chains * size**2 / SKINNY)
+        for size in sizes
     )
     return sum(each)
 

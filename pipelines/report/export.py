@@ -14,11 +14,11 @@ from pipelines.report.prose import methods
 from pipelines.report.provenance import runs
 from pipelines.report.words import listed
 from storage.errors import CampaignError
+from storage.identity import numerics_of
 from storage.plan import Plan
 from storage.reader import open_campaign
 from storage.results import stored_plan
 from storage.schema import CONVENTIONS
-from storage.spec import NUMERICS
 from storage.store import Store
 
 
@@ -89,8 +89,8 @@ def _software(store: Store, planned: Plan) -> str:
     ]
     commits = sorted({str(run.get("commit", "unknown")) for run in found}) or ["unknown"]
     return (
-        f"finitewidth (commit {listed(commits)}, numerics {NUMERICS}) ran with {listed(versions)} "
-        f"on {computed.get('device', 'an unknown device')}, with {computed.get('threads', '1')} "
+        f"finitewidth (commit {listed(commits)}, numerics {numerics_of(planned.spec)}) ran with "
+        f"{listed(versions)} on {computed.get('device', 'an unknown device')}, with {computed.get('threads', '1')} "
         f"BLAS thread per worker and the {computed.get('kernel', 'plain')} gradient. Random "
         "numbers are counter-based, keyed by the seed, the identity of the cell or the data, "
         f"dataset, chain and step. The campaign is {planned.identity}."

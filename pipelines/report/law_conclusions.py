@@ -100,33 +100,64 @@ def _range(values: np.ndarray) -> str:
 
 
 def quartic_lines(tree: "DataTree") -> Iterator[str]:
-    """How much a quartic term changes the error at few points and at many, where it does most."""
+    """What the strongest quartic term does to the error, and which samples of it were refused."""
     measured = group(tree, "regression")
-    if measured is None or "quartic_error" not in measured or "pool_error" not in measured:
+    if measured is None or "quartic_error" not in measured:
         return
+    if "pool_error" in measured:
+        yield from _ratios(tree, measured)
+    for cell in range(measured.sizes["cell"]):
+        where = f"at {name}, " if (name := label(measured, cell)) else ""
+        if said := _unmixed(measured.isel(cell=cell)):
+            yield f"{where}{said}"
+
+
+def _ratios(tree: "DataTree", measured: "Dataset") -> Iterator[str]:
+    """How much the error changes at few points and at many, at the ridge where it does most."""
     theory, without = group(tree, "theory/quartic"), group(tree, "theory/effective_ridge")
     found = quartic.ratios(measured, theory, without)
     for cell in range(found.sizes["cell"]):
         where = f"at {name}, " if (name := label(found, cell)) else ""
-        strongest = found.isel(cell=cell, coupling=-1)
+        strongest = found.isel(cell=cell, coupling=int(found["coupling"].values.argmax()))
         change = np.abs(strongest["ratio"].mean("train").values - 1)
-        if np.isfinite(change).all():
-            yield _ratio(strongest.isel(ridge=int(change.argmax())), where)
+        if np.isfinite(change).any():
+            one = strongest.isel(ridge=int(np.nanargmax(change)))
+            yield _ratio(one.isel(train=np.isfinite(one["ratio"].values)), where)
+
+
+def _unmixed(one: "Dataset") -> str:
+    """How many samples with a quartic term were refused, at which ridges and couplings."""
+    refused = one["quartic_error"].isnull() & one["quartic_accepted"].notnull()
+    if not (count := int(refused.sum())):
+        return ""
+    places = [
+        listed(plain(float(value)) for value in one[name].values[refused.any(others).values])
+        for name, others in (
+            ("ridge", ("repeat", "train", "coupling")),
+            ("coupling", ("repeat", "train", "ridge")),
+        )
+    ]
+    return (
+        f"{count} of {int(one['quartic_accepted'].notnull().sum())} samples with a quartic term "
+        f"were refused, as their chains stand still or disagree (T = {places[0]}; u = "
+        f"{places[1]}), and no mean over repeats is taken there; give regression.quartic more "
+        "warmup and draws."
+    )
 
 
 def _ratio(one: "Dataset", where: str) -> str:
-    ends = [one.isel(train=0), one.isel(train=-1)]
+    ends = [one.isel(train=place) for place in dict.fromkeys((0, one.sizes["train"] - 1))]
     said = [
         f"{uncertain(float(end['ratio']), float(end['ratio_error']))} at n = {int(end['train'])}"
         for end in ends
     ]
     text = (
         f"{where}with the quartic coupling u = {plain(float(one['coupling']))} the error over the "
-        f"pool at T = {plain(float(one['ridge']))} is {said[0]} and {said[1]} of that without"
+        f"pool at T = {plain(float(one['ridge']))} is {listed(said)} of that without"
     )
     if "predicted" in one:
-        first, last = (f"{float(end['predicted']):.3f}" for end in ends)
-        text += f"; the renormalized ridge has {first} and {last}"
+        predicted = listed(f"{float(end['predicted']):.3f}" for end in ends)
+        text += f"; the renormalized ridge has {predicted}"
     return f"{text}."
 
 

@@ -30,18 +30,21 @@ def panel(tree: DataTree) -> Panel | None:
 def ratios(
     measured: xr.Dataset, theory: xr.Dataset | None, without: xr.Dataset | None
 ) -> xr.Dataset:
-    """Mean error with the term over mean error without it, (cell, train, ridge, coupling)."""
+    """Mean error with the term over mean error without it, (cell, train, ridge, coupling).
+
+    nan where the sample of a repeat was refused: a mean over the others would favour easy draws.
+    """
     both = [measured[name].transpose("repeat", ...) for name in ("quartic_error", "pool_error")]
     finished = np.isfinite(both[1].values).all(tuple(range(1, both[1].ndim)))
     above, below = (array.isel(repeat=finished) for array in both)
-    ratio = (above.mean("repeat") / below.mean("repeat")).assign_attrs(
+    ratio = (above.mean("repeat", skipna=False) / below.mean("repeat")).assign_attrs(
         long_name="error with the quartic term over error without it", units="1"
     )
     count = above.sizes["repeat"]
     words = {"long_name": "standard error of ratio", "units": "1"}
     error = xr.full_like(ratio, np.nan).assign_attrs(words)
     if count > 1:
-        left_out = (above.sum("repeat") - above) / (below.sum("repeat") - below)
+        left_out = (above.sum("repeat", skipna=False) - above) / (below.sum("repeat") - below)
         left_out = left_out.transpose("repeat", *ratio.dims)
         error = error.copy(data=jackknife_error(left_out.values))
     found = {"ratio": ratio, "ratio_error": error}
