@@ -115,7 +115,11 @@ EXAMPLES = {
         network=None,
         sampler=None,
         ensemble=None,
-        regression={**REGRESSION, "kernel": {"activation": "relu", "weight_variance": [2, 1]}},
+        regression={
+            **REGRESSION,
+            "kernel": {"activation": "relu", "weight_variance": [2, 1]},
+            "quartic": {"couplings": [0.125, 0.5], "chains": 12, "warmup": 34, "draws": 56},
+        },
         sweep={"alpha": {"data.eigenvalue_exponent": [0.5, 1]}},
         theories=["effective_ridge"],
     ),

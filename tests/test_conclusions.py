@@ -163,7 +163,7 @@ def test_an_ensemble_that_has_just_begun(tmp_path):
     [
         (1.0, 20, "in agreement (Hotelling p = "),
         (1.2, 20, "rejected (Hotelling p = "),
-        (1.0, 3, "not compared (too few finished repeats"),
+        (1.0, 3, "not compared (too few repeats with a result"),
     ],
 )
 def test_a_learning_curve_alone(tmp_path, factor, repeats, verdict):

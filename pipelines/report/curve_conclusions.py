@@ -167,7 +167,7 @@ def _part(times: float, error: float) -> str:
 
 def _alone(place: _Place) -> str:
     if place.kind == "missing":
-        return "not compared (too few finished repeats, or no size within 0.3 of the pool)"
+        return "not compared (too few repeats with a result, or no size within 0.3 of the pool)"
     sizes = f"{place.sizes} size{'' if place.sizes == 1 else 's'}"
     numbers = [
         f"Hotelling p = {digits(place.p_value)} over {sizes}",
@@ -185,7 +185,8 @@ def _together(kind: Kind, alike: list[_Place], total: int) -> str:
     names = [place.name for place in alike]
     where = " everywhere" if len(alike) == total else f" at {joined(names)}"
     if kind == "missing":
-        return f"not compared{where} (too few finished repeats, or sizes within 0.3 of the pool)"
+        why = "too few repeats with a result, or sizes within 0.3 of the pool"
+        return f"not compared{where} ({why})"
     worst = max(alike, key=lambda place: abs(place.relative))
     at = f", {worst.name}" if len(alike) > 1 else ""
     least = min(place.p_value for place in alike)

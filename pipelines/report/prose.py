@@ -21,7 +21,7 @@ from storage.data_spec import component_names, number_of_test_points
 from storage.identity import regression_kernel
 from storage.network_spec import Kernel
 from storage.schema import BIN_RANGE, BINS, ORDERS, direction_names
-from storage.spec import PROBES, Campaign, has_overlaps
+from storage.spec import PROBES, Campaign, Regression, has_overlaps
 from storage.sweep import grid, resolve
 
 
@@ -203,7 +203,19 @@ def regression(spec: Campaign) -> str:
         f"{listed(found.train)} points drawn {drawn} from a pool of {found.pool}, with "
         f"{_ridges(spec)} and {counted(found.repeats, 'repeat')} (seed {found.seed}), in "
         f"{PRECISIONS[found.precision]}; errors were taken "
-        f"{listed(where[place] for place in found.evaluate)}."
+        f"{listed(where[place] for place in found.evaluate)}.{_quartic(found)}"
+    )
+
+
+def _quartic(found: Regression) -> str:
+    if (asked := found.quartic) is None:
+        return ""
+    return (
+        f" With u h⁴ added to the squares h² of the loss, u = "
+        f"{listed(number(u) for u in asked.couplings)}, outputs were sampled by Hamiltonian Monte "
+        "Carlo (Duane, Kennedy, Pendleton and Roweth 1987), from draws of the Gaussian posterior "
+        f"with the renormalized ridge on: {counted(asked.chains, 'chain')} of "
+        f"{counted(asked.draws, 'path')}, after {counted(asked.warmup, 'path')} that find the step."
     )
 
 
