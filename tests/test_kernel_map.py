@@ -75,6 +75,13 @@ def test_map_of_the_inputs_is_the_kernel_of_one_layer(activation):
     torch.testing.assert_close(cross, expected[:3, 3:], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("k", [1e-3, 1.0, 30.0, 1e3, 1e5])
+def test_mean_of_gelu_at_any_variance(k):
+    """E[u Φ(u)] = k E[Φ'(u)] = k/√(2π(1 + k)), by Stein's identity."""
+    found = KernelMap("gelu").mean(torch.tensor([k / 2, k], dtype=torch.float64))[1].item()
+    assert found == pytest.approx(k / math.sqrt(2 * math.pi * (1 + k)), rel=1e-11)
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_mean_by_sampling_and_its_slope(activation):
     function = function_of(activation)

@@ -38,7 +38,9 @@ MEANS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "quadratic": (lambda k: k, torch.ones_like),
 }
 ODD = ("linear", "erf", "sin", "tanh")
-NODES = torch.linspace(-12.475, 12.475, 500, dtype=torch.float64)  # as in theory.expectations
+REACH, FEWEST = 12.475, 500  # standard deviations, and nodes over them, as in theory.expectations
+CLOSE = 0.25  # of nodes in u, for φ of scale 1
+POINTS = 256  # variances at a time
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,11 @@ class KernelMap:
         if isinstance(self.activation, str) and self.activation in MEANS:
             return MEANS[self.activation][0](variance)
         function = SMOOTH[self.activation] if isinstance(self.activation, str) else self.activation
-        nodes = NODES.to(variance)
-        weight = torch.exp(-nodes.square() / 2)
-        return function(variance.sqrt()[:, None] * nodes) @ (weight / weight.sum())
+        count = max(FEWEST, math.ceil(2 * REACH / CLOSE * math.sqrt(float(variance.max()))))
+        nodes = torch.linspace(-REACH, REACH, count, dtype=torch.float64).to(variance)
+        weight = torch.softmax(-nodes.square() / 2, 0)
+        roots = variance.sqrt()[:, None].split(POINTS)
+        return torch.cat([function(root * nodes) @ weight for root in roots])
 
     def mean_slope(self, variance: Tensor) -> Tensor:
         """dm/dk = ½ E[φ''(u)] at each variance."""
