@@ -60,6 +60,7 @@ def test_a_right_theory_is_hardly_ever_decided_against(apart):
     assert np.mean(behind) < 0.01
 
 
+@pytest.mark.slow
 def test_equally_right_theories_are_not_decided_between():
     rng = np.random.default_rng(2)
     predictions = {"effective_ridge": TRUE - ERROR / 2, "rg_ridge": TRUE + ERROR / 2}

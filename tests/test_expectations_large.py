@@ -52,6 +52,7 @@ def test_series_of_erf_is_its_closed_form_at_any_variance(name):
             assert (error.abs() / unit).max() < 1e-9, rho
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variance", [10.0, 100.0, 1e4])
 def test_series_of_sin_is_its_closed_form(variance):
     """sin has no scale at which it ends: all of its kernel is where u and v are 1 apart."""
@@ -140,6 +141,7 @@ def test_tanh_of_large_variance_tends_to_the_sign(rho):
     assert slope == pytest.approx(2 / (math.pi * k * root), rel=3e-4)
 
 
+@pytest.mark.slow
 def test_nodes_of_both_ways_agree():
     """One set with a large variance among ordinary ones gives the ordinary ones as before."""
     ordinary = variances([1e-6, 0.01, 0.5, 2.0])
@@ -151,6 +153,7 @@ def test_nodes_of_both_ways_agree():
             assert ((alone - among).abs() / scale).max() < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", [nngp, ntk])
 def test_kernels_of_images_that_are_not_normalised(kernel):
     generator = torch.Generator().manual_seed(0)
@@ -169,6 +172,7 @@ def test_kernels_of_images_that_are_not_normalised(kernel):
         torch.testing.assert_close(part, whole, rtol=1e-8, atol=0)
 
 
+@pytest.mark.slow
 def test_single_precision_at_large_variance():
     generator = torch.Generator().manual_seed(0)
     x = 50 * torch.randn(6, 30, generator=generator)
