@@ -35,6 +35,7 @@ def matrix(value: Moment, variance: Tensor, rho: float) -> Tensor:
     return value.pairs(features, rho * torch.outer(variance, variance).sqrt(), features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_series_of_erf_is_its_closed_form_at_any_variance(name):
     variance = variances(SETS[name])
