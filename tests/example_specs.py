@@ -115,15 +115,18 @@ EXAMPLES = {
         network=None,
         sampler=None,
         ensemble=None,
-        regression={
-            **REGRESSION,
-            "kernel": {"activation": "relu", "weight_variance": [2, 1]},
-            "quartic": {"couplings": [0.125, 0.5], "chains": 12, "warmup": 34, "draws": 56},
-        },
+        regression={**REGRESSION, "kernel": {"activation": "relu", "weight_variance": [2, 1]}},
         sweep={"alpha": {"data.eigenvalue_exponent": [0.5, 1]}},
         theories=["effective_ridge"],
     ),
     "digits": campaign({"source": "digits", **CLASSES}, regression=REGRESSION),
+    "quartic": campaign(
+        {"source": "digits", **CLASSES},
+        regression={
+            **REGRESSION,
+            "quartic": {"couplings": [0.125, 0.5], "chains": 12, "warmup": 34, "draws": 56},
+        },
+    ),
     "mnist": campaign(
         {"source": "mnist", "folder": "/data/mnist", "subset": "train", **CLASSES},
         sampler={**SAMPLER, "scheme": "ula", "friction": None, "precision": "float64"},
