@@ -72,13 +72,14 @@ def _heldout(spec: Campaign) -> int:
 
 def _quartic_seconds(spec: Campaign) -> float:
     from theory.curve_methods import quartic_seconds
+    from workers.quartic import LEAPS
 
     assert spec.regression is not None
     if (asked := spec.regression.quartic) is None:
         return 0.0
     runs = len(spec.regression.ridges) * len(asked.couplings)
     steps = asked.warmup + asked.draws
-    return runs * quartic_seconds(spec.regression.train, asked.chains, steps)
+    return runs * quartic_seconds(spec.regression.train, asked.chains, steps, LEAPS)
 
 
 def _decimated_seconds(spec: Campaign) -> float:

@@ -72,8 +72,10 @@ def partial(tmp_path_factory):
 @pytest.fixture
 def store(partial, tmp_path):
     """A copy of `partial`."""
+    from storage.store import Store
+
     shutil.copytree(partial.url, tmp_path / "campaign")
-    return type(partial)(str(tmp_path / "campaign"))
+    return Store(str(tmp_path / "campaign"))
 
 
 @pytest.fixture

@@ -146,9 +146,7 @@ def adaptive_kernel(
             f"normals are {tuple(normals.shape)}; give (draws, {inputs.shape[1]}), "
             "one for each input and one more with biases"
         )
-    problem = Problem(
-        inputs, y.double(), float(ridge), float(width), activation, weight_variance[1], force
-    )
+    problem = Problem(inputs, y.double(), float(ridge), float(width), activation, weights[1], force)
     law = solve(problem, normals.double())
     draws = effective(law.weight)
     _check_solved(law, problem)
@@ -156,14 +154,14 @@ def adaptive_kernel(
     moments = averaged(
         drawn.weights.T, drawn.weights.T, drawn.covariance, law.weight, drawn.reference
     )
-    scale = (weight_variance[0] / dimension) ** 0.5
+    scale = (weights[0] / dimension) ** 0.5
     return AdaptiveKernel(
         problem,
         law,
         law.discrepancy,
         drawn.weights[:, :dimension] * scale,
         law.weight,
-        weight_covariance(moments, weight_variance[0], dimension),
+        weight_covariance(moments, weights[0], dimension),
         draws,
         law.residual,
         whitening,

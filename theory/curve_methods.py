@@ -13,8 +13,7 @@ from theory.learning_curve import Method
 DOUBLE, SINGLE = 4.5e10, 9e10  # flop per second of one core in large products
 SKINNY = 2.5e10  # in products with a few columns, double precision
 EIGEN = 9.0  # flop of a symmetric eigendecomposition with its vectors, times points³
-STEP = 5e-4  # seconds that a path of four leaps takes at least
-LEAPS = 4  # of a path, each with two products
+STEP = 5e-4  # seconds that a path of a few leaps takes at least
 
 WORTH = 10.0  # seconds an order: digits are given up for no less
 SINGLE_RIDGE = 1e-6  # of the kernel's diagonal: below, single precision would be tried in vain
@@ -73,10 +72,13 @@ def products_seconds(products: float) -> float:
     return 2 * products / DOUBLE
 
 
-def quartic_seconds(sizes: Sequence[int], chains: int, steps: int) -> float:
-    """Hamiltonian sampling of a quartic loss at every size, for one ridge and coupling."""
+def quartic_seconds(sizes: Sequence[int], chains: int, steps: int, leaps: int) -> float:
+    """Hamiltonian sampling of a quartic loss at every size, for one ridge and coupling.
+
+    Each of the steps is a path of so many leaps, with two products each.
+    """
     each = (
-        EIGEN * size**3 / DOUBLE + steps * (STEP + 4 * LEAPS * chains * size**2 / SKINNY)
+        EIGEN * size**3 / DOUBLE + steps * (STEP + 4 * leaps * chains * size**2 / SKINNY)
         for size in sizes
     )
     return sum(each)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.philox import Noise
-from workers.samplers.hmc import HMCState, hmc
+from workers.samplers.hmc import hmc
+from workers.samplers.metropolis import MetropolisState
 from workers.samplers.sampler import Gradient
 
 ROUNDS = 60  # of the iteration for T_u
@@ -168,8 +169,8 @@ def split_r_hat(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _warm_up(
-    gradient: Gradient, state: HMCState, noise: Noise, steps: int
-) -> tuple[HMCState, float]:
+    gradient: Gradient, state: MetropolisState, noise: Noise, steps: int
+) -> tuple[MetropolisState, float]:
     """The chains after so many steps, and the step size at which `WANTED` are accepted."""
     step_size = LONGEST
     for step in range(1, steps + 1):

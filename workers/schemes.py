@@ -21,7 +21,8 @@ from workers.samplers.exchange import ExchangeState, exchange
 from workers.samplers.gibbs import GibbsState, LinearGibbsState, gibbs, linear_gibbs
 from workers.samplers.linear_convolution import LinearConvolutionState, linear_convolution
 from workers.samplers.linear_model import normals_needed
-from workers.samplers.mala import MALAState, mala
+from workers.samplers.mala import mala
+from workers.samplers.metropolis import MetropolisState
 from workers.samplers.prior import PriorState, prior
 from workers.samplers.sampler import Gradient, Sampler
 from workers.samplers.sgld import SGLDState, sgld
@@ -30,7 +31,7 @@ from workers.samplers.ula import ULAState, ula
 STATES: dict[str, Any] = {
     "baoab": BAOABState,
     "ula": ULAState,
-    "mala": MALAState,
+    "mala": MetropolisState,
     "collapsed": CollapsedState,
     "exchange": ExchangeState,
     "sgld": SGLDState,

@@ -13,24 +13,12 @@ import numpy as np
 import torch
 from ess_problem import CHAINS, OVERLAP, TRAIN_ERROR, Array
 from ess_torch import Problem, learned, observed, problem, stiffness
-from torch import Tensor
 
 from pipelines.analysis.convergence import diagnostics
 from workers.fused.noise import Noise
+from workers.samplers.hmc import leapfrog
 
 REACH, TIME, STREAM = 0.9, 1.5, 5  # ε √λ, and units of time of a trajectory
-
-
-def trajectory(posed: Problem, z: Tensor, p: Tensor, step_size: float, steps: int):
-    """z, p and U after so many leapfrog steps, and U before."""
-    before, force = posed.gradient(z)
-    energy = before
-    for _ in range(steps):
-        p = p - step_size / 2 * force
-        z = z + step_size * p
-        energy, force = posed.gradient(z)
-        p = p - step_size / 2 * force
-    return z, p, energy, before
 
 
 def draws(posed: Problem, count: int) -> tuple[Array, float]:
@@ -42,7 +30,8 @@ def draws(posed: Problem, count: int) -> tuple[Array, float]:
     for made in range(count + count // 20):
         steps = round(TIME / step_size * lengths.uniform(0.5, 1.5))
         p = noise(2 * made, z.shape[1:], torch.float32)
-        proposal, q, after, before = trajectory(posed, z, p, step_size, steps)
+        before, force = posed.gradient(z)
+        proposal, q, after, _ = leapfrog(posed.gradient, z, p, before, force, step_size, steps)
         kinetic = (p.double().square().sum(1) - q.double().square().sum(1)) / 2
         decider = noise(2 * made + 1, (1,), torch.float64)[:, 0]
         accept = torch.special.log_ndtr(decider) < before.double() - after.double() + kinetic

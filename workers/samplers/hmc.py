@@ -2,23 +2,14 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from workers.philox import Normals
+from workers.samplers.metropolis import MetropolisState, decided, started
 from workers.samplers.sampler import Gradient, Sampler
 
 
-class HMCState(NamedTuple):
-    """z and ∇U(z) (chain, parameter), U(z) (chain,), proposals accepted so far (chain,), int64."""
-
-    position: Tensor
-    energy: Tensor
-    gradient: Tensor
-    accepted: Tensor
-
-
-def hmc(gradient: Gradient, step_size: float, leaps: int) -> Sampler[HMCState]:
+def hmc(gradient: Gradient, step_size: float, leaps: int) -> Sampler[MetropolisState]:
     """Momenta p ~ N(0, 1), then leapfrog steps of size ε: targets exp(-U) without bias.
 
     Duane, Kennedy, Pendleton and Roweth (1987). Each leap is p ← p - (ε/2) ∇U(z), z ← z + ε p,
@@ -29,29 +20,47 @@ def hmc(gradient: Gradient, step_size: float, leaps: int) -> Sampler[HMCState]:
     one of 2π back to z: keep leaps times ε at about π/2.
     """
 
-    def init(position: Tensor, noise: Normals) -> HMCState:
-        accepted = torch.zeros(len(position), dtype=torch.int64, device=position.device)
-        return HMCState(position, *gradient(position), accepted)
+    def init(position: Tensor, noise: Normals) -> MetropolisState:
+        return started(gradient, position)
 
-    def step(state: HMCState, noise: Normals) -> HMCState:
+    def step(state: MetropolisState, noise: Normals) -> MetropolisState:
         normals = noise((state.position.shape[1] + 1,), state.position.dtype)
         momentum, decider = normals[:, :-1], normals[:, -1].double()
         before = state.energy.double() + _kinetic(momentum)
-        position, energy, slope = state.position, state.energy, state.gradient
-        for _ in range(leaps):
-            momentum = momentum - step_size / 2 * slope
-            position = position + step_size * momentum
-            energy, slope = gradient(position)
-            momentum = momentum - step_size / 2 * slope
-        accept = torch.special.log_ndtr(decider) < before - energy.double() - _kinetic(momentum)
-        return HMCState(
-            torch.where(accept[:, None], position, state.position),
-            torch.where(accept, energy, state.energy),
-            torch.where(accept[:, None], slope, state.gradient),
-            state.accepted + accept,
+        path = leapfrog(
+            gradient, state.position, momentum, state.energy, state.gradient, step_size, leaps
         )
+        gain = before - path.energy.double() - _kinetic(path.momentum)
+        return decided(state, path.position, path.energy, path.gradient, gain, decider)
 
     return Sampler(init, step)
+
+
+class Path(NamedTuple):
+    """The end of a path: z, p and ∇U(z) (chain, parameter), U(z) (chain,)."""
+
+    position: Tensor
+    momentum: Tensor
+    energy: Tensor
+    gradient: Tensor
+
+
+def leapfrog(
+    gradient: Gradient,
+    position: Tensor,
+    momentum: Tensor,
+    energy: Tensor,
+    slope: Tensor,
+    step_size: float,
+    leaps: int,
+) -> Path:
+    """So many leaps from z and p, with U and ∇U known at z."""
+    for _ in range(leaps):
+        momentum = momentum - step_size / 2 * slope
+        position = position + step_size * momentum
+        energy, slope = gradient(position)
+        momentum = momentum - step_size / 2 * slope
+    return Path(position, momentum, energy, slope)
 
 
 def _kinetic(momentum: Tensor) -> Tensor:

@@ -1,25 +1,16 @@
 """The Metropolis-adjusted Langevin algorithm."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from workers.philox import Normals
+from workers.samplers.metropolis import MetropolisState, decided, started
 from workers.samplers.sampler import Gradient, Sampler
 
 
-class MALAState(NamedTuple):
-    """z and ∇U(z) (chain, parameter), U(z) (chain,), proposals accepted so far (chain,), int64."""
-
-    position: Tensor
-    energy: Tensor
-    gradient: Tensor
-    accepted: Tensor
-
-
-def mala(gradient: Gradient, step_size: float) -> Sampler[MALAState]:
+def mala(gradient: Gradient, step_size: float) -> Sampler[MetropolisState]:
     """z' = z - ε ∇U(z) + √(2ε) ξ, accepted with min(1, α): targets exp(-U) without bias.
 
     Roberts and Tweedie (1996). With q the density of a proposal, α is
@@ -32,11 +23,10 @@ def mala(gradient: Gradient, step_size: float) -> Sampler[MALAState]:
     float32 the decision knows U to its rounding, |U| 6e-8, which should be far below 1.
     """
 
-    def init(position: Tensor, noise: Normals) -> MALAState:
-        accepted = torch.zeros(len(position), dtype=torch.int64, device=position.device)
-        return MALAState(position, *gradient(position), accepted)
+    def init(position: Tensor, noise: Normals) -> MetropolisState:
+        return started(gradient, position)
 
-    def step(state: MALAState, noise: Normals) -> MALAState:
+    def step(state: MetropolisState, noise: Normals) -> MetropolisState:
         normals = noise((state.position.shape[1] + 1,), state.position.dtype)
         kick, decider = normals[:, :-1], normals[:, -1].double()
         proposal = torch.add(state.position, kick, alpha=math.sqrt(2 * step_size))
@@ -45,12 +35,6 @@ def mala(gradient: Gradient, step_size: float) -> Sampler[MALAState]:
         both = state.gradient + slope
         path = torch.linalg.vecdot(both, math.sqrt(step_size / 2) * kick - step_size / 4 * both)
         gain = state.energy.double() - energy.double() + path.double()
-        accept = torch.special.log_ndtr(decider) < gain
-        return MALAState(
-            torch.where(accept[:, None], proposal, state.position),
-            torch.where(accept, energy, state.energy),
-            torch.where(accept[:, None], slope, state.gradient),
-            state.accepted + accept,
-        )
+        return decided(state, proposal, energy, slope, gain, decider)
 
     return Sampler(init, step)
