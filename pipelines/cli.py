@@ -193,7 +193,9 @@ def main() -> None:
     except ImportError as error:
         _fail(str(error))
     from storage.errors import CampaignError
+    from workers.cores import tell_libraries
 
+    tell_libraries()
     try:
         raise SystemExit(app(standalone_mode=False) or 0)
     except CampaignError as error:

@@ -18,6 +18,7 @@ from typing import Any
 from storage.errors import CampaignError
 from storage.plan import Lane, Shard
 from storage.store import Store
+from workers.cores import available_cores
 from workers.shard import Job, Outcome, attempt
 
 ATTEMPTS = 5  # of a shard whose worker died; a shard that fails by itself is not tried again
@@ -114,7 +115,10 @@ class RayExecutor:
 
 @contextmanager
 def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[RayExecutor]:
-    """A Ray cluster for the length of a run: a local one of its own, or the one at `address`."""
+    """A Ray cluster for the length of a run: a local one of its own, or the one at `address`.
+
+    By default a local one has a worker for each core that this process may use.
+    """
     _set_environment(address)
     import ray
 
@@ -127,7 +131,7 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
         else:
             ray.init(
                 address="local",
-                num_cpus=cpus,
+                num_cpus=cpus or available_cores(),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE,
                 _temp_dir=folder,
