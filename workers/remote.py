@@ -156,6 +156,7 @@ def _set_environment(address: str | None) -> None:
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # no cluster starts by itself when ours has ended
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["PYTHONIOENCODING"] = "utf-8"  # of workers' logs, whatever that of the terminal is
     if address is None and "ray" not in sys.modules:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
