@@ -201,11 +201,12 @@ def main() -> None:
         _fail(str(error))
     from pipelines import terminal
     from storage.errors import CampaignError
-    from workers.cores import tell_libraries
+    from workers import cache, cores
 
     terminal.accept_all_characters()
-    tell_libraries()
     try:
+        cores.tell_libraries()
+        cache.tell_libraries()
         with terminal.flushed():
             raise SystemExit(app(standalone_mode=False) or 0)
     except CampaignError as error:
