@@ -1,5 +1,6 @@
 """The command line. Everything heavy is imported inside the command that needs it."""
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -39,6 +40,12 @@ Address = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Workers of the local Ray; by default one per core.")
 ]
+
+# What a machine may refuse at any place; any other error of the system is a fault of ours.
+MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG,
+    errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM,
+}  # fmt: skip
 
 
 @app.command("list")
@@ -192,12 +199,27 @@ def main() -> None:
         import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
     except ImportError as error:
         _fail(str(error))
+    from pipelines import terminal
     from storage.errors import CampaignError
+    from workers import cache, cores
 
+    terminal.accept_all_characters()
     try:
-        raise SystemExit(app(standalone_mode=False) or 0)
+        cores.tell_libraries()
+        cache.tell_libraries()
+        with terminal.flushed():
+            raise SystemExit(app(standalone_mode=False) or 0)
     except CampaignError as error:
         _fail(str(error))
+    except BrokenPipeError:  # as in `finitewidth list | head -1`
+        terminal.mute()
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        terminal.mute()
+        place = f" ({error.filename})" if error.filename else ""
+        _fail(f"{error.strerror}{place}; what is finished is kept: put that right and try again")
     except typer.Abort:
         raise SystemExit(130) from None  # Ctrl-C
     except TyperException as error:

@@ -29,7 +29,7 @@ PROFILE = 512  # training points from which the degrees of freedom are estimated
 def estimate(prepared: Prepared) -> str:
     """The dry run in words: cells, shards, storage, work, and a line for each cell."""
     known = prepared.store
-    stored = known.specs() if known.objects.names("specs") else []
+    stored = known.known()
     planned = plan(prepared.spec, stored, prepared.sources, known.rounds() if stored else ())
     finished = known.ledger.finished() if stored else set()
     shards = [shard.name for shard in planned.shards()]

@@ -3,7 +3,6 @@
 The numerical modules are imported where they are used: a campaign without a regression needs none.
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from storage.errors import CampaignError
 from storage.plan import Cell, Plan
 from storage.regression_spec import DECIMATED_THEORIES
 from storage.spec import Campaign
+from workers.cores import available_cores
 from workers.data.dataset import Pool
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def require(planned: Plan, workers: int | None) -> None:
     """
     for cell in planned.regressions:
         if cell.identity in planned.current:
-            _require(cell.spec, workers or os.cpu_count() or 1)
+            _require(cell.spec, workers or available_cores())
 
 
 def _require(spec: Campaign, workers: int) -> None:

@@ -22,6 +22,7 @@ CONNECT = 10  # seconds
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
+    "PYTHONIOENCODING": "utf-8",  # of its log, whatever that of the terminal is
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",  # the UI has the log, the terminal a bar

@@ -5,19 +5,21 @@ from pathlib import Path
 import psutil
 
 from storage.errors import CampaignError
+from workers import cgroups
 
-CGROUP = Path("/sys/fs/cgroup")
+# Of version 2 and of version 1: the limit, what is used, and the file pages among it that the
+# system takes back when it must, in a file of many numbers.
+_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 def available() -> int:
-    """Bytes that may still be taken, by the system's own count and a container's limit."""
+    """Bytes that may still be taken, by the system's own count and the limits of every group."""
+    left = [_left(folder, *names) for folder in cgroups.groups("memory") for names in _FILES]
     free = psutil.virtual_memory().available
-    limit, used, cached = (
-        _number(CGROUP / "memory.max"),
-        _number(CGROUP / "memory.current"),
-        _cached(CGROUP / "memory.stat"),
-    )
-    return free if limit is None or used is None else max(0, min(free, limit - used + cached))
+    return max(0, min([free, *(each for each in left if each is not None)]))
 
 
 def require(needed: int, purpose: str, advice: str) -> None:
@@ -29,18 +31,15 @@ def require(needed: int, purpose: str, advice: str) -> None:
         )
 
 
-def _number(path: Path) -> int | None:
-    """The number in a file; None where there is none, and for `max`."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
+def _left(folder: Path, limit: str, used: str, cached: str) -> int | None:
+    """Bytes that the processes of a group may still take; None where it has no limit."""
+    most, now = cgroups.number(folder / limit), cgroups.number(folder / used)
+    return None if most is None or now is None else most - now + _cached(folder, cached)
 
 
-def _cached(path: Path) -> int:
-    """File pages that the container's limit counts and the system takes back when it must."""
+def _cached(folder: Path, name: str) -> int:
     try:
-        lines = dict(line.split() for line in path.read_text().splitlines())
-        return int(lines.get("inactive_file", 0))
+        lines = (folder / "memory.stat").read_text().splitlines()
+        return int(dict(line.split() for line in lines).get(name, 0))
     except (OSError, ValueError):
         return 0

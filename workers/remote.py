@@ -11,19 +11,23 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from storage.errors import CampaignError
 from storage.plan import Lane, Shard
 from storage.store import Store
+from workers.cores import available_cores
 from workers.shard import Job, Outcome, attempt
 
 ATTEMPTS = 5  # of a shard whose worker died; a shard that fails by itself is not tried again
 POLL = 0.5  # seconds; Python handles signals only between waits
 OBJECT_STORE = 100_000_000  # bytes; only receipts travel through it
 CONNECT = 10  # seconds
+# Characters of a folder for temporary files. A socket's path has at most 107, on macOS 103, and
+# Ray takes for it /fwabcdefgh/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.
+LONGEST = 28
 
 
 @dataclass
@@ -114,12 +118,14 @@ class RayExecutor:
 
 @contextmanager
 def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[RayExecutor]:
-    """A Ray cluster for the length of a run: a local one of its own, or the one at `address`."""
+    """A Ray cluster for the length of a run: a local one of its own, or the one at `address`.
+
+    By default a local one has a worker for each core that this process may use.
+    """
     _set_environment(address)
     import ray
 
-    # A socket's path has at most 107 characters, so the folder's own must stay short.
-    folder = None if address else tempfile.mkdtemp(prefix="fw")
+    folder = None if address else _short_folder()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address:
@@ -127,7 +133,7 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
         else:
             ray.init(
                 address="local",
-                num_cpus=cpus,
+                num_cpus=cpus or available_cores(),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE,
                 _temp_dir=folder,
@@ -143,6 +149,26 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _short_folder() -> str:
+    """A new folder that nobody else may read, for Ray's sockets, whose paths must stay short.
+
+    It is among the other temporary files where that is short enough, as in a job of Slurm or on
+    macOS it is not.
+    """
+    places = ["/tmp", "/var/tmp", os.environ.get("XDG_RUNTIME_DIR", "")]  # noqa: S108
+    with suppress(FileNotFoundError):  # no such place can be written
+        places.insert(0, tempfile.gettempdir())
+    for place in places:
+        if 0 < len(os.fsencode(place)) <= LONGEST:
+            with suppress(OSError):
+                return tempfile.mkdtemp(prefix="fw", dir=place)
+    raise CampaignError(
+        f"Ray needs a folder for its sockets with a path of at most {LONGEST} characters; found "
+        f"TMPDIR={os.environ.get('TMPDIR', '')}, and none in {', '.join(filter(None, places))} "
+        "that can be written; set TMPDIR to a short folder, or use --executor inline"
+    )
+
+
 def _set_environment(address: str | None) -> None:
     """What Ray reads when it is imported, and its workers inherit.
 
@@ -152,6 +178,7 @@ def _set_environment(address: str | None) -> None:
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # no cluster starts by itself when ours has ended
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["PYTHONIOENCODING"] = "utf-8"  # of workers' logs, whatever that of the terminal is
     if address is None and "ray" not in sys.modules:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)

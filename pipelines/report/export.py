@@ -33,7 +33,7 @@ def export(store: Store, folder: Path) -> list[Path]:
         made, _ = panels(open_campaign(store.url))
         written = [path for panel in made for path in _panel(panel, planned, folder)]
         text = folder / "methods.md"
-        text.write_text(methods_page(store, planned))
+        text.write_text(methods_page(store, planned), encoding="utf-8")
     except OSError as error:
         raise CampaignError(
             f"cannot write {folder}: {error.strerror}; choose another folder"
