@@ -40,6 +40,7 @@ Address = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Workers of the local Ray; by default one per core.")
 ]
+Every = Annotated[bool, typer.Option("--all", help="Show every cell, and not the first ones.")]
 
 # What a machine may refuse at any place; any other error of the system is a fault of ours.
 MACHINE = {
@@ -63,13 +64,14 @@ def plan(
     set_: Set = None,
     store: Root = "results",
     plugins: Plug = None,
+    every: Every = False,
 ) -> None:
     """What a run would do: cells, shards, bytes, memory, time. Nothing is written."""
-    from pipelines import engine
+    from pipelines import columns, engine
     from pipelines.estimate import estimate
 
     prepared = engine.prepare(_read(spec, set_), store, plugins or ())
-    print(estimate(prepared))
+    print(estimate(prepared, every, columns.width()))
 
 
 @app.command()

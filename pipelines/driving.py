@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pipelines import needs
+from pipelines import blocks
 from pipelines.engine import Drive, Inline, Prepared, drive
 from pipelines.progress import Progress
 from workers.numerics import PLAIN, why_plain
@@ -30,14 +30,14 @@ class Options:
 def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progress]]:
     """Drive a campaign on the executor of the options, telling how it goes."""
     if options.executor == "inline":
-        needs.require(prepared.plan, workers=1)
+        blocks.require(prepared, workers=1)
         with drive(prepared, Inline()) as driven, _progress(driven) as progress:
             _warn(driven, progress)
             yield driven, progress
         return
     check(options.address)
     if options.address is None:  # workers elsewhere look for themselves
-        needs.require(prepared.plan, options.workers)
+        blocks.require(prepared, options.workers)
     with drive(prepared, Inline()) as driven, _progress(driven) as progress:
         if not driven.left:
             yield driven, progress

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,7 +76,7 @@ class Prepared:
     sources: dict[str, str]
     root: str
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         """What the spec asks for by itself, whatever its store has seen."""
         return plan(self.spec, sources=self.sources)
@@ -271,11 +272,11 @@ def run(
 
     The same as `finitewidth run --executor inline`, without Prefect and Ray: for notebooks.
     """
-    from pipelines import stages
+    from pipelines import blocks, stages
     from storage.reader import open_campaign
 
     prepared = prepare(spec, root, plugins)
-    needs.require(prepared.plan, workers=1)
+    blocks.require(prepared, workers=1)
     with drive(prepared, Inline()) as driven:
         while True:
             for wave in driven.left:

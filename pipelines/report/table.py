@@ -25,7 +25,7 @@ def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[b
     )
     rows, converged = [], []
     for cell in planned.cells:
-        row = _settings(cell) | _physical(cell)
+        row = settings_row(cell) | physical_row(cell)
         if nngp is not None:
             row |= _regime(nngp.isel(cell=cell.index), cell)
         if fits is not None:
@@ -40,11 +40,12 @@ def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[b
     return rows, converged
 
 
-def _settings(cell: Cell) -> dict[str, str]:
+def settings_row(cell: Cell) -> dict[str, str]:
+    """What the sweep changes, by its symbol."""
     return {name_and_symbol(path)[1]: number(value) for path, value in cell.settings.items()}
 
 
-def _physical(cell: Cell) -> dict[str, str]:
+def physical_row(cell: Cell) -> dict[str, str]:
     """Temperature and readout variance before and after the division by χ, and weight decays."""
     network, sampler = cell.spec.network, cell.spec.sampler
     assert network is not None
