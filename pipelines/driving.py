@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipelines import blocks
-from pipelines.engine import Drive, Inline, Prepared, drive
+from pipelines.engine import Choice, Drive, Inline, Prepared, drive
 from pipelines.progress import Progress
 from workers.numerics import PLAIN, why_plain
 from workers.remote import RayExecutor, check, cluster
@@ -19,6 +19,13 @@ class Options:
     address: str | None = None  # of a Ray cluster; by default a local one of the run's own
     workers: int | None = None  # of the local cluster; by default one per core
     plugins: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
+    retry: bool = False  # also what failed in an earlier run, and would fail again
+
+    @property
+    def choice(self) -> Choice:
+        """What of the campaign is computed."""
+        return Choice(tuple(self.only), self.retry)
 
     @property
     def waves_at_once(self) -> int:
@@ -31,14 +38,14 @@ def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progr
     """Drive a campaign on the executor of the options, telling how it goes."""
     if options.executor == "inline":
         blocks.require(prepared, workers=1)
-        with drive(prepared, Inline()) as driven, _progress(driven) as progress:
+        with drive(prepared, Inline(), options.choice) as driven, _progress(driven) as progress:
             _warn(driven, progress)
             yield driven, progress
         return
     check(options.address)
     if options.address is None:  # workers elsewhere look for themselves
         blocks.require(prepared, options.workers)
-    with drive(prepared, Inline()) as driven, _progress(driven) as progress:
+    with drive(prepared, Inline(), options.choice) as driven, _progress(driven) as progress:
         if not driven.left:
             yield driven, progress
             return
@@ -84,5 +91,12 @@ def simulate(driven: Drive, progress: Progress) -> None:
                 progress.count(outcome)
         driven.check()
         if not driven.refine():
+            tell_others(driven, progress)
             return
         progress.grow(driven.total)
+
+
+def tell_others(driven: Drive, progress: Progress) -> None:
+    """Say what a run with --only has left, and that what follows is from what there is."""
+    if driven.others:
+        progress.say(f"{driven.others} shards of other cells are left; without --only they are run")

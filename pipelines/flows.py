@@ -64,6 +64,7 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
             while driven.refine():
                 progress.grow(driven.total)
                 _simulate(driven, progress, bar)
+            driving.tell_others(driven, progress)
             for title in stages.STAGES:
                 progress.stage(title)
                 stage(title, driven)
@@ -103,7 +104,7 @@ def run(prepared: engine.Prepared, options: driving.Options) -> None:
                 name,
                 dump_yaml(prepared.spec),
                 prepared.root,
-                {**vars(options), "plugins": list(options.plugins)},
+                {**vars(options), "plugins": list(options.plugins), "only": list(options.only)},
                 return_state=True,
             )
     finally:

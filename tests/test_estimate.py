@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from example_specs import LINEAR, SAMPLER, campaign
+from example_specs import LINEAR, campaign
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
