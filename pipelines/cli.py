@@ -111,11 +111,21 @@ def run(
 
 
 @app.command()
-def status(store: StorePath) -> None:
+def status(
+    store: StorePath,
+    every: Every = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Again and again, until the run ends, or Ctrl-C.")
+    ] = False,
+) -> None:
     """What is finished, running, failed and converged, read from the store alone."""
-    from pipelines.status import status
+    from pipelines import columns
+    from pipelines.status import status, watched
 
-    print(status(_open(store)))
+    if watch:
+        columns.show(watched(_open(store), every, columns.width()))
+    else:
+        print(status(_open(store), every, columns.width()))
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 SHOWN = 20  # rows, unless all are asked for
 GAP, INDENT = "  ", "  "
@@ -15,6 +16,26 @@ def width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def show(texts: Iterable[str]) -> None:
+    """Texts one over the other on a terminal, and one below the other elsewhere; until Ctrl-C."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with suppress(KeyboardInterrupt):
+        if not sys.stdout.isatty():
+            before = None
+            for text in texts:
+                if text != before:
+                    sys.stdout.write(f"{text}\n\n")
+                    sys.stdout.flush()
+                before = text
+            return
+        with Live(console=Console(), auto_refresh=False) as live:
+            for text in texts:
+                live.update(Text(text), refresh=True)
+
+
 def table(rows: Sequence[Row], total: int, most: int | None = None) -> list[str]:
     """Lines of a table of the first of `total` rows, at most so wide.
 
@@ -22,7 +43,7 @@ def table(rows: Sequence[Row], total: int, most: int | None = None) -> list[str]
     named below.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    same = [name for name in names if len(rows) > 2 and len({row.get(name) for row in rows}) == 1]
+    same = [name for name in names if len(rows) > 1 and len({row.get(name) for row in rows}) == 1]
     differ = [name for name in names if name not in same]
     lines = _wrapped([f"{name} {rows[0][name]}" for name in same], most)
     widths = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in differ}

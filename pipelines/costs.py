@@ -17,7 +17,7 @@ from pipelines.speeds import Speeds
 from storage import schema
 from storage.data_spec import number_of_test_points
 from storage.identity import digest
-from storage.plan import Cell, Kind, Plan, Shard
+from storage.plan import Cell, Place, Plan, Shard
 from storage.regression_spec import REGRESSION_THEORIES
 from storage.spec import Campaign
 from storage.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
@@ -85,7 +85,7 @@ class Lanes(NamedTuple):
 class Costs:
     """Seconds of one core."""
 
-    lanes: Mapping[tuple[Kind, str], Lanes]
+    lanes: Mapping[Place, Lanes]
     stages: Mapping[str, float]  # those after the simulation, in their order
     slowness: float
 
@@ -94,14 +94,14 @@ class Costs:
         """Imports of the driver."""
         return IMPORTS * self.slowness
 
-    def simulation(self, finished: Mapping[tuple[Kind, str], int]) -> float:
+    def simulation(self, finished: Mapping[Place, int]) -> float:
         """All shards but those that are finished, so many of each cell."""
         left = 0.0
         for place, lanes in self.lanes.items():
             left += lanes.seconds * (1 - finished.get(place, 0) / lanes.shards)
         return left
 
-    def total(self, finished: Mapping[tuple[Kind, str], int], cores: int) -> tuple[float, float]:
+    def total(self, finished: Mapping[Place, int], cores: int) -> tuple[float, float]:
         """Core-seconds of a run on Ray, and its seconds by the clock on so many cores."""
         work = self.simulation(finished)
         serial = self.start + sum(self.stages.values())
@@ -109,11 +109,11 @@ class Costs:
             return serial, serial
         workers = min(cores, sum(lanes.number for lanes in self.lanes.values()))
         starting = self.slowness * (RAY + WORKER * workers)
-        wall = self.slowness * (RAY + WORKER) + self._longest(finished, cores)
+        wall = self.slowness * (RAY + WORKER) + self.clock(finished, cores)
         return serial + starting + work, serial + wall
 
-    def _longest(self, finished: Mapping[tuple[Kind, str], int], cores: int) -> float:
-        """Seconds of the waves, which are cells and follow one another."""
+    def clock(self, finished: Mapping[Place, int], cores: int) -> float:
+        """Seconds of the simulation by the clock: of waves, which are cells one after another."""
         seconds = 0.0
         waves: dict[str, list[tuple[float, float]]] = {}
         for (kind, key), lanes in self.lanes.items():
@@ -123,18 +123,11 @@ class Costs:
             seconds += max(sum(all_ for all_, _ in wave) / cores, max(lane for _, lane in wave))
         return seconds
 
-    def weight(self, shard: Shard) -> float:
-        """Seconds of one shard."""
-        lanes = self.lanes.get((shard.kind, shard.cell.key))
-        if lanes is None:
-            return 0.0
-        return lanes.first if shard.segment < 0 or not lanes.more else lanes.each
-
 
 def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = True) -> Costs:
     """What a plan takes; without measuring from what is known of this machine."""
     products, slowness = speeds.slowness
-    lanes: dict[tuple[Kind, str], Lanes] = {}
+    lanes: dict[Place, Lanes] = {}
     current = [cell for cell in planned.cells if cell.identity in planned.current]
     timings = _timings(prepared, current, speeds, measure)
     variables = schema.ensemble_variables(planned.spec) if current else {}
@@ -268,7 +261,7 @@ def _scaled(kind: _Kind, near: Sequence[_Kind], known: Mapping[str, Timing]) -> 
 
 def _regression(
     cell: Cell, prepared: Prepared, speeds: Speeds, products: float, slowness: float
-) -> dict[tuple[Kind, str], Lanes]:
+) -> dict[Place, Lanes]:
     regression = cell.spec.regression
     assert regression is not None
     needed, points = needs.needs_of(cell.spec), regression.pool

@@ -21,6 +21,7 @@ WARMUP = -1  # the segment before the first: it adapts, keeps a checkpoint and n
 
 Identity = Callable[[Campaign, Sources], str]
 Kind = Literal["ensemble", "check", "regression", "spectrum"]
+Place = tuple[str, str]  # the kind and the cell of a shard, as its name has them
 SAMPLED = ("ensemble", "check")  # kinds of shards that are segments of a block of chains
 _NAME = re.compile(
     r"(ensemble|check|regression|spectrum)/([^/]+)/"
@@ -156,7 +157,7 @@ class Plan:
         return max(self.spec.refine.budget // shards - added, 0)
 
     @cached_property
-    def work(self) -> dict[tuple[Kind, str], int]:
+    def work(self) -> dict[Place, int]:
         """How many shards each cell has of each kind, (kind, key); none of them is made for it."""
         return {
             (kind, cell.key): count
@@ -166,11 +167,11 @@ class Plan:
             for kind, count in _counts(section, self.spec).items()
         }
 
-    def of(self, names: Iterable[str]) -> Counter[tuple[Kind, str]]:
+    def of(self, names: Iterable[str]) -> Counter[Place]:
         """How many shards of the spec there are among these names, by (kind, key)."""
         return Counter(place for name in names if (place := self._place(name)) is not None)
 
-    def _place(self, name: str) -> tuple[Kind, str] | None:
+    def _place(self, name: str) -> Place | None:
         """The kind and the cell of a shard, where the spec asks for it."""
         if (match := _NAME.fullmatch(name)) is None or (match[1], match[2]) not in self.work:
             return None
@@ -187,7 +188,7 @@ class Plan:
             )
         elif spec.regression is not None:
             asked = repeat < spec.regression.repeats
-        return (match[1], match[2]) if asked else None  # pyright: ignore[reportReturnType]
+        return (match[1], match[2]) if asked else None
 
     def lanes(self) -> Iterator[Lane]:
         """The work of the spec: regressions first, then one lane per block of chains.

@@ -122,7 +122,8 @@ def axis_lengths(spec: Campaign) -> dict[str, int]:
     lengths = {axis: len(next(iter(s.values()))) for axis, s in spec.sweep.items()}
     if (cells := math.prod(lengths.values())) > MAXIMUM_CELLS:
         raise CampaignError(
-            f"sweep: found {cells} cells, at most {MAXIMUM_CELLS} are allowed; make several campaigns of it"
+            f"sweep: found {cells} cells, at most {MAXIMUM_CELLS} are allowed; make several "
+            "campaigns of it"
         )
     return lengths
 

@@ -1,5 +1,6 @@
 """The table of cells: settings, physical numbers, learnability, convergence."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,13 @@ from storage.sampler_spec import LAWLESS
 from storage.store import Store
 
 
-def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[bool]]:
-    """A row of text for each cell of the ensemble, and whether all its datasets have converged."""
+def cell_rows(
+    planned: Plan, store: Store, cells: Sequence[Cell] | None = None
+) -> tuple[list[dict[str, str]], list[bool]]:
+    """A row of text for each cell, and whether all its datasets have converged.
+
+    By default of every cell of the ensemble.
+    """
     tree = open_raw(store.url)
     fits, progress, nngp = (
         tree[name].to_dataset().reindex(cell=range(len(planned.cells)))  # it may know fewer
@@ -24,7 +30,7 @@ def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[b
         for name in ("/fits", "/progress", "/theory/nngp")
     )
     rows, converged = [], []
-    for cell in planned.cells:
+    for cell in planned.cells if cells is None else cells:
         row = settings_row(cell) | physical_row(cell)
         if nngp is not None:
             row |= _regime(nngp.isel(cell=cell.index), cell)
