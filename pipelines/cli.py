@@ -40,6 +40,11 @@ Address = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Workers of the local Ray; by default one per core.")
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(metavar="AXIS=VALUE", help="Only the cells of this value, e.g. width=64."),
+]
+Every = Annotated[bool, typer.Option("--all", help="Show every cell, and not the first ones.")]
 
 # What a machine may refuse at any place; any other error of the system is a fault of ours.
 MACHINE = {
@@ -63,13 +68,14 @@ def plan(
     set_: Set = None,
     store: Root = "results",
     plugins: Plug = None,
+    every: Every = False,
 ) -> None:
     """What a run would do: cells, shards, bytes, memory, time. Nothing is written."""
-    from pipelines import engine
+    from pipelines import columns, engine
     from pipelines.estimate import estimate
 
     prepared = engine.prepare(_read(spec, set_), store, plugins or ())
-    print(estimate(prepared))
+    print(estimate(prepared, every, columns.width()))
 
 
 @app.command()
@@ -81,6 +87,11 @@ def run(
     address: Address = None,
     workers: Workers = None,
     plugins: Plug = None,
+    only: Only = None,
+    retry: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Also what failed before and would fail again."),
+    ] = False,
     ui: Annotated[bool, typer.Option("--ui", help="Start a Prefect server for the run.")] = False,
     keep_ui: Annotated[
         bool, typer.Option("--keep-ui", help="Like --ui, and leave the server running.")
@@ -93,16 +104,28 @@ def run(
     if executor == "inline" and (address or workers):
         raise CampaignError("--address and --workers belong to --executor ray; leave them out")
     prepared = engine.prepare(_read(spec, set_), store, plugins or ())
-    options = driving.Options(executor, address, workers, tuple(plugins or ()))
+    options = driving.Options(
+        executor, address, workers, tuple(plugins or ()), tuple(only or ()), retry
+    )
     launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
 
 
 @app.command()
-def status(store: StorePath) -> None:
+def status(
+    store: StorePath,
+    every: Every = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Again and again, until the run ends, or Ctrl-C.")
+    ] = False,
+) -> None:
     """What is finished, running, failed and converged, read from the store alone."""
-    from pipelines.status import status
+    from pipelines import columns
+    from pipelines.status import status, watched
 
-    print(status(_open(store)))
+    if watch:
+        columns.show(watched(_open(store), every, columns.width()))
+    else:
+        print(status(_open(store), every, columns.width()))
 
 
 @app.command()

@@ -1,12 +1,17 @@
 """Driving a campaign on an executor: Ray, or this process."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipelines import needs
-from pipelines.engine import Drive, Inline, Prepared, drive
+from pipelines import blocks, doing, stages
+from pipelines.costs import costs
+from pipelines.engine import Choice, Drive, Inline, Prepared, drive
+from pipelines.pace import ENDED, Pace
 from pipelines.progress import Progress
+from pipelines.speeds import Speeds
+from workers.cores import available_cores
 from workers.numerics import PLAIN, why_plain
 from workers.remote import RayExecutor, check, cluster
 
@@ -19,6 +24,13 @@ class Options:
     address: str | None = None  # of a Ray cluster; by default a local one of the run's own
     workers: int | None = None  # of the local cluster; by default one per core
     plugins: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
+    retry: bool = False  # also what failed in an earlier run, and would fail again
+
+    @property
+    def choice(self) -> Choice:
+        """What of the campaign is computed."""
+        return Choice(tuple(self.only), self.retry)
 
     @property
     def waves_at_once(self) -> int:
@@ -30,24 +42,35 @@ class Options:
 def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progress]]:
     """Drive a campaign on the executor of the options, telling how it goes."""
     if options.executor == "inline":
-        needs.require(prepared.plan, workers=1)
-        with drive(prepared, Inline()) as driven, _progress(driven) as progress:
-            _warn(driven, progress)
-            yield driven, progress
+        blocks.require(prepared, workers=1)
+        with drive(prepared, Inline(), options.choice) as driven:
+            with _progress(driven, cores=1) as progress:
+                _warn(driven, progress)
+                yield driven, progress
+            _ended(driven, progress)
         return
     check(options.address)
     if options.address is None:  # workers elsewhere look for themselves
-        needs.require(prepared.plan, options.workers)
-    with drive(prepared, Inline()) as driven, _progress(driven) as progress:
-        if not driven.left:
+        blocks.require(prepared, options.workers)
+    with drive(prepared, Inline(), options.choice) as driven:
+        cores = options.workers or available_cores()
+        with _progress(driven, cores) as progress, _on_ray(driven, progress, options):
             yield driven, progress
-            return
-        _warn(driven, progress)
-        progress.say("starting Ray")
-        with cluster(options.address, options.workers) as executor:
-            driven.executor = executor
-            with _files_elsewhere(driven, executor):
-                yield driven, progress
+        _ended(driven, progress)
+
+
+@contextmanager
+def _on_ray(driven: Drive, progress: Progress, options: Options) -> Iterator[None]:
+    """A cluster for the shards that are left, if there are any."""
+    if not driven.left:
+        yield
+        return
+    _warn(driven, progress)
+    progress.say("starting Ray")
+    with cluster(options.address, options.workers) as executor:
+        driven.executor = executor
+        with _files_elsewhere(driven, executor):
+            yield
 
 
 @contextmanager
@@ -65,8 +88,29 @@ def _files_elsewhere(driven: Drive, executor: RayExecutor) -> Iterator[None]:
         executor.everywhere(regression.forget, driven.plan.regressions)
 
 
-def _progress(driven: Drive) -> Progress:
-    return Progress(driven.total, driven.done)
+def _progress(driven: Drive, cores: int) -> Progress:
+    pace, objects = expected(driven, cores), driven.store.objects
+    return Progress(driven.total, driven.done, pace=pace, keep=lambda found: found.keep(objects))
+
+
+def expected(driven: Drive, cores: int) -> Pace:
+    """What there is to do and how long it may take, by what is known of this machine so far."""
+    costing = costs(driven.prepared, driven.plan, Speeds(), measure=False)
+    finished = driven.plan.of(driven.finished)
+    lanes = {place: of for place, of in costing.lanes.items() if place[1] in driven.chosen}
+    return Pace(
+        began=time.time(),
+        cores=cores,
+        simulation=replace(costing, lanes=lanes).clock(finished, cores),
+        work={"/".join(place): (of.seconds, of.shards) for place, of in lanes.items()},
+        before={"/".join(place): finished[place] for place in lanes},
+        stages=dict(costing.stages),
+    )
+
+
+def _ended(driven: Drive, progress: Progress) -> None:
+    if progress.pace is not None:
+        progress.pace.at(ENDED, time.time()).keep(driven.store.objects)
 
 
 def _warn(driven: Drive, progress: Progress) -> None:
@@ -84,5 +128,26 @@ def simulate(driven: Drive, progress: Progress) -> None:
                 progress.count(outcome)
         driven.check()
         if not driven.refine():
+            tell_others(driven, progress)
             return
-        progress.grow(driven.total)
+        grow(driven, progress)
+
+
+def grow(driven: Drive, progress: Progress) -> None:
+    """There are more cells than before."""
+    cores = progress.pace.cores if progress.pace else 1
+    progress.grow(driven.total, expected(driven, cores))
+
+
+def analyze(driven: Drive, progress: Progress) -> None:
+    """The stages after the simulation, telling what they do."""
+    with doing.heard(progress.detail):
+        for name in stages.STAGES:
+            progress.stage(name)
+            stages.STAGES[name](driven.store, driven.prepared.plugins)
+
+
+def tell_others(driven: Drive, progress: Progress) -> None:
+    """Say what a run with --only has left, and that what follows is from what there is."""
+    if driven.others:
+        progress.say(f"{driven.others} shards of other cells are left; without --only they are run")

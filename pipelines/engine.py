@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
-from pipelines import needs
+from pipelines import needs, selection
 from storage import lease
 from storage.errors import CampaignError
 from storage.objects import Objects
@@ -29,7 +30,7 @@ from storage.spec import Campaign
 from storage.store import Store
 from workers import numerics
 from workers.datasets import absolute, content_digests, dataset, pool
-from workers.shard import Job, Outcome, attempt
+from workers.shard import AGAIN, MEND, Job, Outcome, attempt
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -75,7 +76,7 @@ class Prepared:
     sources: dict[str, str]
     root: str
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         """What the spec asks for by itself, whatever its store has seen."""
         return plan(self.spec, sources=self.sources)
@@ -97,6 +98,17 @@ class Wave:
     def shards(self) -> int:
         """How many shards the wave has left."""
         return sum(len(lane) for lane in self.lanes)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a campaign a run computes."""
+
+    only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
+    retry: bool = False  # also what failed in an earlier run, and would fail again
+
+
+EVERYTHING = Choice()
 
 
 def allowed_plugins(named: Sequence[str]) -> list[str]:
@@ -131,8 +143,11 @@ def _check_data(prepared: Prepared) -> None:
 class Drive:
     """A campaign that this process holds the lease of."""
 
-    def __init__(self, prepared: Prepared, held: lease.Lease, executor: Executor) -> None:
+    def __init__(
+        self, prepared: Prepared, held: lease.Lease, executor: Executor, choice: Choice
+    ) -> None:
         self.prepared = prepared
+        self.choice = choice
         self.store = prepared.store
         self.executor = executor
         self.store.add_spec(prepared.spec, prepared.sources)
@@ -142,6 +157,7 @@ class Drive:
         self._record_run(held.epoch)
         self.finished = self.store.ledger.finished()
         self.failed: list[Outcome] = []
+        self.given_up = {} if choice.retry else self._certain()
         self._plan()
 
     def _plan(self) -> None:
@@ -151,10 +167,18 @@ class Drive:
         """
         prepared, store = self.prepared, self.store
         self.plan: Plan = plan(prepared.spec, store.specs(), prepared.sources, store.rounds())
-        self.total = sum(1 for _ in self.plan.shards())
-        self.done = sum(shard.name in self.finished for shard in self.plan.shards())
+        self.chosen = selection.chosen(self.plan, self.choice.only)
+        finished = self.plan.of(self.finished)
+        counts = {place: n for place, n in self.plan.work.items() if place[1] in self.chosen}
+        self.total, self.done = sum(counts.values()), sum(finished[place] for place in counts)
+        self.others = sum(self.plan.work.values()) - finished.total() - (self.total - self.done)
         self.left = self._waves()
-        store.allocate(self.plan, self.plan.room if self.left else 0)
+        store.allocate(self.plan, self.plan.room if self.left or self.others else 0)
+
+    def _certain(self) -> dict[str, str]:
+        """Shards that failed in an earlier run and would fail again, and why."""
+        failures = self.store.ledger.last_failures(self.finished)
+        return {name: each["error"] for name, each in failures.items() if each.get("certain")}
 
     def refine(self) -> bool:
         """Add the next cells of a campaign that refines itself; whether there are any.
@@ -162,7 +186,7 @@ class Drive:
         It is asked when all that there was to do is done; what is left of the room goes with the
         last round.
         """
-        if self.prepared.spec.refine is None:
+        if self.prepared.spec.refine is None or self.others:
             return False
         from pipelines import stages
         from pipelines.refine import next_round
@@ -187,10 +211,18 @@ class Drive:
         self.store.objects.put(f"provenance/run-{epoch:04d}.json", content)
 
     def _waves(self) -> list[Wave]:
-        """The work that is left, in waves of whole cells."""
+        """The work that is left, in waves of whole cells; a lane ends before what was given up."""
         left: dict[str, list[Lane]] = {}
+        self.told: list[Outcome] = []
         for lane in self.plan.lanes():
+            if lane[0].cell.key not in self.chosen:
+                continue
             todo = tuple(shard for shard in lane if shard.name not in self.finished)
+            for place, shard in enumerate(todo):
+                if shard.name in self.given_up:
+                    self.told.append(Outcome(shard, None, self.given_up[shard.name], certain=True))
+                    todo = todo[:place]
+                    break
             if todo:
                 left.setdefault(_wave_name(todo[0].kind, todo[0].cell.settings), []).append(todo)
         return _merged([Wave(name, tuple(lanes)) for name, lanes in left.items()])
@@ -207,12 +239,14 @@ class Drive:
 
     def check(self) -> None:
         """Raise CampaignError where shards failed; what is finished stays."""
-        if self.failed:
-            first, count = self.failed[0], len(self.failed)
+        if failed := self.failed or self.told:
+            first, count = failed[0], len(failed)
+            before = "" if self.failed else " in an earlier run, and would again"
+            advice = MEND if all(each.certain for each in failed) else AGAIN
             raise CampaignError(
-                f"{count} shard{'s' * (count > 1)} failed, "
+                f"{count} shard{'s' * (count > 1)} failed{before}, "
                 f"first {first.shard.name}: {first.reason}; "
-                f"see {self.store.url}/ledger/failures, then run the same command again"
+                f"see {self.store.url}/ledger/failures; {advice}"
             )
 
 
@@ -236,12 +270,13 @@ def _merged(waves: list[Wave]) -> list[Wave]:
 
 
 @contextmanager
-def drive(prepared: Prepared, executor: Executor) -> Iterator[Drive]:
+def drive(prepared: Prepared, executor: Executor, choice: Choice = EVERYTHING) -> Iterator[Drive]:
     """Hold the campaign's lease, sweep what killed writers left, and drive it."""
+    selection.chosen(prepared.plan, choice.only)  # before anything is written
     store = prepared.store
     with lease.acquire(store.objects) as held:
         store.objects.sweep()
-        driven = Drive(prepared, held, executor)
+        driven = Drive(prepared, held, executor, choice)
         with _shared_files(driven.plan):
             yield driven
 
@@ -271,11 +306,11 @@ def run(
 
     The same as `finitewidth run --executor inline`, without Prefect and Ray: for notebooks.
     """
-    from pipelines import stages
+    from pipelines import blocks, stages
     from storage.reader import open_campaign
 
     prepared = prepare(spec, root, plugins)
-    needs.require(prepared.plan, workers=1)
+    blocks.require(prepared, workers=1)
     with drive(prepared, Inline()) as driven:
         while True:
             for wave in driven.left:

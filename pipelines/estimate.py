@@ -6,34 +6,41 @@ from typing import Any
 
 import torch
 
-from pipelines import needs
+from pipelines import blocks, columns, needs
+from pipelines.costs import Costs, costs
+from pipelines.durations import duration
 from pipelines.engine import Prepared
+from pipelines.report.table import physical_row, settings_row
+from pipelines.rounding import UNKNOWN, plain
+from pipelines.speeds import Speeds
 from storage import schema
 from storage.coordinates import physical_temperature
-from storage.data_spec import number_of_inputs, number_of_test_points
-from storage.errors import CampaignError
+from storage.identity import digest
 from storage.network_spec import ACTIVATIONS
 from storage.plan import Cell, Plan, plan
-from storage.schema import Variable, chunks, has_step_check
-from storage.spec import Campaign
+from storage.schema import Variable, chunks
 from theory.kernels import nngp
+from workers.cores import available_cores
 from workers.datasets import dataset, pool
-from workers.models import network_of
-from workers.networks import Model
 
-FLOPS = 2e10  # of one core in the mix of products and elementwise work, single precision
 TOO_MANY = 100_000  # objects in one store
+TOO_LONG = 7 * 24 * 3600.0  # seconds
 PROFILE = 512  # training points from which the degrees of freedom are estimated at most
 
 
-def estimate(prepared: Prepared) -> str:
-    """The dry run in words: cells, shards, storage, work, and a line for each cell."""
+def estimate(prepared: Prepared, every: bool = False, width: int | None = None) -> str:
+    """The dry run in words: cells, shards, storage, time, and a table of the cells.
+
+    The first few cells, or every one, in lines of a width. Raises CampaignError for what this
+    machine has no memory for.
+    """
+    blocks.require(prepared, workers=None)
     known = prepared.store
     stored = known.known()
     planned = plan(prepared.spec, stored, prepared.sources, known.rounds() if stored else ())
-    finished = known.ledger.finished() if stored else set()
-    shards = [shard.name for shard in planned.shards()]
-    left = sum(name not in finished for name in shards)
+    finished = planned.of(known.ledger.finished()) if stored else {}
+    costing = costs(prepared, planned, Speeds())
+    shards, done = sum(planned.work.values()), sum(finished.values())
     size, objects = storage_needs(planned)
     ensemble, regression = len(planned.cells), len(planned.regressions)
     more = f" and budget for {planned.room} more" if planned.room else ""
@@ -41,46 +48,47 @@ def estimate(prepared: Prepared) -> str:
         f"{prepared.spec.title or prepared.spec.name}",
         f"store    {known.url}",
         f"cells    {ensemble} of the ensemble{more}, {regression} of the regression",
-        f"shards   {len(shards)}, of which {len(shards) - left} are finished",
+        f"shards   {shards}, of which {done} are finished",
         f"storage  {_bytes(size)} before compression, {objects} objects",
     ]
     if planned.cells:
-        block = max(_block_bytes(cell.spec, prepared) for cell in planned.cells)
+        block = max(blocks.block_of(cell.spec, prepared).total for cell in _each_size(planned))
         lines.append(f"memory   {_bytes(block)} per block of chains")
-    part = f", {left / max(len(shards), 1):.0%} of it left" if shards else ""
-    lines.append(f"work     {_seconds(_work(planned, prepared))}{part}")
+    lines += _time_lines(costing, finished)
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
-    lines += [_cell_line(cell, prepared) for cell in planned.cells]
-    for cell in planned.regressions:
+    if planned.cells:
+        lines += ["", *_cell_lines(planned, prepared, costing, finished, every, width)]
+    for cell in planned.regressions[: None if every else columns.SHOWN]:
         lines += _regression_lines(cell, prepared)
-    lines += _memory_warning(prepared)
     return "\n".join(lines)
 
 
-def _work(planned: Plan, prepared: Prepared) -> float:
-    """Seconds of one core for all that is planned."""
-    seconds = sum(_cell_flops(cell.spec, prepared) for cell in planned.cells) / FLOPS
-    for cell in planned.regressions:
-        assert cell.spec.regression is not None
-        needed = needs.needs_of(cell.spec)
-        each = needed.order.seconds + needed.quartic_seconds
-        seconds += each * cell.spec.regression.repeats + needed.spectrum_seconds
-    return seconds
+def _time_lines(costing: Costs, finished: Mapping[Any, int]) -> list[str]:
+    """Of a run of all that is left, and of its parts."""
+    cores = available_cores()
+    work, wall = costing.total(finished, cores)
+    of_what = " for what is left" if finished else ""
+    parts = {"sampling and regression": costing.simulation(finished)} | dict(costing.stages)
+    said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items())
+    lines = [
+        f"time     about {duration(work)} of one core{of_what}, {duration(wall)} by the clock with "
+        f"{cores} core{'s' * (cores > 1)}",
+        f"         {said}; the rest to start",
+    ]
+    if wall > TOO_LONG:
+        lines.append(f"warning  {duration(wall)} is long: fewer draws, chains or cells take less")
+    return lines
 
 
-def _memory_warning(prepared: Prepared) -> list[str]:
-    """What would be refused on this machine, which need not be the one that runs."""
-    try:
-        needs.require(prepared.plan, workers=None)
-    except CampaignError as error:
-        return [f"warning  {error}"]
-    return []
+def _each_size(planned: Plan) -> list[Cell]:
+    """A cell of each size."""
+    return list({blocks.size_key(cell.spec): cell for cell in planned.cells}.values())
 
 
 def storage_needs(planned: Plan) -> tuple[int, int]:
     """Bytes before compression and number of chunks and receipts of all arrays."""
-    size, objects = 0, sum(1 for _ in planned.shards())
+    size, objects = 0, sum(planned.work.values())
     for variables, sizes in _groups(planned):
         for variable in variables.values():
             length = math.prod(sizes[dim] for dim in variable.dims)
@@ -102,92 +110,80 @@ def _item_bytes(variable: Variable) -> int:
     return int(variable.dtype[1:])
 
 
-def _inputs(spec: Campaign, prepared: Prepared) -> int:
-    """Length of a point, by the data themselves where the spec does not say it."""
-    inputs = number_of_inputs(spec.data)
-    if inputs is None:
-        return dataset(spec, 0, prepared.plugins, prepared.sources).x_train.shape[1]
-    return inputs
+def _cell_lines(
+    planned: Plan,
+    prepared: Prepared,
+    costing: Costs,
+    finished: Mapping[Any, int],
+    every: bool,
+    width: int | None,
+) -> list[str]:
+    """A table: settings, physical numbers, coupling, degrees of freedom, and what a cell takes."""
+    shown = planned.cells if every else planned.cells[: columns.SHOWN]
+    freedom = _Freedom(prepared)
+    rows = []
+    for cell in shown:
+        row = settings_row(cell) | physical_row(cell)
+        row |= {"U": plain(_coupling(cell, prepared), 3), "dof/N": freedom.of(cell)}
+        seconds = shards = done = 0
+        for kind in ("ensemble", "check"):
+            place = (kind, cell.key)
+            lanes = costing.lanes.get(place)
+            seconds += lanes.seconds if lanes else 0
+            shards, done = shards + planned.work.get(place, 0), done + finished.get(place, 0)
+        row["core time"] = duration(seconds)
+        if finished:
+            row["finished"] = f"{done} of {shards}"
+        rows.append(row)
+    return columns.table(rows, len(planned.cells), width)
 
 
-def _network(spec: Campaign, prepared: Prepared) -> Model:
-    """What a worker makes of the spec, which knows its own size."""
-    return network_of(spec, _inputs(spec, prepared), prepared.plugins)
-
-
-def _cell_flops(spec: Campaign, prepared: Prepared) -> float:
-    """A step is a pass forward and two back, a draw one forward at all points."""
-    ensemble, sampler = spec.ensemble, spec.sampler
-    assert ensemble is not None
-    assert sampler is not None
-    chains = ensemble.datasets * ensemble.chains + ensemble.block * has_step_check(spec)
-    steps = sampler.warmup + sampler.draws * sampler.thin
-    per_draw = spec.data.train + number_of_test_points(spec.data) + spec.observe.points
-    points = 3 * steps * spec.data.train + sampler.draws * per_draw
-    return 2.0 * chains * points * _network(spec, prepared).products
-
-
-def _block_bytes(spec: Campaign, prepared: Prepared) -> int:
-    """Parameters in a few copies (position, momentum, gradient, noise), and what is seen of them.
-
-    Pre-activations at the probe points are held as they come, sorted by layer, and once more as
-    something is made of them; outputs and the data in double precision, too.
-    """
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
-    item = 4 if spec.sampler.precision == "float32" else 8
-    network, test = _network(spec, prepared), number_of_test_points(spec.data)
-    chain = 6 * network.size + 3 * network.units * min(test, spec.observe.points)
-    outputs = 3 * max(test, spec.data.train) * network.targets * 8
-    data = _inputs(spec, prepared) * (test + spec.data.train) * (item + 8)
-    return spec.ensemble.block * (item * chain + outputs) + data
-
-
-def _cell_line(cell: Cell, prepared: Prepared) -> str:
-    spec = cell.spec
-    network, sampler = spec.network, spec.sampler
-    assert network is not None
-    assert sampler is not None
-    settings = ", ".join(f"{path} {value}" for path, value in cell.settings.items()) or "one cell"
-    temperature = physical_temperature(spec)
-    variances = network.physical_weight_variance
-    decay = ", ".join(f"{temperature / variance:.4g}" for variance in variances)
-    line = (
-        f"  {settings}: temperature {sampler.temperature:g} (physical {temperature:.4g}), "
-        f"readout variance {network.weight_variance[-1]:g} (physical {variances[-1]:.4g}), "
-        f"weight decay times fan-in {decay}, coupling U {_coupling(spec, prepared):.3g}"
-    )
-    return line + _freedom(cell, prepared)
-
-
-def _coupling(spec: Campaign, prepared: Prepared) -> float:
+def _coupling(cell: Cell, prepared: Prepared) -> float:
     """U = n² σ_a² / (T² d N), the strength of feature learning, in physical units."""
-    network = spec.network
+    spec, network = cell.spec, cell.spec.network
     assert network is not None
-    temperature, inputs = physical_temperature(spec), _inputs(spec, prepared)
+    temperature, inputs = physical_temperature(spec), blocks.inputs_of(spec, prepared)
     readout = network.physical_weight_variance[-1]
     return spec.data.train**2 * readout / (temperature**2 * inputs * network.width)
 
 
-def _freedom(cell: Cell, prepared: Prepared) -> str:
-    """dof/N = Tr K(K + T)^-1 / N, where the NNGP kernel is known."""
-    network = cell.spec.network
-    assert network is not None
-    if network.architecture != "fcn" or network.activation not in ACTIVATIONS:
-        return ""
-    x = dataset(cell.spec, 0, prepared.plugins, prepared.sources).x_train
-    if len(x) > PROFILE:
-        return ""
-    kernel = nngp(
-        torch.as_tensor(x),
-        depth=network.depth,
-        activation=network.activation,
-        weight_variance=network.physical_weight_variance,
-        bias_variance=network.bias_variance,
-    )
-    values = torch.linalg.eigvalsh(kernel).clamp_min(0)
-    freedom = float((values / (values + physical_temperature(cell.spec))).sum())
-    return f", dof/N {freedom / network.width:.3g}"
+class _Freedom:
+    """Degrees of freedom of cells; those that share data and kernel share its eigenvalues."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._known: dict[str, torch.Tensor] = {}
+
+    def of(self, cell: Cell) -> str:
+        """dof/N = Tr K(K + T)^-1 / N where the NNGP kernel is known, and of a few kernels alone."""
+        network = cell.spec.network
+        assert network is not None
+        if network.architecture != "fcn" or network.activation not in ACTIVATIONS:
+            return UNKNOWN
+        if cell.spec.data.train > PROFILE:
+            return UNKNOWN
+        data = cell.spec.data.model_dump(mode="json")
+        key = digest([data, network.model_dump(mode="json", exclude={"width"})])
+        if key not in self._known and len(self._known) >= columns.SHOWN:
+            return UNKNOWN
+        if key not in self._known:
+            self._known[key] = self._eigenvalues(cell)
+        values = self._known[key]
+        freedom = float((values / (values + physical_temperature(cell.spec))).sum())
+        return plain(freedom / network.width, 3)
+
+    def _eigenvalues(self, cell: Cell) -> torch.Tensor:
+        network, prepared = cell.spec.network, self._prepared
+        assert network is not None
+        x = dataset(cell.spec, 0, prepared.plugins, prepared.sources).x_train
+        kernel = nngp(
+            torch.as_tensor(x),
+            depth=network.depth,
+            activation=network.activation,
+            weight_variance=network.physical_weight_variance,
+            bias_variance=network.bias_variance,
+        )
+        return torch.linalg.eigvalsh(kernel).clamp_min(0)
 
 
 def _regression_lines(cell: Cell, prepared: Prepared) -> list[str]:
@@ -207,14 +203,14 @@ def _regression_lines(cell: Cell, prepared: Prepared) -> list[str]:
     lines = [
         f"  regression: up to {largest} of {points} points{mark}, {regression.repeats} orders",
         f"    ridges by {methods}",
-        f"    {_seconds(order.seconds)} and {_bytes(order.bytes)} an order, "
-        f"{_seconds(needed.spectrum_seconds)} and {_bytes(needed.spectrum_bytes)} the spectrum, "
+        f"    {duration(order.seconds)} and {_bytes(order.bytes)} an order, "
+        f"{duration(needed.spectrum_seconds)} and {_bytes(needed.spectrum_bytes)} the spectrum, "
         f"{_bytes(needed.kernel_bytes)} the kernel of a machine",
     ]
     if needed.quartic_seconds:
-        lines.append(f"    {_seconds(needed.quartic_seconds)} an order with a quartic loss")
+        lines.append(f"    {duration(needed.quartic_seconds)} an order with a quartic loss")
     if needed.decimated_seconds:
-        most = _seconds(needed.decimated_seconds)
+        most = duration(needed.decimated_seconds)
         lines.append(f"    then {most} at most for theories with a decimated kernel")
     return lines
 
@@ -231,10 +227,6 @@ def _by_method(methods: Sequence[str], ridges: Sequence[float]) -> dict[str, lis
         method: [ridge for ridge, its in zip(ridges, methods, strict=True) if its == method]
         for method in dict.fromkeys(methods)
     }
-
-
-def _seconds(count: float) -> str:
-    return f"about {count:.0f} core-seconds" if count >= 1 else "under a core-second"
 
 
 def _bytes(count: float) -> str:

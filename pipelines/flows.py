@@ -14,7 +14,7 @@ from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipelines import artifacts, driving, engine, stages
+from pipelines import artifacts, doing, driving, engine, stages
 from pipelines.progress import Progress
 from storage.errors import CampaignError
 from storage.reading import dump_yaml, parse
@@ -62,11 +62,13 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
             bar = artifacts.Bar(name, progress.fraction)
             _simulate(driven, progress, bar)
             while driven.refine():
-                progress.grow(driven.total)
+                driving.grow(driven, progress)
                 _simulate(driven, progress, bar)
-            for title in stages.STAGES:
-                progress.stage(title)
-                stage(title, driven)
+            driving.tell_others(driven, progress)
+            with doing.heard(progress.detail):
+                for title in stages.STAGES:
+                    progress.stage(title)
+                    stage(title, driven)
             bar.move(1.0, at_once=True)
             artifacts.publish(name, driven.store)
     except (CampaignError, FailedRun) as error:
@@ -103,7 +105,7 @@ def run(prepared: engine.Prepared, options: driving.Options) -> None:
                 name,
                 dump_yaml(prepared.spec),
                 prepared.root,
-                {**vars(options), "plugins": list(options.plugins)},
+                {**vars(options), "plugins": list(options.plugins), "only": list(options.only)},
                 return_state=True,
             )
     finally:

@@ -43,9 +43,7 @@ def _run(prepared: Prepared, options: driving.Options) -> None:
         return
     with driving.driving(prepared, options) as (driven, progress):
         driving.simulate(driven, progress)
-        for name in stages.STAGES:
-            progress.stage(name)
-            stages.STAGES[name](driven.store, prepared.plugins)
+        driving.analyze(driven, progress)
 
 
 @contextmanager

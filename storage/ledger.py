@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
@@ -69,9 +69,9 @@ class Ledger:
             match[1] for name in self.objects.names(_RECEIPTS) if (match := _SHARD.fullmatch(name))
         }
 
-    def receipts(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every finished shard with its receipt, in the order of their names."""
-        shards = sorted(self.finished())
+    def receipts(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Finished shards, by default every one, with their receipts, in the order of names."""
+        shards = sorted(self.finished() if names is None else names)
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(shards), _BATCH):
                 batch = shards[start : start + _BATCH]
@@ -80,8 +80,8 @@ class Ledger:
                         yield shard, receipt
 
     def fail(self, shard: str, record: Mapping[str, object]) -> int:
-        """Write down a failed attempt at a shard and return its number."""
-        data = _json(shard, record)
+        """Write down a failed attempt at a shard, for people to read, and return its number."""
+        data = _json(shard, record, indent=1)
         return next(
             attempt
             for attempt in count(1)
@@ -91,6 +91,11 @@ class Ledger:
     def failures(self) -> list[Failure]:
         """All failed attempts, by shard and attempt; a record that is not whole says so."""
         return sorted(self._failures(_FAILURES), key=lambda failure: failure[:2])
+
+    def last_failures(self, finished: Container[str]) -> dict[str, dict[str, Any]]:
+        """What the last attempt at each shard says that has failed and is not finished."""
+        failures = self.failures()
+        return {each.shard: each.record for each in failures if each.shard not in finished}
 
     def clear(self, shard: str) -> None:
         """Forget all about a shard, so that the next run computes it again."""
@@ -111,9 +116,17 @@ def _receipt(shard: str) -> str:
     return f"{_RECEIPTS}/{shard}.json"
 
 
-def _json(shard: str, record: Mapping[str, object]) -> bytes:
+def _json(shard: str, record: Mapping[str, object], indent: int | None = None) -> bytes:
+    """In one line with sorted keys, or in many lines and the record's own order."""
     try:
-        text = json.dumps(dict(record), sort_keys=True, allow_nan=False, default=_scalar)
+        text = json.dumps(
+            dict(record),
+            sort_keys=indent is None,
+            indent=indent,
+            ensure_ascii=indent is None,
+            allow_nan=False,
+            default=_scalar,
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"the record of {shard} is no strict JSON: {error}; write numbers, strings and null"

@@ -1,6 +1,8 @@
 """From specs to work: cells, and the shards of each cell in the order in which they must run."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -19,7 +21,12 @@ WARMUP = -1  # the segment before the first: it adapts, keeps a checkpoint and n
 
 Identity = Callable[[Campaign, Sources], str]
 Kind = Literal["ensemble", "check", "regression", "spectrum"]
+Place = tuple[str, str]  # the kind and the cell of a shard, as its name has them
 SAMPLED = ("ensemble", "check")  # kinds of shards that are segments of a block of chains
+_NAME = re.compile(
+    r"(ensemble|check|regression|spectrum)/([^/]+)/"
+    r"(?:d(\d+)-b(\d+)-)?(?:warmup|pool|s(\d+)|r(\d+))"
+)
 
 
 @dataclass(frozen=True)
@@ -145,9 +152,43 @@ class Plan:
         """How many cells the campaign may still add: whole ones, by what is left of its budget."""
         if self.spec.refine is None:
             return 0
-        shards = sum(len(lane) for lane in _ensemble_lanes(self.cells[0], self.spec))
+        shards = sum(_counts("ensemble", self.spec).values())
         added = sum(cell.refined for cell in self.cells)
         return max(self.spec.refine.budget // shards - added, 0)
+
+    @cached_property
+    def work(self) -> dict[Place, int]:
+        """How many shards each cell has of each kind, (kind, key); none of them is made for it."""
+        return {
+            (kind, cell.key): count
+            for cells, section in ((self.regressions, "regression"), (self.cells, "ensemble"))
+            for cell in cells
+            if cell.identity in self.current
+            for kind, count in _counts(section, self.spec).items()
+        }
+
+    def of(self, names: Iterable[str]) -> Counter[Place]:
+        """How many shards of the spec there are among these names, by (kind, key)."""
+        return Counter(place for name in names if (place := self._place(name)) is not None)
+
+    def _place(self, name: str) -> Place | None:
+        """The kind and the cell of a shard, where the spec asks for it."""
+        if (match := _NAME.fullmatch(name)) is None or (match[1], match[2]) not in self.work:
+            return None
+        dataset, block, segment, repeat = (int(each or 0) for each in match.groups()[2:])
+        spec = self.spec
+        asked = True
+        if match[1] in SAMPLED:
+            assert spec.ensemble is not None
+            assert spec.sampler is not None
+            asked = (
+                dataset < spec.ensemble.datasets
+                and block < spec.ensemble.chains // spec.ensemble.block
+                and segment < spec.sampler.draws // spec.sampler.segment
+            )
+        elif spec.regression is not None:
+            asked = repeat < spec.regression.repeats
+        return (match[1], match[2]) if asked else None
 
     def lanes(self) -> Iterator[Lane]:
         """The work of the spec: regressions first, then one lane per block of chains.
@@ -165,6 +206,19 @@ class Plan:
         """All shards of the spec."""
         for lane in self.lanes():
             yield from lane
+
+
+def _counts(section: str, spec: Campaign) -> dict[Kind, int]:
+    """How many shards of each kind a cell has."""
+    if section == "regression":
+        assert spec.regression is not None
+        return {"spectrum": 1, "regression": spec.regression.repeats}
+    assert spec.ensemble is not None
+    assert spec.sampler is not None
+    lane = 1 + spec.sampler.draws // spec.sampler.segment
+    lanes = spec.ensemble.datasets * (spec.ensemble.chains // spec.ensemble.block)
+    check = spec.sampler.step_check and spec.sampler.bias_order
+    return {"ensemble": lanes * lane, "check": lane} if check else {"ensemble": lanes * lane}
 
 
 def _ensemble_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:

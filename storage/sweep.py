@@ -62,7 +62,7 @@ VARIABLES = (
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")
 FIXED_DATA = ("source", "test", "folder", "file", "subset")  # they fix shapes, or name files
-MAXIMUM_CELLS = 100_000
+MAXIMUM_CELLS = 10_000
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
 
 
@@ -121,7 +121,10 @@ def axis_lengths(spec: Campaign) -> dict[str, int]:
     _check_refine(spec)
     lengths = {axis: len(next(iter(s.values()))) for axis, s in spec.sweep.items()}
     if (cells := math.prod(lengths.values())) > MAXIMUM_CELLS:
-        raise CampaignError(f"sweep: found {cells} cells, at most {MAXIMUM_CELLS} are allowed")
+        raise CampaignError(
+            f"sweep: found {cells} cells, at most {MAXIMUM_CELLS} are allowed; make several "
+            "campaigns of it"
+        )
     return lengths
 
 

@@ -1,6 +1,8 @@
 """What a driven campaign stores is complete, exact where it can be, and says what went wrong."""
 
+import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 import zarr
 from driving import HERE, prepared, simulate, small
 
-from pipelines.engine import WAVES, Inline, Prepared, Wave, _merged, drive, prepare
+from pipelines.engine import WAVES, Choice, Inline, Prepared, Wave, _merged, drive, prepare
 from storage.checkpoint import load
 from storage.errors import CampaignError
 from storage.plan import WARMUP, Shard, plan
@@ -18,6 +20,7 @@ from theory.kernels import nngp
 from theory.scale_mixture import linear_posterior
 from workers import ensemble, numerics
 from workers.datasets import dataset
+from workers.shard import failure
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +124,7 @@ def test_a_shard_that_fails_is_written_down_and_the_others_go_on(tmp_path, monke
     assert [failure.shard for failure in failed] == [
         f"ensemble/{narrow.key}/d{d:04d}-b{b:04d}-s00000" for d in range(2) for b in range(2)
     ]
-    assert all("in picky" in failure.record["traceback"] for failure in failed)
+    assert all(any("in picky" in line for line in each.record["traceback"]) for each in failed)
     finished = campaign.store.ledger.finished()
     assert sum(wide.key in name for name in finished) == 20
     assert sum(f"ensemble/{narrow.key}" in name for name in finished) == 4  # warm-ups
@@ -131,8 +134,53 @@ def test_a_shard_that_fails_is_written_down_and_the_others_go_on(tmp_path, monke
     assert "\n" not in str(caught.value)
 
     monkeypatch.delenv("PICKY_WIDTH")
-    assert len(simulate(campaign)) == driven.total - len(finished)
+    with drive(campaign, Inline()) as driven:
+        assert driven.left == []  # what would fail again is not tried again by itself
+        with pytest.raises(CampaignError, match=r"failed in an earlier run.*--retry-failed"):
+            driven.check()
+    with drive(campaign, Inline(), Choice(retry=True)) as driven:
+        again = [outcome for wave in driven.left for outcome in driven.run(wave)]
+        driven.check()
+    assert len(again) == driven.total - len(finished)
     assert len(campaign.store.ledger.finished()) == driven.total
+
+
+def test_what_failed_is_written_down_for_people(tmp_path, monkeypatch):
+    monkeypatch.setenv("PICKY_WIDTH", "4")
+    campaign = prepared(tmp_path, "observe.measure=[plugin:picky]")
+    cell = plan(campaign.spec).cells[0]
+    lane = tuple(Shard("ensemble", cell, 1, 1, segment) for segment in (WARMUP, 0))
+    with drive(campaign, Inline()) as driven:
+        _, outcome = driven.run(Wave("a lane", (lane,)))
+    assert outcome.certain
+    (file,) = Path(campaign.store.url, "ledger/failures").rglob("*.json")
+    lines = file.read_text().splitlines()
+    assert lines[1] == ' "error": "ZeroDivisionError: no width like 4",'
+    assert lines[2].startswith(' "advice": "put right what the error names')
+    record = json.loads(file.read_text())
+    assert record["computing"] == {
+        "what": "chains",
+        "cell": {"network.width": 4},
+        "dataset": 1,
+        "block": 1,
+        "segment": 0,
+    }
+    assert all("\n" not in line for line in record["traceback"])
+
+
+@pytest.mark.parametrize(
+    ("error", "certain"),
+    [
+        (ZeroDivisionError("no"), True),
+        (OSError(28, "No space left on device"), False),
+        (MemoryError(), False),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), False),
+    ],
+)
+def test_only_what_is_the_machine_s_fault_is_tried_again_by_the_same_command(error, certain):
+    record = failure(first_block(), error)
+    assert record["certain"] == certain
+    assert ("same command" in record["advice"]) != certain
 
 
 def test_a_worker_with_other_versions_is_refused(tmp_path, monkeypatch):
@@ -176,6 +224,34 @@ def test_preparing_writes_nothing(tmp_path):
     root = tmp_path / "stores"
     assert prepared(root).store.url.startswith(str(root))
     assert not root.exists()
+
+
+def test_a_run_of_some_cells_leaves_the_others(tmp_path):
+    campaign = prepared(tmp_path)
+    only = Choice(only=("size=8",))
+    with drive(campaign, Inline(), only) as driven:
+        computed = {o.shard.name for wave in driven.left for o in driven.run(wave)}
+        driven.check()
+    narrow, _ = driven.plan.cells
+    shards = list(driven.plan.shards())
+    assert computed == {s.name for s in shards if s.cell.key != narrow.key}
+    assert driven.others == sum(s.cell.key == narrow.key for s in shards)
+    assert {outcome.shard.cell.key for outcome in simulate(campaign)} == {narrow.key}
+
+
+UNKNOWN = {
+    "width=5": "network.width has no value 5; it has 4, 8",
+    "widht=4": "did you mean",
+    "width": "wanted AXIS=VALUE",
+}
+
+
+@pytest.mark.parametrize("only", UNKNOWN)
+def test_cells_that_are_not_there_cannot_be_run(only, tmp_path):
+    with pytest.raises(CampaignError, match=UNKNOWN[only]) as caught:
+        drive(prepared(tmp_path / "stores"), Inline(), Choice(only=(only,))).__enter__()
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

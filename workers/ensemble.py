@@ -55,9 +55,9 @@ def run(
     spec = shard.cell.spec
     assert spec.sampler is not None
     data = dataset(spec, shard.dataset, plugins, sources)
-    observed = _observed(shard, data, plugins, kernel)
-    problem = _problem(spec, observed, kernel)
-    steps = _noise(shard, STEPS, kernel)
+    observed = observe(shard, data, plugins, kernel)
+    problem = make_problem(spec, observed, kernel)
+    steps = noise_of(shard, STEPS, kernel)
     if shard.segment == WARMUP:
         state = _warmed_up(shard, problem, data, steps)
         return _fixed(shard, observed, state.step_size), _saved(state)
@@ -88,7 +88,7 @@ def _advance(sampler: Sampler[Any], noise: Noise, state: _State, steps: int) -> 
 
 def _warmed_up(shard: Shard, problem: Problem, data: Dataset, steps: Noise) -> _State:
     """The block at the end of its warm-up, its step size frozen; half of it in a step check."""
-    settings, noise = problem.settings, _noise(shard, START, problem.kernel)
+    settings, noise = problem.settings, noise_of(shard, START, problem.kernel)
     position, done = _start(shard, problem, data, noise), 0
     if settings.anneal is not None:
         position, done = _annealed(problem, position, noise, steps), settings.anneal.steps
@@ -142,12 +142,12 @@ def _adapted(shard: Shard, problem: Problem, position: Tensor, share: float) -> 
     In the first quarter momenta are drawn anew at every step: those that chains gather as they fall
     from the prior would carry them up where U is far stiffer than anywhere it matters.
     """
-    warmup, steps = problem.settings.warmup, _noise(shard, STEPS, problem.kernel)
-    normals = _noise(shard, CURVATURE, problem.kernel).at(0)(position.shape[1:], position.dtype)
+    warmup, steps = problem.settings.warmup, noise_of(shard, STEPS, problem.kernel)
+    normals = noise_of(shard, CURVATURE, problem.kernel).at(0)(position.shape[1:], position.dtype)
     found = Adaptation(problem, normals[:: problem.replicas])
     found.look(position)
     sampler = sampler_of(problem, found.step_size)
-    first = sampler.init(position, _noise(shard, START, problem.kernel).at(INIT))
+    first = sampler.init(position, noise_of(shard, START, problem.kernel).at(INIT))
     state = _State(first, 0, _all(shard), found.step_size)
     for stop in stages(warmup):
         now = overdamped(problem) if stop <= math.ceil(CALM * warmup) else problem
@@ -180,7 +180,7 @@ def _number(step_size: Any) -> float:
 # -- what a shard is made of ----------------------------------------------------------------
 
 
-def _noise(shard: Shard, stream: int, kernel: str) -> Noise:
+def noise_of(shard: Shard, stream: int, kernel: str) -> Noise:
     """The noise of a block: keyed by seed, cell and dataset, and by the chain's own index."""
     spec = shard.cell.spec
     assert spec.ensemble is not None
@@ -201,7 +201,8 @@ def noise_kind(kernel: str) -> Callable[..., Noise]:
     return Fast
 
 
-def _problem(spec: Campaign, observed: Observed, kernel: str) -> Problem:
+def make_problem(spec: Campaign, observed: Observed, kernel: str) -> Problem:
+    """What the chains of a block sample, on the data that are observed."""
     assert spec.sampler is not None
     dtype = getattr(torch, spec.sampler.precision)
     x = torch.as_tensor(observed.data.x_train, dtype=dtype)
@@ -209,7 +210,8 @@ def _problem(spec: Campaign, observed: Observed, kernel: str) -> Problem:
     return Problem(spec, observed.network, x, y, kernel)
 
 
-def _observed(shard: Shard, data: Dataset, plugins: Plugins, kernel: str) -> Observed:
+def observe(shard: Shard, data: Dataset, plugins: Plugins, kernel: str) -> Observed:
+    """What a shard observes: its network, and where and along what it looks."""
     spec = shard.cell.spec
     if shard.kind == "check":
         spec = spec.model_copy(update={"observe": NOTHING})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
 from storage import lease
 from storage.checkpoint import CorruptCheckpoint, load, save
@@ -16,6 +17,9 @@ from storage.plan import SAMPLED, WARMUP, Shard
 from storage.plugins import Plugins
 from storage.store import Store, checkpoint_name
 from workers import numerics
+
+MEND = "put right what the error names, then add --retry-failed to the command"
+AGAIN = "run the same command again: what is finished is kept"
 
 State = dict[str, np.ndarray]
 Values = dict[str, np.ndarray]
@@ -39,6 +43,7 @@ class Outcome:
     shard: Shard
     receipt: dict[str, Any] | None
     reason: str = ""
+    certain: bool = False  # that it fails again
 
 
 class SupersededError(CampaignError):
@@ -56,9 +61,42 @@ def attempt(job: Job, shard: Shard) -> Outcome:
     except CampaignError:
         raise
     except Exception as error:  # noqa: BLE001  a fault of one shard must not end the campaign
-        record = {"error": repr(error), "traceback": traceback.format_exc(), **_place()}
+        record = failure(shard, error)
         store.ledger.fail(shard.name, record)
-        return Outcome(shard, None, " ".join(f"{type(error).__name__}: {error}".split()))
+        return Outcome(shard, None, record["error"], record["certain"])
+
+
+def failure(shard: Shard, error: Exception) -> dict[str, Any]:
+    """What is written down of a fault: what, what to do, what was computed, and where in the code.
+
+    It is certain to repeat unless the machine is at fault.
+    """
+    certain = not (isinstance(error, OSError | MemoryError) or "allocate" in str(error))
+    return {
+        "error": " ".join(f"{type(error).__name__}: {error}".split()),
+        "advice": MEND if certain else AGAIN,
+        "certain": certain,
+        "computing": _computing(shard),
+        "traceback": "".join(traceback.format_exception(error)).splitlines(),
+        "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        **_place(),
+    }
+
+
+def _computing(shard: Shard) -> dict[str, Any]:
+    """A shard in words: settings of its cell, and its place in it."""
+    settings = to_jsonable_python(shard.cell.settings)
+    if shard.kind == "spectrum":
+        return {"what": "spectrum of a regression", "cell": settings}
+    if shard.kind == "regression":
+        return {"what": "order of a regression", "cell": settings, "repeat": shard.repeat}
+    return {
+        "what": "chains" if shard.kind == "ensemble" else "chains at half the step",
+        "cell": settings,
+        "dataset": shard.dataset,
+        "block": shard.block,
+        "segment": "warm-up" if shard.segment == WARMUP else shard.segment,
+    }
 
 
 def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines import doing
 from pipelines.analysis.chains import sound_chains
 from pipelines.analysis.measured import kurtosis, measure, observable_names
 from pipelines.analysis.theory_groups import group_name
@@ -69,7 +70,8 @@ def compare(store: Store, planned: Plan) -> Comparison:
     measured, error = np.full(shape, np.nan), np.full(shape, np.nan)
     units = np.full((*shape[:2], group["status"].shape[2], len(names)), np.nan)
     chains = np.zeros(shape[:2], dtype=np.int64)
-    for place in np.ndindex(*shape[:2]):
+    for number, place in enumerate(np.ndindex(*shape[:2])):
+        doing.tell("dataset", number, shape[0] * shape[1])
         found = sound_chains(group, planned, *place)
         chains[place] = len(found.chains)
         if found.enough:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines import doing
 from pipelines.analysis import step_check
 from pipelines.analysis.chains import Chains, finished_fraction, sound_chains
 from storage.plan import Cell, Plan
@@ -118,6 +119,7 @@ def _values(
     values["finished_fraction"] = finished_fraction(group, planned)
     for cell, dataset in np.ndindex(shape):
         place = (cell, dataset)
+        doing.tell("dataset", cell * shape[1] + dataset, shape[0] * shape[1])
         chains = sound_chains(group, planned, cell, dataset)
         values["diverged"][place] = chains.diverged
         values["chains"][place] = len(chains.chains)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines import doing
 from pipelines.analysis import (
     averaged_theories,
     dataset_theories,
@@ -145,8 +146,9 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
     together: dict[str, list[Cell]] = defaultdict(list)
     for cell in planned.cells:
         together[ensemble_theories.key(cell.spec)].append(cell)
-    for cells in together.values():
+    for place, cells in enumerate(together.values()):
         for index in range(datasets):
+            doing.tell("dataset", place * datasets + index, len(together) * datasets)
             data = dataset(cells[0].spec, index, plugins, planned.sources)
             problem = Problem(cells[0].spec, data, plugins)
             for theory, group in groups.items():

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines import doing
 from pipelines.analysis.theory_groups import explained, group_name
 from storage.plan import Plan
 from storage.plugins import Plugins
@@ -59,6 +60,7 @@ def predict(store: Store, planned: Plan, plugins: Plugins) -> None:
     wanted = [theory for theory in planned.spec.theories if theory in spectral]
     groups = {theory: _group(store, planned, theory) for theory in wanted}
     for cell in planned.regressions if groups else ():
+        doing.tell("regression", cell.index, len(planned.regressions))
         eigenvalues, coefficients = stored_spectrum(store, cell.index)
         if not bool(eigenvalues.isfinite().all()):
             continue

@@ -1,5 +1,6 @@
 """The table of cells: settings, physical numbers, learnability, convergence."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,13 @@ from storage.sampler_spec import LAWLESS
 from storage.store import Store
 
 
-def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[bool]]:
-    """A row of text for each cell of the ensemble, and whether all its datasets have converged."""
+def cell_rows(
+    planned: Plan, store: Store, cells: Sequence[Cell] | None = None
+) -> tuple[list[dict[str, str]], list[bool]]:
+    """A row of text for each cell, and whether all its datasets have converged.
+
+    By default of every cell of the ensemble.
+    """
     tree = open_raw(store.url)
     fits, progress, nngp = (
         tree[name].to_dataset().reindex(cell=range(len(planned.cells)))  # it may know fewer
@@ -24,8 +30,8 @@ def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[b
         for name in ("/fits", "/progress", "/theory/nngp")
     )
     rows, converged = [], []
-    for cell in planned.cells:
-        row = _settings(cell) | _physical(cell)
+    for cell in planned.cells if cells is None else cells:
+        row = settings_row(cell) | physical_row(cell)
         if nngp is not None:
             row |= _regime(nngp.isel(cell=cell.index), cell)
         if fits is not None:
@@ -40,11 +46,12 @@ def cell_rows(planned: Plan, store: Store) -> tuple[list[dict[str, str]], list[b
     return rows, converged
 
 
-def _settings(cell: Cell) -> dict[str, str]:
+def settings_row(cell: Cell) -> dict[str, str]:
+    """What the sweep changes, by its symbol."""
     return {name_and_symbol(path)[1]: number(value) for path, value in cell.settings.items()}
 
 
-def _physical(cell: Cell) -> dict[str, str]:
+def physical_row(cell: Cell) -> dict[str, str]:
     """Temperature and readout variance before and after the division by χ, and weight decays."""
     network, sampler = cell.spec.network, cell.spec.sampler
     assert network is not None

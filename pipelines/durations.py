@@ -1,0 +1,16 @@
+"""Times as people say them."""
+
+UNITS = (("s", 60.0), ("min", 60.0), ("h", 24.0), ("d", 365.0))
+
+
+def duration(seconds: float) -> str:
+    """`under a second`, `12 s`, `3.5 min`, `26 h`, `40 d`, `3 years`."""
+    if seconds < 1:
+        return "under a second"
+    for unit, next_one in UNITS:
+        if seconds < (1 if unit == "d" else 1.5) * next_one:
+            return (
+                f"{seconds:.1f} {unit}" if seconds < 10 and unit != "s" else f"{seconds:.0f} {unit}"
+            )
+        seconds /= next_one
+    return f"{seconds:.2g} years"
