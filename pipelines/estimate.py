@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pipelines import needs
+from pipelines.class_balance import planned_balance
 from pipelines.engine import Prepared
 from storage import schema
 from storage.coordinates import physical_temperature
@@ -51,6 +52,7 @@ def estimate(prepared: Prepared) -> str:
     lines.append(f"work     {_seconds(_work(planned, prepared))}{part}")
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
+    lines += planned_balance(prepared)
     lines += [_cell_line(cell, prepared) for cell in planned.cells]
     for cell in planned.regressions:
         lines += _regression_lines(cell, prepared)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.data_spec import TwoClasses, number_of_test_points
 from storage.errors import CampaignError
@@ -20,8 +21,6 @@ from workers.data.dataset import Pool
 
 if TYPE_CHECKING:
     from theory.curve_methods import Choice
-
-SAMPLE = 4  # points of a pool that tell how large its kernel is
 
 
 @dataclass(frozen=True)
@@ -131,27 +130,18 @@ def _require(spec: Campaign, workers: int) -> None:
 
 
 def check_kernel(cell: Cell, points: Pool) -> None:
-    """Raise CampaignError for targets or a kernel of zero, or a ridge lost in its rounding."""
-    import torch
-
-    from workers.models import nngp_of
-    from workers.regression import kernel_of
-
+    """Raise CampaignError for a kernel of zero or beyond all numbers, or a ridge it swallows."""
     regression = cell.spec.regression
     assert regression is not None
-    kernel = kernel_of(cell.spec)
-    some = torch.as_tensor(points.x[:SAMPLE]).split(1)
-    try:
-        size = float(torch.stack([nngp_of(kernel, x) for x in some]).max())
-    except ValueError as error:
-        raise CampaignError(f"regression: {error}") from None
+    typical, largest = _typical_and_largest(points.x)
+    size = _kernel_at(cell.spec, points, largest)
     if not 0 < size < float("inf"):
         raise CampaignError(
-            f"regression: the kernel is {size:g} at the first points of the pool; wanted a finite "
-            "number above 0: look at the data and at weight_variance"
+            f"regression: the kernel is {size:g} at the largest point of the pool, "
+            f"{points.origins[0].name(largest)}; wanted a finite number above 0: look at the data "
+            "and at weight_variance"
         )
-    if not points.y.any():
-        raise CampaignError("regression: all targets of the pool are 0; look at the data")
+    size = _kernel_at(cell.spec, points, typical)
     lost = max(regression.train) * float(np.finfo(regression.precision).eps) * size
     if min(regression.ridges) <= lost:
         raise CampaignError(
@@ -159,6 +149,29 @@ def check_kernel(cell: Cell, points: Pool) -> None:
             f"rounding of a kernel of size {size:.2g} on {max(regression.train)} points; give more "
             f"than {lost:.1g}" + ", or precision: float64" * (regression.precision == "float32")
         )
+
+
+def _typical_and_largest(x: NDArray[np.float64]) -> tuple[int, int]:
+    """Points of the median and of the largest |x|²; many of a sparse pool are zero."""
+    squares = np.einsum("nd,nd->n", x, x)
+    order = np.argsort(squares, kind="stable")
+    others = order[squares[order] > 0]
+    return int(others[len(others) // 2] if len(others) else order[-1]), int(order[-1])
+
+
+def _kernel_at(spec: Campaign, points: Pool, point: int) -> float:
+    """K(x, x) in the precision of the regression; it grows with |x|²."""
+    import torch
+
+    from workers.models import nngp_of
+    from workers.regression import kernel_of
+
+    assert spec.regression is not None
+    dtype = getattr(torch, spec.regression.precision)
+    try:
+        return float(nngp_of(kernel_of(spec), torch.as_tensor(points.x[[point]], dtype=dtype)))
+    except ValueError as error:
+        raise CampaignError(f"regression: {error}") from None
 
 
 def _existing(place: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from storage.errors import CampaignError
 from workers.data.cifar import UNPACKED
+from workers.data.files import place
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def download(name: str, folder: str | Path | None = None) -> Path:
     """
     if name not in REMOTES:
         raise CampaignError(f"no data set {name} to download; choose from {', '.join(REMOTES)}")
-    return fetch(REMOTES[name], Path(folder).expanduser() if folder else _cache() / name)
+    return fetch(REMOTES[name], place(folder) if folder else _cache() / name)
 
 
 def fetch(remote: Remote, folder: Path) -> Path:
