@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.rounding import plain
 from storage.data_spec import may_have_classes
-from storage.plan import Cell
+from storage.plan import Cell, Plan
 from storage.reader import open_raw
 from storage.store import Store
 from workers.data.balance import class_counts
@@ -28,12 +28,12 @@ SETS = {
 }
 
 
-def planned_balance(prepared: "Prepared") -> list[str]:
+def planned_balance(prepared: "Prepared", planned: Plan) -> list[str]:
     """Lines of the plan: classes of the first dataset and of the pool, and what is missing there.
 
     None where targets are not classes.
     """
-    found = [*_planned(prepared)]
+    found = [*_planned(prepared, planned)]
     return [line for each in found for line in (f"classes  {_words([each])}", *_warnings(each))]
 
 
@@ -44,8 +44,8 @@ def stored_balance(store: Store) -> str:
     return f"Classes: {'; '.join(found)}." if found else ""
 
 
-def _planned(prepared: "Prepared") -> Iterator[Balance]:
-    planned, given = prepared.plan, (prepared.plugins, prepared.sources)
+def _planned(prepared: "Prepared", planned: Plan) -> Iterator[Balance]:
+    given = prepared.plugins, prepared.sources
     if not may_have_classes(prepared.spec.data):
         return
     for cell in planned.cells[:1]:

@@ -52,7 +52,7 @@ def estimate(prepared: Prepared) -> str:
     lines.append(f"work     {_seconds(_work(planned, prepared))}{part}")
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
-    lines += planned_balance(prepared)
+    lines += planned_balance(prepared, planned)
     lines += [_cell_line(cell, prepared) for cell in planned.cells]
     for cell in planned.regressions:
         lines += _regression_lines(cell, prepared)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from storage.data_spec import TwoClasses, number_of_test_points
 from storage.errors import CampaignError
@@ -21,6 +20,8 @@ from workers.data.dataset import Pool
 
 if TYPE_CHECKING:
     from theory.curve_methods import Choice
+
+SAMPLE = 4  # points of a pool, none of them zero, that tell how large its kernel is
 
 
 @dataclass(frozen=True)
@@ -133,15 +134,17 @@ def check_kernel(cell: Cell, points: Pool) -> None:
     """Raise CampaignError for a kernel of zero or beyond all numbers, or a ridge it swallows."""
     regression = cell.spec.regression
     assert regression is not None
-    typical, largest = _typical_and_largest(points.x)
-    size = _kernel_at(cell.spec, points, largest)
+    squares = np.einsum("nd,nd->n", points.x, points.x)
+    largest = int(squares.argmax())
+    size = _kernel_at(cell.spec, points, largest)  # it grows with |x|²
     if not 0 < size < float("inf"):
         raise CampaignError(
             f"regression: the kernel is {size:g} at the largest point of the pool, "
             f"{points.origins[0].name(largest)}; wanted a finite number above 0: look at the data "
             "and at weight_variance"
         )
-    size = _kernel_at(cell.spec, points, typical)
+    some = np.flatnonzero(squares)[:SAMPLE].tolist() or [largest]
+    size = max(_kernel_at(cell.spec, points, point) for point in some)
     lost = max(regression.train) * float(np.finfo(regression.precision).eps) * size
     if min(regression.ridges) <= lost:
         raise CampaignError(
@@ -151,16 +154,8 @@ def check_kernel(cell: Cell, points: Pool) -> None:
         )
 
 
-def _typical_and_largest(x: NDArray[np.float64]) -> tuple[int, int]:
-    """Points of the median and of the largest |x|²; many of a sparse pool are zero."""
-    squares = np.einsum("nd,nd->n", x, x)
-    order = np.argsort(squares, kind="stable")
-    others = order[squares[order] > 0]
-    return int(others[len(others) // 2] if len(others) else order[-1]), int(order[-1])
-
-
 def _kernel_at(spec: Campaign, points: Pool, point: int) -> float:
-    """K(x, x) in the precision of the regression; it grows with |x|²."""
+    """K(x, x) in the precision of the regression."""
     import torch
 
     from workers.models import nngp_of

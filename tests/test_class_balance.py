@@ -109,6 +109,8 @@ def test_a_draw_is_part_of_the_identity_and_older_campaigns_keep_their_points(so
     everything = spec.model_copy(update={"data": spec.data.model_copy(update={"test": POINTS})})
     assert content_digests(everything, plugins) == file_alone
     assert not draws_test_points(everything.data)
+    untested = campaign(sorted_file, regression=REGRESSION | {"evaluate": ["pool"]})
+    assert content_digests(untested, plugins) == file_alone
     with np.load(sorted_file) as arrays:
         kept = dataset(spec, 0, plugins, file_alone)
         assert np.array_equal(kept.x_test, arrays["x_test"][:40])
@@ -151,7 +153,9 @@ def test_balance_is_stored_planned_and_reported(sorted_file, tmp_path):
         | {"data": section(sorted_file, label_noise=0.5), "observe": {"points": 10}}
     )
     prepared = engine.prepare(spec, str(tmp_path))
-    lines = [line for line in planned_balance(prepared) if line.startswith("classes  ")]
+    lines = [
+        line for line in planned_balance(prepared, prepared.plan) if line.startswith("classes  ")
+    ]
     assert len(lines) == 2
     assert lines[1].startswith("classes  points of the pool 60 with target −1, 40 with target 1; h")
     assert all(line in estimate(prepared) for line in lines)
@@ -177,6 +181,7 @@ def test_a_set_that_lacks_a_class_is_said(sorted_file, tmp_path):
     """Points that are all asked for come as they lie, and the first of them are of one class."""
     spec = campaign(sorted_file, **ENSEMBLE, observe={"points": 10})
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"test": POINTS})})
-    lines = planned_balance(engine.prepare(spec, str(tmp_path)))
+    prepared = engine.prepare(spec, str(tmp_path))
+    lines = planned_balance(prepared, prepared.plan)
     assert "probe points 10 with target −1, none with target 1" in lines[0]
     assert lines[1].startswith("warning  none of the probe points has target 1, which others have")

@@ -35,9 +35,8 @@ def pool(spec: Campaign, plugins: Plugins, sources: Sources) -> Pool:
     """
     assert spec.regression is not None
     seed = seed_of(spec.regression.seed, "pool", data_identity(spec, sources))
-    heldout = "heldout" in spec.regression.evaluate
     key, drawn = _Key(spec.data), TEST_POINTS in sources
-    return _pool(key, spec.regression.pool, heldout, seed, plugins, drawn)
+    return _pool(key, spec.regression.pool, _heldout(spec), seed, plugins, drawn)
 
 
 def check_dataset(spec: Campaign, plugins: Plugins, sources: Sources) -> Dataset:
@@ -57,7 +56,7 @@ def check_pool(spec: Campaign, plugins: Plugins, sources: Sources) -> Pool:
     """The pool of a resolved regression; CampaignError where a point of it cannot be learned."""
     assert spec.regression is not None
     precision = spec.regression.precision
-    _check_points(spec.data, precision, "heldout" in spec.regression.evaluate)
+    _check_points(spec.data, precision, _heldout(spec))
     found = pool(spec, plugins, sources)
     check_sizes(found.x, found.y, precision, found.origins[0])
     if len(found.x_heldout):
@@ -86,7 +85,8 @@ def content_digests(spec: Campaign, plugins: Plugins) -> dict[str, str]:
     modules = {
         f"plug-in {module}": value for module, value in plugins.digests if module in measured
     }
-    drawn = {TEST_POINTS: "drawn"} if builtin.draws_test_points(spec.data) else {}
+    tested = spec.ensemble is not None or _heldout(spec)
+    drawn = {TEST_POINTS: "drawn"} if tested and builtin.draws_test_points(spec.data) else {}
     return {**builtin.files_identity(spec.data), **drawn, **modules}
 
 
@@ -97,6 +97,11 @@ def absolute(spec: Campaign) -> Campaign:
             data = spec.data.model_copy(update={key: str(place(name))})
             return spec.model_copy(update={"data": data})
     return spec
+
+
+def _heldout(spec: Campaign) -> bool:
+    """Whether a regression is tested on points outside its pool."""
+    return spec.regression is not None and "heldout" in spec.regression.evaluate
 
 
 class _Key:

@@ -19,7 +19,7 @@ def check_sizes(x: Array, y: Array, precision: str, origin: Origin) -> None:
         squares = np.sum(x * x, axis=1)
     point = int(entries.argmax()) if np.isinf(squares).any() else int(squares.argmax())
     advice = "scale the data" + ", or take precision: float64" * (precision == "float32")
-    if squares[point] > math.sqrt(largest):
+    if not squares[point] <= math.sqrt(largest):  # or not a number
         raise CampaignError(
             f"{origin.name(point)} has |x|² = {squares[point]:.3g} (inputs up to "
             f"{entries[point]:.3g}), and kernels multiply two of these: more than "
@@ -27,7 +27,7 @@ def check_sizes(x: Array, y: Array, precision: str, origin: Origin) -> None:
         )
     targets = np.abs(y).reshape(len(y), -1).max(axis=1)
     point, most = int(targets.argmax()), math.sqrt(largest / y.size)
-    if targets[point] > most:
+    if not targets[point] <= most:
         raise CampaignError(
             f"{origin.name(point)} has a target of size {targets[point]:.3g}, and losses add the "
             f"squares of {y.size}: more than {most:.2g} is too large for {precision}; {advice}"
