@@ -23,13 +23,15 @@ import pipelines.shadow  # noqa: F401  before any of the packages that may be hi
 from pipelines import needs, selection
 from storage import lease
 from storage.errors import CampaignError
+from storage.identity import digest
 from storage.objects import Objects
-from storage.plan import SAMPLED, Lane, Plan, plan
+from storage.plan import SAMPLED, Cell, Lane, Plan, plan
 from storage.plugins import ALLOWED, Plugins, allow, named
 from storage.spec import Campaign
 from storage.store import Store
 from workers import numerics
-from workers.datasets import absolute, content_digests, dataset, pool
+from workers.datasets import absolute, check_dataset, check_pool, content_digests
+from workers.plugin_checks import check_network
 from workers.shard import AGAIN, MEND, Job, Outcome, attempt
 
 if TYPE_CHECKING:
@@ -131,13 +133,38 @@ def prepare(spec: Campaign, root: str = ROOT, plugins: Sequence[str] = ()) -> Pr
 
 
 def _check_data(prepared: Prepared) -> None:
-    """Draw the largest dataset and pool once: what fails here would fail in every shard."""
-    planned = prepared.plan
-    if planned.cells:
-        largest = max(planned.cells, key=lambda cell: cell.spec.data.train)
-        dataset(largest.spec, 0, prepared.plugins, prepared.sources)
-    for cell in planned.regressions[:1]:
-        needs.check_kernel(cell, pool(cell.spec, prepared.plugins, prepared.sources))
+    """Draw the first dataset and the pool of all data that the cells have, and look at them.
+
+    What fails here would fail in every shard. Cells that differ in how many points they take of
+    the same data are looked at once, at the largest.
+    """
+    planned, plugins, sources = prepared.plan, prepared.plugins, prepared.sources
+    for cells in _by_data(planned.cells):
+        data = check_dataset(cells[0].spec, plugins, sources)
+        for spec in {digest([*_networks(cell.spec)]): cell.spec for cell in cells}.values():
+            check_network(spec, data, plugins)
+    for cells in _by_data(planned.regressions):
+        points = check_pool(cells[0].spec, plugins, sources)
+        for cell in cells:
+            needs.check_kernel(cell, points)
+
+
+def _networks(spec: Campaign) -> Iterator[Any]:
+    """What a network is made of, and what its numbers are."""
+    assert spec.network is not None
+    assert spec.sampler is not None
+    yield spec.network.model_dump(mode="json")
+    yield spec.sampler.precision
+
+
+def _by_data(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells together whose data differ in the number of training points or in noise alone."""
+    together: dict[str, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: -cell.spec.data.train):
+        data = cell.spec.data.model_dump(mode="json", exclude={"train"})
+        data["label_noise"] = bool(data["label_noise"])
+        together.setdefault(digest(data), []).append(cell)
+    return [*together.values()]
 
 
 class Drive:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pipelines import blocks, columns, needs
+from pipelines.class_balance import planned_balance
 from pipelines.costs import Costs, costs
 from pipelines.durations import duration
 from pipelines.engine import Prepared
@@ -57,6 +58,7 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
     lines += _time_lines(costing, finished)
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
+    lines += planned_balance(prepared, planned)
     if planned.cells:
         lines += ["", *_cell_lines(planned, prepared, costing, finished, every, width)]
     for cell in planned.regressions[: None if every else columns.SHOWN]:

@@ -21,7 +21,7 @@ from workers.data.dataset import Pool
 if TYPE_CHECKING:
     from theory.curve_methods import Choice
 
-SAMPLE = 4  # points of a pool that tell how large its kernel is
+SAMPLE = 4  # points of a pool, none of them zero, that tell how large its kernel is
 
 
 @dataclass(frozen=True)
@@ -131,27 +131,20 @@ def _require(spec: Campaign, workers: int) -> None:
 
 
 def check_kernel(cell: Cell, points: Pool) -> None:
-    """Raise CampaignError for targets or a kernel of zero, or a ridge lost in its rounding."""
-    import torch
-
-    from workers.models import nngp_of
-    from workers.regression import kernel_of
-
+    """Raise CampaignError for a kernel of zero or beyond all numbers, or a ridge it swallows."""
     regression = cell.spec.regression
     assert regression is not None
-    kernel = kernel_of(cell.spec)
-    some = torch.as_tensor(points.x[:SAMPLE]).split(1)
-    try:
-        size = float(torch.stack([nngp_of(kernel, x) for x in some]).max())
-    except ValueError as error:
-        raise CampaignError(f"regression: {error}") from None
+    squares = np.einsum("nd,nd->n", points.x, points.x)
+    largest = int(squares.argmax())
+    size = _kernel_at(cell.spec, points, largest)  # it grows with |x|²
     if not 0 < size < float("inf"):
         raise CampaignError(
-            f"regression: the kernel is {size:g} at the first points of the pool; wanted a finite "
-            "number above 0: look at the data and at weight_variance"
+            f"regression: the kernel is {size:g} at the largest point of the pool, "
+            f"{points.origins[0].name(largest)}; wanted a finite number above 0: look at the data "
+            "and at weight_variance"
         )
-    if not points.y.any():
-        raise CampaignError("regression: all targets of the pool are 0; look at the data")
+    some = np.flatnonzero(squares)[:SAMPLE].tolist() or [largest]
+    size = max(_kernel_at(cell.spec, points, point) for point in some)
     lost = max(regression.train) * float(np.finfo(regression.precision).eps) * size
     if min(regression.ridges) <= lost:
         raise CampaignError(
@@ -159,6 +152,21 @@ def check_kernel(cell: Cell, points: Pool) -> None:
             f"rounding of a kernel of size {size:.2g} on {max(regression.train)} points; give more "
             f"than {lost:.1g}" + ", or precision: float64" * (regression.precision == "float32")
         )
+
+
+def _kernel_at(spec: Campaign, points: Pool, point: int) -> float:
+    """K(x, x) in the precision of the regression."""
+    import torch
+
+    from workers.models import nngp_of
+    from workers.regression import kernel_of
+
+    assert spec.regression is not None
+    dtype = getattr(torch, spec.regression.precision)
+    try:
+        return float(nngp_of(kernel_of(spec), torch.as_tensor(points.x[[point]], dtype=dtype)))
+    except ValueError as error:
+        raise CampaignError(f"regression: {error}") from None
 
 
 def _existing(place: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_jsonable_python
 
-from storage.data_spec import component_names, number_of_outputs
+from storage.data_spec import component_names, may_have_classes, number_of_outputs
 from storage.identity import regression_kernel
 from storage.plan import Cell, Plan
 from storage.schema import (
@@ -96,6 +96,8 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         )
     if plan.spec.observe.histograms:
         coordinates |= _histogram_coordinates(plan.spec)
+    if may_have_classes(plan.spec.data):
+        coordinates |= _class_coordinate(sizes)
     if number_of_outputs(plan.spec.data) > 1:
         targets = np.arange(number_of_outputs(plan.spec.data))
         coordinates["target"] = _coordinate(["target"], targets, "output of the network")
@@ -104,6 +106,11 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     if has_overlaps(plan.spec) and plan.spec.observe.overlaps:
         coordinates |= _overlap_coordinates(sizes)
     return coordinates
+
+
+def _class_coordinate(sizes: Mapping[str, int]) -> dict[str, Coordinate]:
+    values = np.arange(sizes["class_index"])
+    return {"class_index": _coordinate(["class_index"], values, "class, by increasing target")}
 
 
 def _overlap_coordinates(sizes: Mapping[str, int]) -> dict[str, Coordinate]:
@@ -172,6 +179,8 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
         coordinates["coupling"] = _coordinate(
             ["coupling"], list(regression.quartic.couplings), "quartic coupling u"
         )
+    if may_have_classes(plan.spec.data):
+        coordinates |= _class_coordinate(sizes)
     return coordinates | {
         "repeat": _coordinate(["repeat"], np.arange(sizes["repeat"]), "random order of the pool"),
         "train": _coordinate(["train"], list(regression.train), "training points"),

@@ -188,6 +188,11 @@ def has_teacher(data: Data) -> bool:
     return isinstance(data, SingleIndex | MultiIndex | AbsIndex | Linear | Patches)
 
 
+def may_have_classes(data: Data) -> bool:
+    """Whether targets may be classes; of synthetic sources none has such."""
+    return isinstance(data, TwoClasses | Npz | PluginData)
+
+
 def number_of_test_points(data: Data) -> int:
     """How many test points the section asks for."""
     return data.test.points if isinstance(data.test, OwnTest) else data.test

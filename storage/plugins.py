@@ -40,11 +40,13 @@ class Plugins:
         if module not in dict(self.digests):
             raise CampaignError(_not_allowed(name, module))
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except AttributeError:
-            raise CampaignError(f"{name}: the module {module} has no {attribute}") from None
-        except ImportError as error:
-            raise CampaignError(f"{name}: cannot import {module}: {error}") from None
+            found = importlib.import_module(module)
+        except Exception as error:  # whatever the user's code does
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise CampaignError(f"{name}: cannot import {module}: {reason}") from error
+        if not hasattr(found, attribute):
+            raise CampaignError(f"{name}: the module {module} has no {attribute}")
+        return getattr(found, attribute)
 
 
 def named(spec: Campaign, theories: bool = True) -> Iterator[str]:
@@ -79,8 +81,9 @@ def source_digest(module: str) -> str:
     """sha256 of the source of a module; a parent package is imported to find it."""
     try:
         found = importlib.util.find_spec(module)
-    except (ImportError, ValueError) as error:
-        raise CampaignError(f"the plug-in {module} cannot be found: {error}") from None
+    except Exception as error:  # the code of a parent package runs
+        reason = " ".join(str(error).split())
+        raise CampaignError(f"the plug-in {module} cannot be found: {reason}") from error
     if found is None or found.origin is None or not Path(found.origin).is_file():
         raise CampaignError(
             f"the plug-in {module} cannot be found; install it, or run where {module}.py lies"

@@ -9,7 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from storage.data_spec import component_names, number_of_outputs, number_of_test_points
+from storage.data_spec import (
+    component_names,
+    may_have_classes,
+    number_of_outputs,
+    number_of_test_points,
+)
 from storage.network_spec import ARCHITECTURES
 from storage.plan import Plan
 from storage.spec import PROBES, Campaign, has_overlaps
@@ -24,13 +29,20 @@ GROWING = ("cell", "dataset", "chain", "draw", "block", "segment", "repeat")
 NEURONS = 64  # whose overlaps are stored one by one
 OVERLAP_BINS, OVERLAP_RANGE = 240, 24.0  # of q = w·w*, which is ±1 in a specialized neuron
 READOUT_BINS, READOUT_RANGE = 40, 10.0
+CLASSES = 10  # at most, of targets that are classes
 COORDINATE_CHUNK = 4096  # values along a growing dimension
 PARTS = ("teacher", "orthogonal")
 STATUS = {"ok": 0, "diverged": 1}
 ORIGINS = {"of_the_grid": 0, "refined": 1, "unused": 2}  # of a cell, or of a place for one to come
 REFUSED = {"accepted": 0, "indefinite": 1, "inaccurate": 2}
 
-WITH_TARGETS = ("output", "output_mean", "output_square", "label")  # where there are several
+WITH_TARGETS = (
+    "output",
+    "output_mean",
+    "output_square",
+    "label",
+    "class_target",
+)  # where there are several
 CHECKED = (
     "loss", "weight_norm", "max_overlap", "learnability", "output_mean", "output_square", "label",
     "step_size", "status", "finished",
@@ -88,6 +100,8 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
             attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
         ),
     }
+    if may_have_classes(spec.data):
+        variables |= _class_variables(("cell", "dataset"), ("train", "test"))
     if has_overlaps(spec):
         variables["max_overlap"] = Variable(
             _DRAW, "f8", "largest |w·w*| over the first-layer neurons"
@@ -107,7 +121,7 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
                 "mean kernel σ²·φ(t)φ'(t + lag)/width between two times of a chain",
             )
     if number_of_outputs(spec.data) > 1:
-        for name in WITH_TARGETS:
+        for name in variables.keys() & set(WITH_TARGETS):
             variables[name] = replace(variables[name], dims=(*variables[name].dims, "target"))
     return variables
 
@@ -163,6 +177,25 @@ def _histogram_variables() -> dict[str, Variable]:
     }
 
 
+def _class_variables(dims: tuple[str, ...], sets: tuple[str, str]) -> dict[str, Variable]:
+    """Class balance of two sets of points."""
+    names = {
+        "train": "training",
+        "test": "test",
+        "pool": "pool's",
+        "heldout": "held-out",
+    }
+    place = (*dims, "class_index")
+    many = f"NaN where there are none, or more than {CLASSES}"
+    return {
+        "class_target": Variable(place, "f8", f"target of a class; {many}"),
+        **{
+            f"{name}_class_count": Variable(place, "u4", f"{names[name]} points of the class")
+            for name in sets
+        },
+    }
+
+
 def _kernel_variables() -> dict[str, Variable]:
     dims = (*_BLOCK, "layer", "probe", "probe_2")
     name = "of the kernel σ²·φφ'/width over chains and draws"
@@ -198,6 +231,8 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
             attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
         ),
     }
+    if may_have_classes(spec.data):
+        variables |= _class_variables(("cell",), ("pool", "heldout"))
     if "pool" in spec.regression.evaluate:
         variables["pool_error"] = Variable(curve, "f8", "mean squared error over the whole pool")
     if "heldout" in spec.regression.evaluate:
@@ -244,6 +279,7 @@ def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
         "lag": len(spec.observe.lags),
         "neuron": NEURONS,
         "part": len(PARTS),
+        "class_index": CLASSES,
         "overlap_bin": OVERLAP_BINS,
         "readout_bin": READOUT_BINS,
     }
@@ -266,6 +302,7 @@ def regression_sizes(plan: Plan) -> dict[str, int]:
         "train": len(regression.train),
         "ridge": len(regression.ridges),
         "mode": regression.pool,
+        "class_index": CLASSES,
         "coupling": len(regression.quartic.couplings) if regression.quartic else 0,
     }
 

@@ -21,10 +21,12 @@ DIMENSIONS = (
     "probe", "probe_2", "component", "test", "target", "train", "ridge", "repeat", "mode", "lag",
     "time", "bound", "neuron", "part", "overlap_bin", "readout_bin",
     "quantity", "theory", "observable", "law", "parameter", "coupling",
-    "flow_cutoff", "interval",
+    "flow_cutoff", "interval", "class_index",
 )  # fmt: skip
 # On the labelled grid an axis is a coordinate too, so it may not take a variable's name either.
 VARIABLES = (
+    "class_target", "train_class_count", "test_class_count", "pool_class_count",
+    "heldout_class_count",
     "loss", "weight_norm", "learnability", "output", "output_mean", "output_square", "label",
     "step_size", "status", "finished", "max_overlap", "histogram", "moment", "prior_deviation",
     "evidence", "evidence_error", "evidence_predicted", "quadrature_error",

@@ -126,7 +126,7 @@ def test_cifar_reads_records_in_order(tmp_path):
     assert np.array_equal(cifar.load(tmp_path / "above", "train").pixels, images.pixels)
 
 
-def test_npz_draws_from_x_train_and_tests_on_x_test_in_order(tmp_path):
+def test_npz_draws_from_x_train_and_from_x_test(tmp_path):
     path = write_npz(tmp_path)
     with np.load(path) as arrays:
         x_train, y_train, x_test, y_test = (arrays[name] for name in npz.NAMES)
@@ -135,8 +135,11 @@ def test_npz_draws_from_x_train_and_tests_on_x_test_in_order(tmp_path):
     rows = [int(np.flatnonzero((x_train == x).all(axis=1))[0]) for x in dataset.x_train]
     assert sorted(rows) == list(range(8))
     assert np.array_equal(dataset.y_train, y_train[rows])
-    assert np.array_equal(dataset.x_test, x_test[:4])
-    assert np.array_equal(dataset.y_test, y_test[:4, 0])
+    drawn = [int(np.flatnonzero((x_test == x).all(axis=1))[0]) for x in dataset.x_test]
+    assert len(set(drawn)) == 4
+    assert np.array_equal(dataset.y_test, y_test[drawn, 0])
+    assert [dataset.origins[1].name(i) for i in range(4)] == [f"row {i} of x_test" for i in drawn]
+    assert [dataset.origins[0].name(i) for i in range(8)] == [f"row {i} of x_train" for i in rows]
     assert has_test_points(data)
     data.normalize = SimpleNamespace(center=True, squared_norm=None)
     centered = make_pool(data, None, 3, 5)
@@ -224,7 +227,11 @@ WRONG_ARRAYS = {
     "widths": ({"x_test": np.ones((5, 4))}, "3 columns and x_test 4"),
     "text": ({"y_train": np.array(["a"] * 8)}, "dtype <U1"),
     "complex": ({"y_train": np.ones(8, complex)}, "dtype complex128"),
-    "objects": ({"y_train": np.array([{}] * 8)}, "y_train .* cannot be read .*allow_pickle"),
+    "objects": ({"y_train": np.array([{}] * 8)}, "y_train .* dtype object .Python objects"),
+    "structures": ({"y_train": np.ones(8, [("a", float)])}, r"y_train .* dtype \[\('a'"),
+    "times": ({"y_train": np.ones(8, "M8[s]")}, "y_train .* dtype datetime64"),
+    "three axes": ({"x_train": np.ones((8, 3, 1))}, r"x_train .* shape \(8, 3, 1\)"),
+    "two columns of tests": ({"y_test": np.ones((5, 2))}, "y_test .* has 2 columns"),
 }
 
 
@@ -247,7 +254,9 @@ def test_files_that_are_no_archive_are_refused(tmp_path):
     for content, line in [
         (b"", "is empty"),
         (b"PK\x03\x04 no archive", "cannot be read"),
-        (pickle.dumps({"x_train": 1}), "cannot be read"),
+        (pickle.dumps({"x_train": 1}), "is a pickle, not a NumPy archive"),
+        (b"<!DOCTYPE html><html>404</html>", r"begins with '<!DOCTYPE'\); download it anew"),
+        (b"\x89HDF\r\n\x1a\n rest", r"begins with 89 48 44 46 0d 0a 1a 0a"),
     ]:
         path.write_bytes(content)
         refuses(functools.partial(npz.load, path), line)

@@ -171,7 +171,7 @@ WRONG = {
     ),
     "a kernel of zero": (
         {"data": {"source": "npz", "file": "zeros.npz", "train": 5, "test": 5}},
-        "regression: the kernel is 0 at the first points of the pool; wanted a finite number",
+        "regression: the kernel is 0 at the largest point of the pool",
     ),
     "a variance below zero": (
         {"regression.kernel.weight_variance": [1, -1]},

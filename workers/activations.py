@@ -19,7 +19,8 @@ def differentiable(phi: Callable[[Tensor], Tensor]) -> Activation:
     """φ with φ' by automatic differentiation, for an elementwise φ made of torch operations."""
 
     def dphi(z: Tensor) -> Tensor:
-        return torch.func.grad(lambda z: phi(z).sum())(z)
+        # of a constant slope it is one number in the place of many, which nothing can be written to
+        return torch.func.grad(lambda z: phi(z).sum())(z).contiguous()
 
     return Activation(phi, dphi)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from storage.data_spec import may_have_classes
 from storage.identity import Sources, seed_of
 from storage.plan import WARMUP, Shard
 from storage.plugins import Plugins
@@ -15,6 +16,7 @@ from storage.schema import CHECKED
 from storage.spec import Campaign, Observe
 from workers.adaptation import CALM, WINDOW, Adaptation, stages
 from workers.convolution import ConvolutionalNetwork
+from workers.data.balance import stored_counts
 from workers.data.dataset import Dataset
 from workers.datasets import dataset
 from workers.models import activation_of, network_of, prior_kernels
@@ -255,7 +257,10 @@ def _fixed(shard: Shard, observed: Observed, step_size: float) -> Arrays:
     """What is decided before the first draw, and, once per dataset, what belongs to its points."""
     values: Arrays = {"step_size": np.array(step_size)}
     if shard.block == 0:
-        values["label"] = observed.data.y_test
+        data = observed.data
+        values["label"] = data.y_test
+        if shard.kind == "ensemble" and may_have_classes(shard.cell.spec.data):
+            values |= stored_counts({"train": data.y_clean, "test": data.y_test})
         if observed.along is not None:
             values["prior_deviation"] = observed.along.deviations.numpy()
     return values

@@ -19,6 +19,7 @@ from theory.image_layers import central_pre_activation_kernels
 from theory.kernels import nngp, pre_activation_kernels
 from workers.activations import ACTIVATIONS, Activation, differentiable
 from workers.convolution import myrtle, patch_network, three_layer_convolution
+from workers.data.numbers import finite_numbers
 from workers.networks import Model, from_function, fully_connected
 from workers.numerics import PLAIN
 
@@ -94,7 +95,13 @@ def _users_network(spec: Campaign, inputs: int, plugins: Plugins) -> Model:
         deviations, function = made
     except (TypeError, ValueError):
         raise CampaignError(f"{name} must return (standard deviations, function)") from None
-    deviations = torch.as_tensor(deviations, dtype=torch.float64)
+    widths = finite_numbers(deviations, f"{name}: the standard deviations")
+    if widths.ndim != 1 or not (widths > 0).all():
+        raise CampaignError(
+            f"{name}: the standard deviations have shape {widths.shape} and are at least "
+            f"{widths.min(initial=0):g}; wanted one number above 0 for each parameter"
+        )
+    deviations = torch.from_numpy(widths)
     return from_function(function, len(deviations), deviations, number_of_outputs(spec.data))
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from storage.data_spec import number_of_outputs
+from storage.data_spec import may_have_classes, number_of_outputs
 from storage.errors import CampaignError
 from storage.identity import Sources, digest, regression_identity, regression_kernel, seed_of
 from storage.network_spec import Kernel
@@ -20,6 +20,7 @@ from theory.eigen import leading
 from theory.learning_curve import Heldout, learning_curve
 from theory.spectrum import pool_spectrum
 from workers import memory, node_cache, numerics
+from workers.data.balance import stored_counts
 from workers.data.dataset import Pool
 from workers.datasets import pool
 from workers.models import nngp_of
@@ -56,7 +57,11 @@ def spectrum(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:
         found = pool_spectrum(kernel, torch.as_tensor(problem.points.y))
     except ValueError as error:
         raise CampaignError(f"{shard.name}: {error}") from None
-    return {"eigenvalue": found.eigenvalues.numpy(), "coefficient": found.coefficients.numpy()}
+    values = {"eigenvalue": found.eigenvalues.numpy(), "coefficient": found.coefficients.numpy()}
+    if may_have_classes(shard.cell.spec.data):
+        points = problem.points
+        values |= stored_counts({"pool": points.y, "heldout": points.y_heldout})
+    return values
 
 
 def run(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:

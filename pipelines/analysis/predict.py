@@ -42,7 +42,9 @@ from storage.spec import Campaign
 from storage.store import Store
 from storage.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from workers.data.dataset import Dataset
+from workers.data.numbers import finite_numbers
 from workers.datasets import content_digests, dataset
+from workers.plugin_checks import failing
 
 _DATASET = ("cell", "dataset")
 _LAYER = (*_DATASET, "layer", "direction")
@@ -232,7 +234,8 @@ def _adaptive(theory: str, problem: Problem, width: int, index: int) -> Predicti
 
 def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:
     """predict(spec, dataset) -> numbers by name, checked: any of those in `SUMMARY`."""
-    made = problem.plugins.get(theory)(spec, problem.data)
+    with failing(theory, "theory"):
+        made = problem.plugins.get(theory)(spec, problem.data)
     if not isinstance(made, Mapping) or not made:
         raise CampaignError(f"{theory} must return a dict with any of {', '.join(SUMMARY)}")
     return {str(name): _checked(theory, str(name), made[name], problem.data) for name in made}
@@ -248,11 +251,9 @@ def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
     }
     if name not in shapes:
         raise CampaignError(f"{theory} returned {name}; choose from {', '.join(SUMMARY)}")
-    array = np.asarray(value, dtype=np.float64)
-    if array.shape != shapes[name] or not np.isfinite(array).all():
-        raise CampaignError(
-            f"{theory}: {name} has shape {array.shape}; wanted {shapes[name]} and finite numbers"
-        )
+    array = finite_numbers(value, f"{theory}: {name}")
+    if array.shape != shapes[name]:
+        raise CampaignError(f"{theory}: {name} has shape {array.shape}; wanted {shapes[name]}")
     return array
 
 

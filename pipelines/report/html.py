@@ -4,6 +4,7 @@ import re
 
 from xarray import DataTree
 
+from pipelines.class_balance import stored_balance
 from pipelines.report import page
 from pipelines.report.conclusions import SHOWN, conclusions
 from pipelines.report.figures.cells import group
@@ -81,7 +82,7 @@ def _parts(
             "facts",
         ),
         _unfinished(finished, len(names)),
-        page.paragraph(abstract(planned.spec)),
+        page.paragraph(f"{abstract(planned.spec)} {stored_balance(store)}".strip()),
         _conclusions(tree),
         *figures,
         _ranking(tree),

@@ -10,6 +10,7 @@ from workers.data.collection import Images
 from workers.data.files import existing_folder, unpacked
 
 RECORD = 1 + 3 * 32 * 32  # bytes
+MOST = 100_000  # records of a packed file, ten times those of an official one
 TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 SUBSETS = {"train": TRAIN, "test": ("test_batch.bin",), "all": (*TRAIN, "test_batch.bin")}
 UNPACKED = "cifar-10-batches-bin"  # the folder in the official archive
@@ -33,8 +34,15 @@ def files(folder: str | Path, subset: str) -> dict[str, Path]:
 
 def load(folder: str | Path, subset: str) -> Images:
     """Images of a subset as rows of 3072 pixels: the red, then the green, then the blue plane."""
-    records = np.concatenate([_records(path) for path in files(folder, subset).values()])
-    return Images(records[:, 1:], records[:, 0], 255.0)
+    parts = {name: _records(path) for name, path in files(folder, subset).items()}
+    records = np.concatenate([*parts.values()])
+    lengths = tuple((name, len(part)) for name, part in parts.items())
+    return Images(records[:, 1:], records[:, 0], 255.0, lengths)
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file."""
+    return unpacked(path, lambda _: MOST * RECORD)
 
 
 def _refuse(folder: Path, name: str, accepted: tuple[str, ...]) -> None:
@@ -49,13 +57,13 @@ def _refuse(folder: Path, name: str, accepted: tuple[str, ...]) -> None:
 
 
 def _records(path: Path) -> np.ndarray:
-    content = unpacked(path)
-    if not content or len(content) % RECORD:
+    found = content(path)
+    if not found or len(found) % RECORD:
         raise CampaignError(
-            f"{path} has {len(content)} bytes, not a multiple of the {RECORD} of a record; "
+            f"{path} has {len(found)} bytes, not a multiple of the {RECORD} of a record; "
             "put the complete file in its place"
         )
-    records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
+    records = np.frombuffer(found, np.uint8).reshape(-1, RECORD)
     if records[:, 0].max() > 9:
         raise CampaignError(
             f"{path} holds the label {records[:, 0].max()}, but labels are 0 to 9; "

@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import CampaignError
-from workers.data.dataset import Array, Points
+from workers.data.dataset import Array, Origin, Points
 
 
 class Images(NamedTuple):
-    """Pixels (n, d) from 0 to `white`, and labels (n,)."""
+    """Pixels (n, d) from 0 to `white`, labels (n,), and the files they were read from, in order."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     white: float
+    parts: tuple[tuple[str, int], ...]  # name of a file, and how many images are in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,7 @@ class Collection:
 
     values: NDArray[Any]  # (n, d)
     targets: Array  # (n,) or (n, outputs)
+    origin: Origin  # of the points
     unit: float = 1.0
     reserved: int = 0
 
@@ -36,28 +39,38 @@ class Collection:
         """How many points training may draw from."""
         return len(self.values) - self.reserved
 
+    @cached_property
     def mean(self) -> Array:
         """The mean point (d,) of the pool."""
         return self.values[: self.pool].mean(axis=0, dtype=np.float64) / self.unit
 
     def points(self, index: NDArray[np.intp]) -> Points:
         """The points at these places, with their target as the only component."""
-        return Points(self.values[index] / self.unit, self.targets[index][..., None])
+        origin = self.origin.of(index)
+        return Points(self.values[index] / self.unit, self.targets[index][..., None], origin)
 
 
 def split(
-    collection: Collection, train: int, test: int, generator: np.random.Generator
+    collection: Collection,
+    train: int,
+    test: int,
+    generator: np.random.Generator,
+    reserved: np.random.Generator | None,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Places of the training and of the test points; neither depends on the number of the other.
 
     Training takes the first of one random order of the pool. Testing takes the last of that order
-    or, where points are reserved for it, the first of those in the order of their file.
+    or, where points are reserved for it, the first of a random order of those, which the generator
+    `reserved` gives: a file may be sorted. All of them, or those of no generator, come as they lie.
     """
     order = generator.permutation(collection.pool)
     if collection.reserved:
         _enough(collection.pool, f"{train}", train, "to learn from")
         _enough(collection.reserved, f"{test}", test, "to test on")
-        return order[:train], collection.pool + np.arange(test)
+        others = np.arange(collection.reserved)
+        if reserved is not None and test < collection.reserved:
+            others = reserved.permutation(collection.reserved)
+        return order[:train], collection.pool + others[:test]
     total = train + test
     _enough(collection.pool, f"{train} + {test} = {total}", total, "to learn from and to test on")
     return order[:train], order[collection.pool - test :]
@@ -85,4 +98,9 @@ def binary(images: Images, positive: Sequence[int], negative: Sequence[int]) -> 
         )
     plus = np.isin(images.labels, positive)
     chosen = plus | np.isin(images.labels, negative)
-    return Collection(images.pixels[chosen], np.where(plus[chosen], 1.0, -1.0), images.white)
+    return Collection(
+        images.pixels[chosen],
+        np.where(plus[chosen], 1.0, -1.0),
+        Origin(images.parts, np.flatnonzero(chosen)),
+        images.white,
+    )

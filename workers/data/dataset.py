@@ -1,12 +1,41 @@
 """What a data source gives: a dataset for an ensemble, or a pool for regression."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+
+class Origin(NamedTuple):
+    """Where points come from, so that a refusal can name one as its user knows it.
+
+    Drawn points are known by their place among their own; those of files by the row of a part, an
+    array or a file: `rows` counts through all `parts`, each a name and a number of rows.
+    """
+
+    parts: tuple[tuple[str, int], ...]
+    rows: NDArray[Any] | None = None  # of each point; None where they are in order
+
+    def name(self, point: int) -> str:
+        """Point `point` in words: row 3 of x_train."""
+        row = point if self.rows is None else int(self.rows[point])
+        for part, length in self.parts[:-1]:
+            if row < length:
+                return f"row {row} of {part}"
+            row -= length
+        return f"row {row} of {self.parts[-1][0]}"
+
+    def of(self, places: NDArray[np.intp]) -> "Origin":
+        """The origin of the points at these places."""
+        return self._replace(rows=places if self.rows is None else self.rows[places])
+
+
+def drawn(what: str) -> Origin:
+    """The origin of points that were made, not read: `what` they are."""
+    return Origin(((what, 0),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +52,8 @@ class Dataset:
     y_test: Array  # (test,) or (test, outputs), without noise
     components: Array  # (*y_test.shape, component): parts of the target that sum to y_test
     teacher: Array | None  # (d,) or, of patches, (patch_size,)
+    y_clean: Array  # y_train without noise
+    origins: tuple[Origin, Origin]  # of the training and of the test points
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +64,7 @@ class Pool:
     y: Array  # (pool,)
     x_heldout: Array  # (heldout, d)
     y_heldout: Array  # (heldout,)
+    origins: tuple[Origin, Origin]  # of the pool and of the held-out points
 
 
 class Points(NamedTuple):
@@ -40,6 +72,7 @@ class Points(NamedTuple):
 
     x: Array
     components: Array
+    origin: Origin
 
     @property
     def y(self) -> Array:

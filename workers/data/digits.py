@@ -15,4 +15,5 @@ def load() -> Images:
             "digits come with scikit-learn, which is missing; install it"
         ) from error
     pixels, labels = load_digits(return_X_y=True)
-    return Images(np.asarray(pixels, np.uint8), np.asarray(labels, np.uint8), 16.0)
+    parts = (("the digits", len(pixels)),)
+    return Images(np.asarray(pixels, np.uint8), np.asarray(labels, np.uint8), 16.0, parts)

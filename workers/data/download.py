@@ -9,6 +9,7 @@ from pathlib import Path
 from storage.errors import CampaignError
 from workers import cache
 from workers.data.cifar import UNPACKED
+from workers.data.files import place
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def download(name: str, folder: str | Path | None = None) -> Path:
     """
     if name not in REMOTES:
         raise CampaignError(f"no data set {name} to download; choose from {', '.join(REMOTES)}")
-    return fetch(REMOTES[name], Path(folder).expanduser() if folder else cache.folder() / name)
+    return fetch(REMOTES[name], place(folder) if folder else cache.folder() / name)
 
 
 def fetch(remote: Remote, folder: Path) -> Path:

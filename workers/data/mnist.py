@@ -1,6 +1,8 @@
 """MNIST (LeCun, Cortes, Burges 1998) and whatever is kept in the same four files."""
 
 import os
+import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy as np
 from storage.errors import CampaignError
 from workers.data.collection import Images
 from workers.data.files import existing_folder, unpacked
-from workers.data.idx import parse
+from workers.data.idx import parse, size_of
 
 PARTS = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -27,15 +29,30 @@ def files(folder: str | Path, subset: str) -> dict[str, Path]:
 def load(folder: str | Path, subset: str) -> Images:
     """Images of a subset as rows of pixels, the rows of an image one after the other."""
     paths = files(folder, subset)
-    parts = [_load(*(paths[name] for name in PARTS[part])) for part in SUBSETS[subset]]
+    parts = [_load(*PARTS[part], paths) for part in SUBSETS[subset]]
     sizes = sorted({images.pixels.shape[1] for images in parts})
     if len(sizes) > 1:
         raise CampaignError(
             f"training and test images in {folder} have {sizes[0]} and {sizes[1]} pixels; "
             "put files of the same data set in the folder"
         )
-    pixels, labels, _ = zip(*parts, strict=True)
-    return Images(np.concatenate(pixels), np.concatenate(labels), 255.0)
+    return Images(
+        np.concatenate([images.pixels for images in parts]),
+        np.concatenate([images.labels for images in parts]),
+        255.0,
+        tuple(part for images in parts for part in images.parts),
+    )
+
+
+def content(name: str, path: Path) -> bytes:
+    """The bytes of the file of an official name, which says how many dimensions there are."""
+    return unpacked(path, partial(size_of, dimensions=_dimensions(name), name=str(path)))
+
+
+def _dimensions(name: str) -> int:
+    found = re.search(r"idx(\d)", name)
+    assert found is not None
+    return int(found[1])
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -47,9 +64,12 @@ def _find(folder: Path, name: str) -> Path:
     raise CampaignError(f"{folder} has no {name}; accepted names are {', '.join(accepted)}")
 
 
-def _load(image_file: Path, label_file: Path) -> Images:
-    images = parse(unpacked(image_file), 3, str(image_file))
-    labels = parse(unpacked(label_file), 1, str(label_file))
+def _load(images_name: str, labels_name: str, paths: dict[str, Path]) -> Images:
+    image_file, label_file = paths[images_name], paths[labels_name]
+    images, labels = (
+        parse(content(name, paths[name]), _dimensions(name), str(paths[name]))
+        for name in (images_name, labels_name)
+    )
     if len(images) != len(labels):
         raise CampaignError(
             f"{image_file} holds {len(images)} images but {label_file.name} {len(labels)} labels; "
@@ -60,4 +80,5 @@ def _load(image_file: Path, label_file: Path) -> Images:
             f"{label_file} holds the label {labels.max()}, but labels are 0 to 9; "
             "put the official file in its place"
         )
-    return Images(images.reshape(len(images), -1), labels, 255.0)
+    pixels = images.reshape(len(images), -1)
+    return Images(pixels, labels, 255.0, ((images_name, len(images)),))

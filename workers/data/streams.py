@@ -15,6 +15,7 @@ class Stream(IntEnum):
     ORDER = 4  # of a finite pool
     POOL_INPUTS = 5
     HELDOUT_INPUTS = 6
+    TEST_ORDER = 7  # of points that a file reserves for testing
 
 
 def generator(seed: int, stream: Stream) -> np.random.Generator:

@@ -14,7 +14,7 @@ from numpy.polynomial.hermite_e import hermevander
 from numpy.polynomial.legendre import legvander
 from numpy.polynomial.polynomial import polyvander
 
-from workers.data.dataset import Array, Points
+from workers.data.dataset import Array, Points, drawn
 from workers.data.normalize import rescale
 
 BASES = {"hermite": hermevander, "monomial": polyvander}
@@ -28,10 +28,17 @@ class Law:
     components: Callable[[Array], Array]  # z (n, d) -> (n, component)
     teacher: Array | None  # unit vector, (d,) or (patch_size,)
 
-    def draw(self, count: int, inputs: str, scale: float, generator: np.random.Generator) -> Points:
+    def draw(
+        self,
+        count: int,
+        inputs: str,
+        scale: float,
+        generator: np.random.Generator,
+        what: str = "the points",
+    ) -> Points:
         """`count` points with latent inputs of this kind, multiplied by `scale`."""
         z = scale * latent(inputs, count, len(self.stretch), generator)
-        return Points(self.stretch * z, self.components(z))
+        return Points(self.stretch * z, self.components(z), drawn(what))
 
 
 def latent(inputs: str, count: int, dimension: int, generator: np.random.Generator) -> Array:
