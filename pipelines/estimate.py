@@ -16,6 +16,7 @@ from storage.network_spec import ACTIVATIONS
 from storage.plan import Cell, Plan, plan
 from storage.schema import Variable, chunks, has_step_check
 from storage.spec import Campaign
+from storage.theory_rules import coverage
 from theory.kernels import nngp
 from workers.datasets import dataset, pool
 from workers.models import network_of
@@ -51,6 +52,7 @@ def estimate(prepared: Prepared) -> str:
     lines.append(f"work     {_seconds(_work(planned, prepared))}{part}")
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
+    lines += coverage(planned)
     lines += [_cell_line(cell, prepared) for cell in planned.cells]
     for cell in planned.regressions:
         lines += _regression_lines(cell, prepared)
