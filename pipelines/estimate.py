@@ -20,6 +20,7 @@ from storage.identity import digest
 from storage.network_spec import ACTIVATIONS
 from storage.plan import Cell, Plan, plan
 from storage.schema import Variable, chunks
+from storage.theory_rules import coverage
 from theory.kernels import nngp
 from workers.cores import available_cores
 from workers.datasets import dataset, pool
@@ -59,6 +60,7 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
     lines += planned_balance(prepared, planned)
+    lines += coverage(planned)
     if planned.cells:
         lines += ["", *_cell_lines(planned, prepared, costing, finished, every, width)]
     for cell in planned.regressions[: None if every else columns.SHOWN]:

@@ -19,6 +19,7 @@ from storage.data_spec import component_names
 from storage.plan import Cell, Plan, Round
 from storage.refine_spec import Refine
 from storage.store import Store
+from storage.sweep import between
 
 FINEST = 1e-3  # of the axis: intervals below it are not halved any more
 
@@ -52,7 +53,8 @@ def _offers(store: Store, planned: Plan, refine: Refine) -> Iterator[_Offer]:
         offers = [
             (_interval(values, pair, refine), width, middle)
             for pair, width in zip(pairs, widths, strict=True)
-            if width > FINEST and (middle := _middle(pair, paths)) is not None
+            if width > FINEST
+            and (middle := between(pair[0].settings, pair[1].settings, paths)) is not None
         ]
         known = [offer for offer in offers if math.isfinite(offer[0]) and offer[0] > 0]
         if known:
@@ -73,16 +75,6 @@ def _width(line: Sequence[Cell], pair: tuple[Cell, Cell], paths: Sequence[str]) 
     """Of an interval, as a share of the line."""
     first, last, low, high = (float(cell.settings[paths[0]]) for cell in (line[0], line[-1], *pair))
     return (high - low) / (last - first) if last > first else 0.0
-
-
-def _middle(pair: tuple[Cell, Cell], paths: Sequence[str]) -> dict[str, Any] | None:
-    """The settings half way; None where whole numbers have nothing between them."""
-    found = dict(pair[0].settings)
-    for path in paths:
-        low, high = (cell.settings[path] for cell in pair)
-        whole = type(low) is int and type(high) is int
-        found[path] = (low + high) // 2 if whole else (low + high) / 2
-    return None if found in (pair[0].settings, pair[1].settings) else found
 
 
 def _interval(values: Array, pair: tuple[Cell, Cell], refine: Refine) -> float:

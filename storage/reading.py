@@ -7,10 +7,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from storage.errors import CampaignError
+from storage.futile import check_refine
 from storage.messages import explain, short, word
 from storage.plain import plain
 from storage.spec import Campaign
 from storage.sweep import assign, axis_lengths, grid, resolve
+from storage.theory_rules import check_theories
 from storage.yaml12 import load_yaml, write_yaml
 
 MAXIMUM_BYTES = 1_000_000
@@ -57,14 +59,25 @@ def validate(raw: Any) -> Campaign:
 
     Raises CampaignError.
     """
+    spec, cells = _resolved(raw)
+    check_theories(spec, cells)
+    check_refine(spec)
+    return spec
+
+
+def parse_stored(text: str) -> Campaign:
+    """A campaign as a store keeps it: it ran, though it may ask for what is refused by now."""
+    return _resolved(load_yaml(text))[0]
+
+
+def _resolved(raw: Any) -> tuple[Campaign, list[Campaign]]:
+    """The campaign in nested mappings, and all its cells."""
     try:
         spec = Campaign.model_validate(_sections(plain(raw)))
     except ValidationError as error:
         raise CampaignError(explain(error)) from None
     axis_lengths(spec)
-    for settings in grid(spec):
-        resolve(spec, settings)
-    return spec
+    return spec, [resolve(spec, settings) for settings in grid(spec)]
 
 
 def _sections(raw: Any) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from storage.network_spec import ACTIVATIONS, ARCHITECTURES, Kernel, Network, kn
 from storage.refine_spec import Refine
 from storage.regression_spec import Cutoff, Quartic
 from storage.sampler_spec import ANNEALED, Ensemble, Precision, Sampler, Seed
-from storage.theory_rules import Measured, theory_problems
 from storage.theory_spec import THEORIES
 
 # Raised by hand when a change to the code alters the numbers that a campaign stores.
@@ -134,14 +133,6 @@ def _problems(spec: Campaign) -> Iterator[str]:
     yield from _observe_problems(spec)
     if spec.refine is not None and spec.ensemble is None:
         yield "refine adds cells of an ensemble; add one, or leave refine out"
-    measured = Measured(
-        spec.data,
-        spec.network,
-        ensemble=spec.ensemble is not None,
-        regression=spec.regression is not None,
-        quartic=spec.regression is not None and spec.regression.quartic is not None,
-    )
-    yield from theory_problems(spec.theories, measured)
 
 
 def _regression_problems(spec: Campaign) -> Iterator[str]:
@@ -184,9 +175,6 @@ def _network_problems(spec: Campaign) -> Iterator[str]:
                 f"observe.{key} needs an architecture whose layers are known; found {found}; "
                 f"set observe.{key}: false"
             )
-    for theory in spec.theories:
-        if theory == "kernel_scaling" or (theory == "nngp" and network.architecture != "cnn"):
-            yield f"theories: {theory} does not know {found}; leave it out"
 
 
 def _scheme_problems(spec: Campaign) -> Iterator[str]:

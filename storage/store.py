@@ -21,7 +21,7 @@ from storage.errors import CampaignError
 from storage.ledger import Ledger
 from storage.objects import Objects
 from storage.plan import Plan, Round, Shard
-from storage.reading import dump_yaml, parse
+from storage.reading import dump_yaml, parse_stored
 from storage.schema import (
     CONVENTIONS,
     COORDINATE_CHUNK,
@@ -88,7 +88,7 @@ class Store:
     def known(self) -> list[Campaign]:
         """Every spec that was run here, the oldest first; none where there is no campaign."""
         names = self.objects.numbered("specs", "yaml")
-        return [parse((self.objects.get(name) or b"").decode()) for name in names]
+        return [parse_stored((self.objects.get(name) or b"").decode()) for name in names]
 
     def sources(self) -> dict[str, str]:
         """Content hashes of the user's files and modules, as they were at the first run."""
@@ -280,7 +280,7 @@ def checkpoint_name(shard: Shard) -> str:
 def create_array(
     group: Any, name: str, shape: tuple[int, ...], chunk: tuple[int, ...], variable: Variable
 ) -> Any:
-    """A Zarr array with named dimensions; floats fill with NaN, integers with 0."""
+    """A Zarr array with named dimensions; floats fill with NaN, integers with 0, text with ""."""
     from zarr.codecs import ZstdCodec
 
     dtype = np.dtype(variable.dtype)
@@ -289,7 +289,7 @@ def create_array(
         shape=shape,
         chunks=chunk,
         dtype=dtype,
-        fill_value=np.nan if dtype.kind == "f" else 0,
+        fill_value={"f": np.nan, "T": ""}.get(dtype.kind, 0),
         dimension_names=variable.dims,
         compressors=[ZstdCodec(level=1, checksum=True)],
         attributes={"long_name": variable.long_name, "units": variable.units, **variable.attrs},

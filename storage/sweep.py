@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -57,14 +57,14 @@ VARIABLES = (
     "mse_sample", "next_intercept", "next_intercept_error", "next_intercept_p_value",
     "nuisance", "nuisance_high", "nuisance_low", "nuisance_p_value", "nuisance_predicted",
     "overlap_density", "p_value", "pre_activation_variance", "predicted", "predictive_variance",
-    "rank", "reference", "rejected", "relative_error", "relative_residual", "repeats",
-    "residual_error", "rhat", "scale", "score", "slope_p_value", "solved", "standard_error",
-    "t", "tested", "averaged",
+    "rank", "reason", "reference", "rejected", "relative_error", "relative_residual", "repeats",
+    "residual_error", "rhat", "scale", "score", "slope_p_value", "standard_error",
+    "t", "tested", "averaged", "applies",
 )  # fmt: skip
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")
-FIXED_DATA = ("source", "test", "folder", "file", "subset")  # they fix shapes, or name files
-MAXIMUM_CELLS = 10_000
+FIXED_DATA = ("source", "test", "outputs", "folder", "file", "subset")  # of shapes, or of files
+MAXIMUM_CELLS = 100_000
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
 
 
@@ -212,6 +212,18 @@ def _check_refine(spec: Campaign) -> None:
     observables = order_parameters(spec)
     if spec.refine.observable is not None and spec.refine.observable not in observables:
         raise CampaignError(f"refine.observable: {nearest(spec.refine.observable, observables)}")
+
+
+def between(
+    low: Mapping[str, Any], high: Mapping[str, Any], paths: Sequence[str]
+) -> dict[str, Any] | None:
+    """Settings half way along the paths; None where whole numbers have nothing between them."""
+    found = dict(low)
+    for path in paths:
+        whole = type(low[path]) is int and type(high[path]) is int
+        total = low[path] + high[path]
+        found[path] = total // 2 if whole else total / 2
+    return None if found in (low, high) else found
 
 
 def order_parameters(spec: Campaign) -> list[str]:

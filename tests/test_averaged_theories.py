@@ -142,13 +142,13 @@ def test_groups_have_cells_and_no_datasets(tmp_path):
         (["network.bias_variance=0.1"], "found bias_variance 0.1"),
         (["network.depth=2", "network.weight_variance=[1, 1, 1]"], "found depth 2"),
         (["network.activation=tanh"], "found activation tanh"),
-        (["network.activation=relu", "theories=[gmfl]"], "found activation relu, not erf"),
+        (["network.activation=relu", "theories=[gmfl]"], "found activation relu, wanted erf"),
         (
             [
                 "data={source: digits, positive: [0], negative: [1], train: 10, test: 10}",
                 "sweep={}",
             ],
-            "found digits",
+            "found data.source digits",
         ),
     ],
 )

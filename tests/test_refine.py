@@ -16,7 +16,7 @@ from pipelines.stages import COMPARING, analyze
 from pipelines.status import status
 from storage.errors import CampaignError
 from storage.reader import open_campaign, open_raw
-from storage.reading import parse
+from storage.reading import parse, parse_stored
 from storage.results import stored_plan
 from storage.store import Store
 from storage.verify import verify
@@ -313,3 +313,29 @@ def test_what_cannot_be_refined_is_refused_in_one_line(section, line):
         parse(TEXT + LINE + section)
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+DISAGREEMENT = "refine={axis: temperature, by: disagreement, budget: 99}"
+FUTILE = {
+    "found none in theories: name one": ["theories=[]", DISAGREEMENT],
+    "scheme gd is never compared with theories": ["sampler.scheme=gd", DISAGREEMENT],
+    "nothing lies between the values [3, 4, 5] of network.width": [
+        "sweep={size: {network.width: [4, 3, 5]}}",
+        "refine={axis: size, by: gradient, observable: loss, budget: 99}",
+    ],
+}
+
+
+@pytest.mark.parametrize(("line", "overrides"), FUTILE.items(), ids=FUTILE.keys())
+def test_a_refinement_that_could_add_nothing_is_refused(line, overrides):
+    with pytest.raises(CampaignError) as caught:
+        parse(TEXT + LINE, overrides)
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_store_keeps_is_read_though_it_is_refused_by_now():
+    text = TEXT.replace("theories: [nngp, kernel_scaling]", "theories: [adaptive, scale_mixture]")
+    with pytest.raises(CampaignError, match="scale_mixture does not hold: found activation erf"):
+        parse(text)
+    assert parse_stored(text).theories == ("adaptive", "scale_mixture")

@@ -156,10 +156,10 @@ MISTAKES = [
     ("plug-ins", "observe", {"histograms": False}, "observe.kernels needs an architecture whose"),
     ("linear", "theories", "nngp", ": found 'nngp', wanted a list"),
     ("linear", "theories", ["kernel_scalng"], "theories.0: found 'kernel_scalng', did you"),
-    ("linear", "theories", ["nngp", "nngp"], "theories names a theory twice"),
+    ("linear", "theories", ["nngp", "nngp"], ": nngp is named twice; leave one out"),
     ("linear", "theories", ["effective_ridge"], "effective_ridge predicts a regression; add"),
     ("power_law", "theories", ["nngp"], ": nngp predicts an ensemble; add ensemble"),
-    ("plug-ins", "theories", ["nngp"], ": nngp does not know my.mod:Net; leave it out"),
+    ("plug-ins", "theories", ["nngp"], "found architecture my.mod:Net, wanted fcn or cnn"),
     # sweeps, whose errors test_sweep.py has
     ("linear", "sweep", [], ": found [], wanted a section of keys and values"),
     ("linear", "sweep", {"a": ["data.train"]}, "sweep.a: found ['data.train'], wanted a section"),
@@ -184,7 +184,7 @@ TWO_MISTAKES = [
             network={**NETWORK, "depth": 2, "weight_variance": [1, 1, 1]},
             theories=["adaptive"],
         ),
-        "theories: adaptive is of fcn at depth 1 with one output; found depth 2; leave it out",
+        "theories: adaptive does not hold: found depth 2, wanted 1; leave it out",
     ),
     (
         campaign(LINEAR, network={**NETWORK, "architecture": "my.mod:Net"}, observe={"points": 3}),

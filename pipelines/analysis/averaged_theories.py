@@ -7,15 +7,17 @@ with the posterior variance at finite n, eigenvalue_ratio and residual.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from pipelines.analysis.attempts import attempt
+from pipelines.analysis.theory_groups import Reasons, reasons_of
 from storage.coordinates import overlap_edges, physical_temperature, readout_edges
-from storage.data_spec import has_teacher
+from storage.data_spec import component_names, has_teacher
 from storage.plan import Cell
-from storage.schema import Variable
+from storage.schema import OVERLAP_BINS, PARTS, READOUT_BINS, Variable
 from storage.spec import Campaign
 from storage.synthetic_spec import AbsIndex, Patches, SingleIndex
 from theory.droplets import droplets
@@ -74,8 +76,19 @@ def variables(theory: str) -> dict[str, Variable]:
 
 
 def evaluate(theory: str, cells: Sequence[Cell]) -> Prediction:
-    """What a theory predicts for every cell; NaN where its equations are not solved."""
-    return _by_kind(cells, lambda given, specs: _whole(theory, given, specs))
+    """What a theory predicts for every cell; NaN where it does not hold or is not solved."""
+    return attempted(theory, cells)[0]
+
+
+def attempted(theory: str, cells: Sequence[Cell]) -> tuple[Prediction, Reasons]:
+    """The same, and why there is no prediction, (cell,)."""
+    named = variables(theory)
+    found, reasons = _by_kind(
+        theory, cells, named, lambda given, specs: _whole(theory, given, specs)
+    )
+    lost = found["hidden_variance"][:, 0].isnan().numpy()
+    reasons[lost & (reasons == "")] = "its equations are not solved to their tolerance"
+    return found, reasons
 
 
 def varied(
@@ -97,23 +110,58 @@ def varied(
         mine = temperature[[places[id(spec)] for spec in specs]]
         return _summary(changed, specs, solve(changed._replace(temperature=mine), "bare"))
 
-    return _by_kind(cells, one)
+    named = {name: variable for name, variable in VARIABLES.items() if name != "overlap_density"}
+    return _by_kind(theory, cells, named, one)[0]
 
 
 def _by_kind(
-    cells: Sequence[Cell], solve: Callable[[Problem, Sequence[Campaign]], Prediction]
-) -> Prediction:
-    """Solve all cells that are one vectorized problem together."""
+    theory: str,
+    cells: Sequence[Cell],
+    named: Mapping[str, Variable],
+    solve: Callable[[Problem, Sequence[Campaign]], Prediction],
+) -> tuple[Prediction, Reasons]:
+    """Solve all cells that are one vectorized problem together, and alone where that fails.
+
+    NaN, and a reason, for the cells that the theory does not know.
+    """
+    reasons = reasons_of(theory, cells)
     together: dict[tuple[str, tuple[int, ...]], list[int]] = defaultdict(list)
     for place, cell in enumerate(cells):
-        together[_kind(cell.spec)].append(place)
-    found: Prediction = {}
-    for (activation, orders), places in together.items():
+        if not reasons[place]:
+            together[_kind(cell.spec)].append(place)
+    found = _silent(cells, named)
+
+    def of(kind: tuple[str, tuple[int, ...]], places: Sequence[int]) -> Prediction:
         specs = [cells[place].spec for place in places]
-        for name, value in solve(index_problem(activation, orders, specs), specs).items():
-            shape = (len(cells), *value.shape[1:])
-            found.setdefault(name, value.new_full(shape, torch.nan))[torch.tensor(places)] = value
-    return found
+        return solve(index_problem(*kind, specs), specs)
+
+    left = list(together.items())
+    while left:
+        kind, places = left.pop()
+        made = attempt(of, kind, places)
+        if not isinstance(made, str):
+            for name, value in made.items():
+                found[name][torch.tensor(places)] = value
+        elif len(places) == 1:
+            reasons[places] = made
+        else:
+            left += [(kind, [place]) for place in places]
+    return found, reasons
+
+
+def _silent(cells: Sequence[Cell], named: Mapping[str, Variable]) -> Prediction:
+    """NaN in the shape of everything that is predicted."""
+    sizes = {
+        "cell": len(cells),
+        "component": len(component_names(cells[0].spec.data)),
+        "part": len(PARTS),
+        "overlap_bin": OVERLAP_BINS,
+        "readout_bin": READOUT_BINS,
+    }
+    return {
+        name: torch.full([sizes[dim] for dim in variable.dims], torch.nan, dtype=torch.float64)
+        for name, variable in named.items()
+    }
 
 
 def index_problem(activation: str, orders: tuple[int, ...], specs: Sequence[Campaign]) -> Problem:
@@ -141,8 +189,10 @@ def _kind(spec: Campaign) -> tuple[str, tuple[int, ...]]:
     assert spec.network is not None
     if isinstance(spec.data, AbsIndex):
         return spec.network.activation, abs_target(0.0).orders
-    highest = max(_coefficients(spec))
-    return spec.network.activation, coupled_orders(spec.network.activation, highest)
+    given = _coefficients(spec)
+    coupled = coupled_orders(spec.network.activation, max(given))
+    # An odd network learns nothing of an even part of the target, which is there all the same.
+    return spec.network.activation, tuple(sorted({*coupled, *given}))
 
 
 def _coefficients(spec: Campaign) -> dict[int, float]:

@@ -1,8 +1,8 @@
 """Theories of feature learning on one dataset: what each predicts, as `ensemble_theories` does.
 
 Of fully connected networks of finite width. `index` is the number of the dataset, by which the
-random direction of the pre-activations is drawn. Each function raises CampaignError for a network
-that it is not a theory of, and ValueError where its equations are not solved.
+random direction of the pre-activations is drawn. Each function raises ValueError where its
+equations are not solved.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,6 @@ from torch import Tensor
 
 from pipelines.analysis.ensemble_theories import Prediction, Problem, prior_layers, summary
 from storage.coordinates import bin_edges
-from storage.data_spec import number_of_outputs
-from storage.errors import CampaignError
 from storage.schema import Variable
 from storage.spec import PROBES, has_overlaps
 from theory import adaptive
@@ -46,7 +44,6 @@ GAUSSIAN = SOLVED | {
 
 def adaptive_kernel(problem: Problem, widths: Sequence[int], index: int) -> Iterable[Prediction]:
     """The law of one neuron in the field of the others, at each width; one hidden layer."""
-    _check(problem, "adaptive", depth=1)
     network, spec = problem.network, problem.spec
     inputs = problem.data.x_train.shape[1] + any(network.biases)
     normals = quasi_normals(DRAWS, inputs, SEED)
@@ -83,7 +80,6 @@ def adaptive_kernel(problem: Problem, widths: Sequence[int], index: int) -> Iter
 
 def vga(problem: Problem, widths: Sequence[int], index: int) -> Iterable[Prediction]:
     """The Gaussian nearest to the law of a neuron, at each width; one hidden layer."""
-    _check(problem, "vga", depth=1)
     for width in widths:
         if problem.prior:
             yield _prior(problem)
@@ -100,7 +96,6 @@ def vga(problem: Problem, widths: Sequence[int], index: int) -> Iterable[Predict
 
 def equations_of_state(problem: Problem, widths: Sequence[int], index: int) -> Iterable[Prediction]:
     """Gaussian layers that adapt, at each width; two hidden layers."""
-    _check(problem, "equations_of_state", depth=2)
     for width in widths:
         if problem.prior:
             yield _prior(problem)
@@ -177,18 +172,6 @@ def scaled_directions(problem: Problem, index: int) -> list[Tensor]:
 
 
 # -- of the problem -------------------------------------------------------------------------
-
-
-def _check(problem: Problem, theory: str, *, depth: int) -> None:
-    network, targets = problem.network, number_of_outputs(problem.spec.data)
-    wanted = {
-        f"architecture {network.architecture}, wanted fcn": network.architecture == "fcn",
-        f"depth {network.depth}, wanted {depth}": network.depth == depth,
-        f"{targets} outputs, wanted 1": targets == 1,
-    }
-    for found, holds in wanted.items():
-        if not holds:
-            raise CampaignError(f"theories: {theory} does not hold: found {found}; leave it out")
 
 
 def _prior(problem: Problem) -> Prediction:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from storage.coordinates import bin_edges, physical_temperature
 from storage.data_spec import PLUGIN, number_of_outputs
-from storage.errors import CampaignError
 from storage.identity import digest
 from storage.network_spec import Network
 from storage.plugins import Plugins
@@ -145,8 +144,8 @@ def _regime(problem: Problem) -> Prediction:
 def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Prediction]:
     """Regression with the NNGP kernel times Q(N), at each width N, one after another.
 
-    The law of a single pre-activation is that of the NNGP. Raises CampaignError where the
-    equation for Q is not solved.
+    The law of a single pre-activation is that of the NNGP. Raises ValueError where the equation
+    for Q is not solved.
     """
     layers = prior_layers(problem)
     if problem.prior:
@@ -159,12 +158,17 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
         scales, residuals = found.scale.numpy(), found.residual.numpy()
     for width, scale, residual in zip(widths, scales, residuals, strict=True):
         if not abs(residual) < CONVERGED:
-            raise CampaignError(
-                f"kernel_scaling: at width {width} the equation for the scale is left with "
-                f"{residual:.1e}, wanted {CONVERGED:.0e}; take kernel_scaling out of theories"
-            )
+            raise ValueError(unsolved(width, residual))
         equations = {"scale": np.asarray(scale), "residual": np.asarray(residual)}
         yield summary(problem, _posterior(problem, float(scale))) | layers | equations
+
+
+def unsolved(width: int, residual: float) -> str:
+    """What is said of a scale that does not solve its equation."""
+    return (
+        f"at width {width} the equation for the scale is left with {residual:.1e}, wanted "
+        f"{CONVERGED:.0e}"
+    )
 
 
 def scale_mixture(problem: Problem, widths: Sequence[int]) -> Iterable[Prediction]:

@@ -15,9 +15,9 @@ from pipelines.analysis.ensemble_theories import (
     Problem,
     prior_layers,
     summary,
+    unsolved,
 )
 from storage.data_spec import number_of_outputs
-from storage.errors import CampaignError
 from theory.kernel_map import ODD, KernelMap
 from theory.matrix_scaling import matrix_prediction, matrix_scale
 from theory.mean_scaling import mean_kernel_scale, mean_scaled
@@ -39,8 +39,7 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
     Where the activation is odd and there is one hidden layer, or linear ones without biases, a
     factor multiplies the kernel of infinite width: a number, or a matrix between several outputs.
     With one hidden layer the part of the activations' mean has a factor of its own; with more each
-    layer has its factors. Raises CampaignError for networks that are not fully connected, but for
-    those with one number, and for several outputs of other networks.
+    layer has its factors. Raises ValueError where the equations are not solved.
     """
     network = problem.network
     linear = network.activation == "linear" and not any(network.biases)
@@ -49,12 +48,6 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
     if outputs == 1 and (problem.prior or multiplied):
         yield from ensemble_theories.kernel_scaling(problem, widths)
         return
-    if network.architecture != "fcn" or not (outputs == 1 or multiplied):
-        raise CampaignError(
-            f"theories: kernel_scaling is not known for architecture {network.architecture} with "
-            f"activation {network.activation}, depth {network.depth} and {outputs} outputs; "
-            "leave it out"
-        )
     scaled = _of_each_layer if network.depth > 1 else _with_mean
     if outputs > 1:
         scaled = _with_matrix
@@ -102,10 +95,7 @@ def _with_mean(problem: Problem, width: int) -> Scaled:
     found = mean_kernel_scale(problem.train, train, problem.y, ridge, size)
     scale, residual = (float(found.fluctuation), float(found.mean)), float(found.residual)
     if not abs(residual) < CONVERGED:
-        raise ValueError(
-            f"at width {width} the equation for the scale is left with {residual:.1e}, "
-            f"wanted {CONVERGED:.0e}"
-        )
+        raise ValueError(unsolved(width, residual))
     predicted = posterior(
         mean_scaled(problem.train, train, train, scale),
         mean_scaled(problem.cross, test, train, scale),

@@ -1,12 +1,14 @@
 """Theories of a campaign: read what is stored, evaluate them, write the groups `theory/<name>`.
 
 A prediction has the shape of the measurement and the names of its variables. Theories that are
-given the data keep `dataset`; those that average over data drop `repeat`. The groups are derived:
-they are written anew each time, for every cell of the campaign.
+given the data keep `dataset`; those that average over data drop `repeat`. Where a theory does not
+hold, or fails, its values are NaN and the reason is stored. The groups are derived: they are
+written anew each time, for every cell of the campaign.
 """
 
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +22,9 @@ from pipelines.analysis import (
     kernel_scalings,
     regression_theories,
 )
+from pipelines.analysis.attempts import each, explained
 from pipelines.analysis.ensemble_theories import Prediction, Problem
-from pipelines.analysis.theory_groups import explained, group_name
+from pipelines.analysis.theory_groups import group_name, reasons_of, write_reasons
 from storage.data_spec import PLUGIN, number_of_outputs
 from storage.errors import CampaignError
 from storage.plan import Cell, Plan
@@ -73,15 +76,6 @@ SCALE = {
     "scale": Variable(_DATASET, "f8", "factor Q of the NNGP kernel"),
     "residual": Variable(_DATASET, "f8", "what is left of the equation for Q"),
 }
-
-SOLVED = {
-    "solved": Variable(
-        _DATASET,
-        "u1",
-        "whether the equations are solved to their tolerance",
-        attrs={"flag_values": [0, 1], "flag_meanings": "not_solved solved"},
-    )
-}
 READOUT = {"weight_norm": Variable(_DATASET, "f8", "mean squared norm of the readout weights")}
 
 
@@ -96,12 +90,11 @@ def predict(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  
     """Write `theory/<name>` for every theory of the newest spec.
 
     Raises CampaignError for a plug-in that is not allowed or returns something else than its
-    documentation says, for files that have changed, and for equations that are not solved.
+    documentation says, and for files that have changed.
     """
     plugins.load()
     planned = stored_plan(store)
     remove_groups(store, "theory")
-    _check_names(planned.spec)
     if planned.cells:
         _check_sources(planned, plugins)
         _predict_ensemble(store, planned, plugins)
@@ -109,16 +102,6 @@ def predict(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  
     if planned.regressions:
         regression_theories.predict(store, planned, plugins)
     store.publish()
-
-
-def _check_names(spec: Campaign) -> None:
-    taken: dict[str, str] = {}
-    for theory in spec.theories:
-        if (other := taken.setdefault(group_name(theory), theory)) != theory:
-            raise CampaignError(
-                f"theories: {other} and {theory} would share the group {group_name(theory)}; "
-                "rename one of them"
-            )
 
 
 def _check_sources(planned: Plan, plugins: Plugins) -> None:
@@ -145,19 +128,24 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
     if not groups:
         return
     datasets = planned.most("ensemble", "datasets")
+    reasons = {theory: reasons_of(theory, planned.cells, datasets) for theory in groups}
     together: dict[str, list[Cell]] = defaultdict(list)
     for cell in planned.cells:
-        together[ensemble_theories.key(cell.spec)].append(cell)
-    for place, cells in enumerate(together.values()):
-        for index in range(datasets):
-            doing.tell("dataset", place * datasets + index, len(together) * datasets)
-            data = dataset(cells[0].spec, index, plugins, planned.sources)
-            problem = Problem(cells[0].spec, data, plugins)
-            for theory, group in groups.items():
-                with explained(theory, cells[0], f"dataset {index}"):
-                    predictions = _evaluate(theory, problem, cells, index)
-                    for cell, values in zip(cells, predictions, strict=True):
-                        _write(group, (cell.index, index), values)
+        if any(not reasons[theory][cell.index, 0] for theory in groups):
+            together[ensemble_theories.key(cell.spec)].append(cell)
+    for done, (cells, index) in enumerate(itertools.product(together.values(), range(datasets))):
+        doing.tell("dataset", done, len(together) * datasets)
+        data = dataset(cells[0].spec, index, plugins, planned.sources)
+        problem = Problem(cells[0].spec, data, plugins)
+        for theory, group in groups.items():
+            known = [cell for cell in cells if not reasons[theory][cell.index, index]]
+            for cell, found in _predictions(theory, problem, known, index):
+                if isinstance(found, str):
+                    reasons[theory][cell.index, index] = found
+                else:
+                    _write(group, (cell.index, index), found)
+    for theory in groups:
+        write_reasons(store, theory, reasons[theory])
 
 
 def _predict_averaged(store: Store, planned: Plan) -> None:
@@ -165,13 +153,14 @@ def _predict_averaged(store: Store, planned: Plan) -> None:
         if theory not in AVERAGED_THEORIES:
             continue
         with explained(theory, planned.cells[0], "all cells"):
-            found = averaged_theories.evaluate(theory, planned.cells)
+            found, reasons = averaged_theories.attempted(theory, planned.cells)
         coordinates, grid = ensemble_grid(planned)
         sizes = ensemble_sizes(planned)
         variables = averaged_theories.variables(theory)
         group = create_group(store, group_name(theory), variables, sizes, coordinates, grid)
         for name, values in found.items():
             group[name][...] = values.numpy()
+        write_reasons(store, theory, reasons)
 
 
 def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
@@ -182,13 +171,13 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
         mean = variables["output_mean"]
         variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
     if not PLUGIN.fullmatch(theory):
-        variables |= _layer_variables(planned.spec)
+        variables |= _layer_variables(planned)
     if theory == "kernel_scaling":
         variables |= SCALE
     if theory == "nngp":
         variables |= REGIME | EVIDENCE | READOUT | _hidden_variance(planned.spec)
     if theory in ADAPTIVE_THEORIES:
-        variables |= _ADAPTIVE[theory][1] | READOUT | _hidden_variance(planned.spec) | SOLVED
+        variables |= _ADAPTIVE[theory][1] | READOUT | _hidden_variance(planned.spec)
     if theory == "scale_mixture":
         variables = {k: v for k, v in variables.items() if k not in PRE_ACTIVATIONS} | READOUT
     return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
@@ -199,16 +188,33 @@ def _hidden_variance(spec: Campaign) -> dict[str, Variable]:
     return {} if measured is None else {"hidden_variance": replace(measured, dims=_PART)}
 
 
-def _layer_variables(spec: Campaign) -> dict[str, Variable]:
+def _layer_variables(planned: Plan) -> dict[str, Variable]:
+    spec = planned.spec
     variables = dict(PRE_ACTIVATIONS) if spec.observe.histograms else {}
-    if spec.observe.kernels and spec.network is not None and spec.network.image is None:
+    networks = [cell.spec.network for cell in planned.cells]
+    if spec.observe.kernels and any(n is not None and n.image is None for n in networks):
         measured = ensemble_variables(spec)["kernel"]
         dims = (*_DATASET, "layer", "probe", "probe_2")
         variables["kernel"] = replace(measured, dims=dims, long_name="kernel σ²·φφ'/width")
     return variables
 
 
-def _evaluate(theory: str, problem: Problem, cells: list[Cell], index: int) -> Iterable[Prediction]:
+def _predictions(
+    theory: str, problem: Problem, cells: Sequence[Cell], index: int
+) -> Iterator[tuple[Cell, Prediction | str]]:
+    """Each cell with what is predicted for it, or with why nothing is."""
+    if not cells:
+        return
+    with explained(theory, cells[0], f"dataset {index}"):
+        found = each(lambda some: _evaluate(theory, problem, some, index), cells)
+        for cell, values in zip(cells, found, strict=True):
+            mean = np.zeros(()) if isinstance(values, str) else values.get("output_mean", 0.0)
+            yield cell, values if np.isfinite(mean).all() else "its mean output is not finite"
+
+
+def _evaluate(
+    theory: str, problem: Problem, cells: Sequence[Cell], index: int
+) -> Iterable[Prediction]:
     """The prediction for each of the cells, which differ in width alone."""
     if theory == "nngp":
         return [ensemble_theories.nngp(problem)] * len(cells)
@@ -218,18 +224,9 @@ def _evaluate(theory: str, problem: Problem, cells: list[Cell], index: int) -> I
     if theory == "scale_mixture":
         return ensemble_theories.scale_mixture(problem, widths)
     if theory in ADAPTIVE_THEORIES:
-        return (_adaptive(theory, problem, width, index) for width in widths)
+        solve, _ = _ADAPTIVE[theory]
+        return solve(problem, widths, index)
     return (_users(theory, cell.spec, problem) for cell in cells)
-
-
-def _adaptive(theory: str, problem: Problem, width: int, index: int) -> Prediction:
-    """What is predicted where the equations are solved; elsewhere only that they are not."""
-    solve, _ = _ADAPTIVE[theory]
-    try:
-        (found,) = solve(problem, [width], index)
-    except ValueError:
-        return {"solved": np.array(0)}
-    return found | {"solved": np.array(1)}
 
 
 def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:

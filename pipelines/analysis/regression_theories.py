@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from pipelines import doing
-from pipelines.analysis.theory_groups import explained, group_name
+from pipelines.analysis.attempts import attempt, explained
+from pipelines.analysis.theory_groups import group_name, reasons_of, write_reasons
 from storage.plan import Plan
 from storage.plugins import Plugins
 from storage.regression_spec import DECIMATED_THEORIES, QUARTIC_THEORY, SPECTRAL_THEORIES
@@ -28,6 +29,7 @@ from theory.quartic import quartic_regression
 from theory.spectrum import LearningCurve
 from workers.decimated import decimated, repeats_within
 
+NO_SPECTRUM = "the regression is not finished"
 BEYOND_POOL = 0.3  # n/M above which a learning curve feels that its pool is finite
 DECIMATED = ("rg_ridge", "rg_ek", "rg_gpr", "rg_gpr_position")  # theories with a cutoff
 
@@ -59,33 +61,47 @@ def predict(store: Store, planned: Plan, plugins: Plugins) -> None:
     spectral = (*SPECTRAL_THEORIES, QUARTIC_THEORY)
     wanted = [theory for theory in planned.spec.theories if theory in spectral]
     groups = {theory: _group(store, planned, theory) for theory in wanted}
+    reasons = {theory: reasons_of(theory, planned.regressions) for theory in groups}
     for cell in planned.regressions if groups else ():
         doing.tell("regression", cell.index, len(planned.regressions))
         eigenvalues, coefficients = stored_spectrum(store, cell.index)
-        if not bool(eigenvalues.isfinite().all()):
-            continue
         for theory, group in groups.items():
+            if not bool(eigenvalues.isfinite().all()):
+                reasons[theory][cell.index] = NO_SPECTRUM
+                continue
+            power = coefficients.square()
             with explained(theory, cell, "the pool"):
-                found = curve(theory, planned.spec, cell.spec, eigenvalues, coefficients.square())
+                found = attempt(curve, theory, planned.spec, cell.spec, eigenvalues, power)
+            if isinstance(found, str):
+                reasons[theory][cell.index] = found
+                continue
             for name, value in found.items():
                 group[name][cell.index] = value
+    for theory in groups:
+        write_reasons(store, theory, reasons[theory])
 
 
 def _predict_decimated(store: Store, planned: Plan, plugins: Plugins) -> None:
     wanted = [theory for theory in planned.spec.theories if theory in DECIMATED_THEORIES]
     groups = [_group(store, planned, theory) for theory in wanted]
+    reasons = np.full(len(planned.regressions), "", dtype=object)
     finished = store.root["regression/finished"]
     for cell in planned.regressions if groups else ():
         repeats = np.flatnonzero(np.asarray(finished[cell.index]) > 0).tolist()
         eigenvalues, _ = stored_spectrum(store, cell.index)
         if not repeats or not bool(eigenvalues.isfinite().all()):
+            reasons[cell.index] = NO_SPECTRUM
             continue
         train, ridge = settings(cell.spec)
         kept = modes_kept(planned.spec, eigenvalues, train, ridge)
         some = repeats_within(repeats, train[:, 0].tolist(), kept.numpy())
         with explained(wanted[0], cell, "the pool"):
             positions = [theory == "rg_gpr_position" for theory in wanted]
-            found = decimated(cell, some, kept.numpy(), positions, plugins, planned.sources)
+            sources = planned.sources
+            found = attempt(decimated, cell, some, kept.numpy(), positions, plugins, sources)
+        if isinstance(found, str):
+            reasons[cell.index] = found
+            continue
         for group, values in zip(groups, found, strict=True):
             group["cutoff"][cell.index] = kept.numpy()
             group["renormalized_ridge"][cell.index] = renormalized(eigenvalues, ridge, kept).numpy()
@@ -95,6 +111,8 @@ def _predict_decimated(store: Store, planned: Plan, plugins: Plugins) -> None:
                     continue
                 for repeat, row in zip(some, value, strict=True):
                     group[name][cell.index, repeat] = row
+    for theory in wanted:
+        write_reasons(store, theory, reasons)
 
 
 def stored_spectrum(store: Store, cell: int) -> tuple[Tensor, Tensor]:
