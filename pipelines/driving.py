@@ -142,9 +142,13 @@ def grow(driven: Drive, progress: Progress) -> None:
 def analyze(driven: Drive, progress: Progress) -> None:
     """The stages after the simulation, telling what they do."""
     with doing.heard(progress.detail):
-        for name in stages.STAGES:
-            progress.stage(name)
-            stages.STAGES[name](driven.store, driven.prepared.plugins)
+        stages.in_order(
+            tuple(stages.STAGES),
+            lambda name: (
+                progress.stage(name),
+                stages.run(name, driven.store, driven.prepared.plugins),
+            ),
+        )
 
 
 def tell_others(driven: Drive, progress: Progress) -> None:

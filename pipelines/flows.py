@@ -44,7 +44,7 @@ def wave(name: str, driven: Any, index: int, progress: Any, bar: Any) -> Any:
 def stage(name: str, driven: Any) -> Any:
     """Run one stage on what is stored."""
     try:
-        stages.STAGES[name](driven.store, driven.prepared.plugins)
+        stages.run(name, driven.store, driven.prepared.plugins)
     except CampaignError as error:
         return Failed(message=str(error))
 
@@ -66,9 +66,10 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
                 _simulate(driven, progress, bar)
             driving.tell_others(driven, progress)
             with doing.heard(progress.detail):
-                for title in stages.STAGES:
-                    progress.stage(title)
-                    stage(title, driven)
+                stages.in_order(
+                    tuple(stages.STAGES),
+                    lambda title: (progress.stage(title), stage(title, driven)),
+                )
             bar.move(1.0, at_once=True)
             artifacts.publish(name, driven.store)
     except (CampaignError, FailedRun) as error:

@@ -2,7 +2,10 @@
 
 import os
 import shlex
+import shutil
 import signal
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -13,6 +16,8 @@ from storage.errors import CampaignError
 from storage.lease import acquire
 from storage.plugins import allow
 from storage.store import Store
+
+NARROWEST = 40  # columns of a terminal between which sentences are broken
 
 
 def launch(prepared: Prepared, options: driving.Options, ui: bool, keep: bool) -> None:
@@ -69,13 +74,15 @@ def _is_default(sign: signal.Signals) -> bool:
 
 def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
     from pipelines.report.conclusions import SHOWN, conclusions
+    from pipelines.report.extent import not_shown
     from storage.reader import open_campaign
+    from storage.results import stored_plan
 
     store = prepared.store
     _say("")
     lines = conclusions(open_campaign(store.url))
-    for line in lines[:SHOWN]:
-        _say(f"- {line}")
+    for line in [*lines[:SHOWN], *not_shown(stored_plan(store))]:
+        _say(_wrapped(line))
     if len(lines) > SHOWN:
         _say(f"  ({len(lines) - SHOWN} more in the report)")
     _say("")
@@ -94,9 +101,9 @@ def again(store: Store, plugins: Sequence[str]) -> None:
     """The stages after the simulation, on what is stored."""
     found = allow(store.specs()[-1], allowed_plugins(plugins), Path.cwd())
     with acquire(store.objects):
-        for name in stages.STAGES:
-            _say(name)
-            stages.STAGES[name](store, found)
+        stages.in_order(
+            tuple(stages.STAGES), lambda name: (_say(name), stages.run(name, store, found))
+        )
     _say(f"report  {store.url}/report/report.html")
 
 
@@ -129,6 +136,14 @@ def show_ui(root: str, port: int | None) -> None:
             process.wait()
     finally:
         server.stop(process)
+
+
+def _wrapped(line: str) -> str:
+    """A bullet; on a terminal it is broken between words and indented."""
+    if not sys.stdout.isatty():
+        return f"- {line}"
+    width = max(shutil.get_terminal_size().columns, NARROWEST)
+    return textwrap.fill(line, width, initial_indent="- ", subsequent_indent="  ")
 
 
 def _say(line: str) -> None:

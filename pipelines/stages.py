@@ -1,7 +1,9 @@
 """The stages after the simulation, with everything heavy imported where it is used."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
+from pipelines import failed_stages
 from storage.errors import CampaignError
 from storage.plugins import Plugins
 from storage.store import Store
@@ -35,11 +37,12 @@ def report(store: Store, plugins: Plugins) -> None:
     write_report(store)
 
 
+REPORT = "report"
 STAGES: dict[str, Callable[[Store, Plugins], None]] = {
     "assess convergence": assess,
     "predict": predict,
     "fit": fit,
-    "report": report,
+    REPORT: report,
 }
 
 
@@ -47,8 +50,44 @@ COMPARING = ("assess convergence", "predict", "fit")  # those that a campaign re
 
 
 def analyze(store: Store, plugins: Plugins, names: Sequence[str] = tuple(STAGES)) -> None:
-    """The stages after the simulation, in their order."""
+    """The stages after the simulation, in their order, as `in_order` runs them."""
+    in_order(names, lambda name: run(name, store, plugins))
+
+
+def in_order(names: Sequence[str], run: Callable[[str], object]) -> None:
+    """Run stages by their names, and then raise what the first that failed has raised.
+
+    The others have had their turn by then, the report among them: it shows what there is.
+    """
     for name in names:
         if name not in STAGES:
             raise CampaignError(f"there is no stage {name}; choose from {', '.join(STAGES)}")
+    failures = [found for name in names if (found := _failure(name, run)) is not None]
+    if failures:
+        if REPORT not in names:
+            _failure(REPORT, run)
+        raise failures[0]
+
+
+def _failure(name: str, run: Callable[[str], object]) -> Exception | None:
+    try:
+        run(name)
+    except Exception as error:  # noqa: BLE001  the first is raised when the report is written
+        return error
+    return None
+
+
+def run(name: str, store: Store, plugins: Plugins) -> None:
+    """Run one stage on what is stored; where it fails, the store keeps the reason for the report.
+
+    Raises CampaignError as the stage does, with its name before the reason.
+    """
+    try:
         STAGES[name](store, plugins)
+    except Exception as error:
+        with suppress(CampaignError):  # the failure of the stage is the one to tell of
+            failed_stages.keep(store, name, " ".join(f"{error or type(error).__name__}".split()))
+        if isinstance(error, CampaignError):
+            raise CampaignError(f"the stage {name} failed: {error}") from error
+        raise
+    failed_stages.keep(store, name, None)

@@ -1,6 +1,6 @@
 """What a campaign has found, in sentences with numbers, errors and p-values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ import numpy as np
 from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, size_of, summary
 from pipelines.report.curve_conclusions import curve_lines
 from pipelines.report.figures.cells import group, label, symbol
+from pipelines.report.parts import part
 from pipelines.report.ranking import closest_lines, joint_line, unsolved_lines
 from pipelines.report.refusals import refusal_lines
 from pipelines.report.shape_conclusions import shape_lines
@@ -37,14 +38,29 @@ LIMITS = {
 def conclusions(tree: "DataTree") -> list[str]:
     """Sentences for a person, from a campaign opened as a labelled grid or as it is stored.
 
-    What holds for the learnabilities and the learning curve comes before the other observables.
+    What is wrong with the sampling comes first, and what holds for the learnabilities and the
+    learning curve before the other observables. The last are on sentences that failed, if any.
     """
-    theories = list(_theories(tree))
-    first = [line for line in theories if FIRST in line]
-    rest = [line for line in theories if FIRST not in line]
-    lines = [*_convergence(tree), *_steps(tree), *_together(tree)]
-    lines += [*first, *refusal_lines(tree), *curve_lines(tree), *rest, *shape_lines(tree)]
+    left_out: list[str] = []
+    return [*sentences(tree, left_out), *left_out]
+
+
+def sentences(tree: "DataTree", left_out: list[str]) -> list[str]:
+    """The same without those on sentences that failed, which go to `left_out`."""
+    lines: list[str] = []
+    for what, say in PARTS.items():
+        with part(f"The sentences on {what}", left_out):
+            lines += list(say(tree))
     return [line[0].upper() + line[1:] for line in lines] or ["Nothing is compared yet."]
+
+
+def _theories_in_order(tree: "DataTree") -> Iterator[str]:
+    """Those on learnabilities, then those on regressions, then the other observables."""
+    theories = list(_theories(tree))
+    yield from (line for line in theories if FIRST in line)
+    yield from refusal_lines(tree)
+    yield from curve_lines(tree)
+    yield from (line for line in theories if FIRST not in line)
 
 
 def _together(tree: "DataTree") -> Iterator[str]:
@@ -81,6 +97,29 @@ def _moves_alone(fits: "Dataset", size: str) -> bool:
 # -- what may be compared -------------------------------------------------------------------
 
 
+def _divergence(tree: "DataTree") -> Iterator[str]:
+    """How many chains diverged, in how many cells, and what to do."""
+    progress = group(tree, "progress")
+    if progress is None:
+        return
+    diverged, sound = (
+        progress[name].transpose("cell", "dataset").values.sum(1) for name in ("diverged", "chains")
+    )
+    if not (count := int(diverged.sum())):
+        return
+    cells = np.flatnonzero(diverged)
+    which = "all" if not sound.sum() else f"{count} of {int((diverged + sound).sum())}"
+    where = "" if len(diverged) == 1 else f" in {len(cells)} of {len(diverged)} cells"
+    lost = np.flatnonzero((diverged > 0) & (sound == 0))
+    left = ""
+    if sound.sum() and len(lost):
+        left = f"; nothing is left at {_places(progress, lost)}"
+    yield (
+        f"{which} chains diverged{where} and {_is(count)} left out{left}: take a smaller "
+        "sampler.step_size, or step_size: auto, with a longer warm-up."
+    )
+
+
 def _convergence(tree: "DataTree") -> Iterator[str]:
     progress = group(tree, "progress")
     if progress is None:
@@ -93,18 +132,8 @@ def _convergence(tree: "DataTree") -> Iterator[str]:
     started = chains >= 2
     if not started.any():
         return
-    diverged = int(np.nansum(progress["diverged"].values))
-    if diverged:
-        yield f"{_count(diverged, 'chain')} diverged and {_is(diverged)} left out."
     rhat = progress["rhat"].max("quantity").transpose("cell", "dataset").values
     ess = progress["ess_bulk"].min("quantity").transpose("cell", "dataset").values
-    if converged.any():
-        which = "all" if converged[started].all() else f"{converged.sum()} of {started.sum()}"
-        yield (
-            f"{which} datasets of {_count(len(converged), 'cell')} have converged: R-hat at most "
-            f"{rhat[converged].max():.3f}, at least {ess[converged].min():.0f} effective draws of "
-            "every quantity."
-        )
     failed = np.argwhere(started & ~converged)
     if len(failed):
         named = "; ".join(_failure(progress, rhat, *place) for place in failed[:MOST_NAMED])
@@ -112,6 +141,13 @@ def _convergence(tree: "DataTree") -> Iterator[str]:
         yield (
             f"{_count(len(failed), 'dataset')} {_is(len(failed))} not compared: not converged "
             f"({named}{more}); more draws or a longer warm-up would tell."
+        )
+    if converged.any():
+        which = "all" if converged[started].all() else f"{converged.sum()} of {started.sum()}"
+        yield (
+            f"{which} datasets of {_count(len(converged), 'cell')} have converged: R-hat at most "
+            f"{rhat[converged].max():.3f}, at least {ess[converged].min():.0f} effective draws of "
+            "every quantity."
         )
 
 
@@ -124,10 +160,9 @@ def _steps(tree: "DataTree") -> Iterator[str]:
     checked = found.notnull().any("observable").values
     marked = np.flatnonzero(progress["biased"].values > 0)
     if len(marked):
-        named = ", ".join(label(progress, cell) or "the cell" for cell in marked[:MOST_NAMED])
-        more = f" and {len(marked) - MOST_NAMED} more" if len(marked) > MOST_NAMED else ""
+        named = _places(progress, marked)
         yield (
-            f"the step is too long at {named}{more}: its bias, extrapolated from half the step, "
+            f"the step is too long at {named}: its bias, extrapolated from half the step, "
             "exceeds the error bars; take a smaller one, or step_size: auto."
         )
     elif checked.any():
@@ -135,6 +170,13 @@ def _steps(tree: "DataTree") -> Iterator[str]:
             f"no bias of the step size is seen in {_count(int(checked.sum()), 'cell')} checked at "
             "half the step."
         )
+
+
+def _places(cells: "Dataset", places: np.ndarray) -> str:
+    """The first few of these cells by their settings, and how many more there are."""
+    named = [label(cells, int(cell)) or "the cell" for cell in places[:MOST_NAMED]]
+    more = f" and {len(places) - MOST_NAMED} more" if len(places) > MOST_NAMED else ""
+    return f"{'; '.join(named)}{more}"
 
 
 def _failure(progress: "Dataset", rhat: np.ndarray, cell: int, dataset: int) -> str:
@@ -303,3 +345,26 @@ def _count(number: int, noun: str) -> str:
 
 def _is(number: int) -> str:
     return "is" if number == 1 else "are"
+
+
+# -- all of them ----------------------------------------------------------------------------
+
+# Sentences of the analysis on what it has left undefined: a function of the tree each.
+UNDEFINED: tuple[Callable[["DataTree"], Iterable[str]], ...] = ()
+
+
+def _undefined(tree: "DataTree") -> Iterator[str]:
+    for say in UNDEFINED:
+        yield from say(tree)
+
+
+# What a campaign shows, in its order; each by itself, so that one that fails leaves the others.
+PARTS: dict[str, Callable[["DataTree"], Iterable[str]]] = {
+    "chains that diverged": _divergence,
+    "convergence": _convergence,
+    "the step": _steps,
+    "what is undefined": _undefined,
+    "theories as a whole": _together,
+    "theories": _theories_in_order,
+    "pre-activations": shape_lines,
+}

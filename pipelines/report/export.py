@@ -10,6 +10,7 @@ import xarray as xr
 from pipelines.class_balance import stored_balance
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.panels import panels
+from pipelines.report.parts import part, tell
 from pipelines.report.picture import pdf, svg
 from pipelines.report.prose import methods
 from pipelines.report.provenance import runs
@@ -31,22 +32,30 @@ def export(store: Store, folder: Path) -> list[Path]:
     planned = stored_plan(store)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        made, _ = panels(open_campaign(store.url))
-        written = [path for panel in made for path in _panel(panel, planned, folder)]
+        found = panels(open_campaign(store.url))
+        left_out = list(found.left_out)
+        written = [
+            path for panel in found.made for path in _panel(panel, planned, folder, left_out)
+        ]
         text = folder / "methods.md"
-        text.write_text(methods_page(store, planned), encoding="utf-8")
+        text.write_text(methods_page(store, planned, left_out), encoding="utf-8")
     except OSError as error:
         raise CampaignError(
             f"cannot write {folder}: {error.strerror}; choose another folder"
         ) from None
+    tell(left_out)
     return [*written, text]
 
 
-def _panel(panel: Panel, planned: Plan, folder: Path) -> list[Path]:
-    paths = [folder / f"{panel.name}.{kind}" for kind in ("pdf", "svg", "nc")]
-    paths[0].write_bytes(pdf(panel.figure))
-    paths[1].write_bytes(svg(panel.figure))
-    numbers(panel, planned).to_netcdf(paths[2], engine="h5netcdf")
+def _panel(panel: Panel, planned: Plan, folder: Path, left_out: list[str]) -> list[Path]:
+    """A picture that cannot be drawn is left out with a line, its numbers are not."""
+    contents: dict[str, bytes] = {}
+    with part(f"The picture “{panel.title}”", left_out):
+        contents = {"pdf": pdf(panel.figure), "svg": svg(panel.figure)}
+    paths = [folder / f"{panel.name}.{kind}" for kind in (*contents, "nc")]
+    for path, content in zip(paths, contents.values(), strict=False):
+        path.write_bytes(content)
+    numbers(panel, planned).to_netcdf(paths[-1], engine="h5netcdf")
     return paths
 
 
@@ -67,11 +76,16 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict) else value
 
 
-def methods_page(store: Store, planned: Plan) -> str:
+def methods_page(store: Store, planned: Plan, left_out: list[str]) -> str:
     """The methods of the campaign in Markdown, a paragraph for each part."""
     title = planned.spec.title or planned.spec.name
-    paragraphs = methods(planned.spec) | {"Software": _software(store, planned)}
-    paragraphs["Data"] = f"{paragraphs['Data']} {stored_balance(store)}".strip()
+    paragraphs: dict[str, str] = {}
+    with part("The text of the methods", left_out):
+        paragraphs = methods(planned.spec)
+        paragraphs["Data"] = f"{paragraphs['Data']} {stored_balance(store)}".strip()
+    paragraphs["Software"] = _software(store, planned)
+    if left_out:
+        paragraphs["Left out"] = " ".join(left_out)
     parts = [f"**{name}.** {escape(text, quote=False)}" for name, text in paragraphs.items()]
     return "\n\n".join([f"# Methods: {escape(title, quote=False)}", *parts]) + "\n"
 

@@ -1,16 +1,18 @@
 """The report of a campaign: one HTML file that holds its pictures, and the pictures beside it."""
 
-import re
+from collections.abc import Callable
 
 from xarray import DataTree
 
+from pipelines import failed_stages
 from pipelines.class_balance import stored_balance
 from pipelines.report import page
-from pipelines.report.conclusions import SHOWN, conclusions
+from pipelines.report.conclusions import SHOWN, sentences
+from pipelines.report.extent import not_shown
 from pipelines.report.figures.cells import group
-from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.panels import panels
-from pipelines.report.picture import png, svg
+from pipelines.report.gallery import Picture, pictures
+from pipelines.report.parts import part, tell
 from pipelines.report.prose import abstract
 from pipelines.report.provenance import runs
 from pipelines.report.ranking import ranking_rows
@@ -23,43 +25,21 @@ from storage.results import stored_plan
 from storage.store import Store
 
 REPORT = "report/report.html"
-PICTURE = re.compile(r"report/[\w-]+\.png")
-LARGEST_SVG = 500_000  # bytes of a picture inside the page; a larger one goes in as PNG
 MOST_ROWS = 200  # of the table of cells
 
 
 def write_report(store: Store) -> str:
     """Write `report/report.html` and `report/<panel>.png`, and say where the page is.
 
-    What a campaign lacks, or has not finished, is said and left out.
+    What a campaign lacks, or has not finished, is said and left out, and so is what cannot be made.
     """
     planned = stored_plan(store)
     tree = open_campaign(store.url)
-    made, missing = panels(tree)
-    written = {REPORT}
-    figures = []
-    for panel in made:
-        name = f"report/{panel.name}.png"
-        small = png(panel.figure)
-        store.objects.put(name, small)
-        written.add(name)
-        figures.append(_picture(panel, small, len(figures) + 1))
-    html = page.page(_title(planned), _parts(store, planned, tree, figures, missing))
+    left_out: list[str] = []
+    html = page.page(_title(planned), _parts(store, planned, tree, left_out))
     store.objects.put(REPORT, html.encode())
-    old = filter(PICTURE.fullmatch, store.objects.names("report"))
-    for name in set(old) - written:
-        store.objects.delete(name)
+    tell(left_out)
     return f"{store.url}/{REPORT}"
-
-
-# -- pictures -------------------------------------------------------------------------------
-
-
-def _picture(panel: Panel, small: bytes, number: int) -> str:
-    drawn = svg(panel.figure)
-    content, kind = (drawn, "image/svg+xml") if len(drawn) <= LARGEST_SVG else (small, "image/png")
-    title = f"Figure {number}. {panel.title}"
-    return page.picture(content, kind, panel.name, title, panel.caption)
 
 
 # -- the page -------------------------------------------------------------------------------
@@ -69,28 +49,57 @@ def _title(planned: Plan) -> str:
     return planned.spec.title or planned.spec.name
 
 
-def _parts(
-    store: Store, planned: Plan, tree: DataTree, figures: list[str], missing: list[str]
-) -> list[str]:
+def _parts(store: Store, planned: Plan, tree: DataTree, left_out: list[str]) -> list[str]:
+    """The sections of the page; one that fails is a line in the last but two."""
+    found = panels(tree)
+    left_out += found.left_out
+    drawn = pictures(store.objects, found.made, left_out)
+    sections: dict[str, Callable[[], str]] = {
+        "The state of the campaign": lambda: _state(store, planned),
+        "The abstract": lambda: page.paragraph(
+            f"{abstract(planned.spec)} {stored_balance(store)}".strip()
+        ),
+        "The list of conclusions": lambda: _conclusions(tree, left_out),
+        "The gallery": lambda: "".join(
+            _picture(picture, number) for number, picture in enumerate(drawn, start=1)
+        ),
+        "The table of theories": lambda: _ranking(tree),
+        "The table of cells": lambda: _cells(planned, store),
+    }
+    made = [f"<h1>{page.escape(_title(planned))}</h1>"]
+    for what, make in sections.items():
+        with part(what, left_out):
+            made.append(make())
+    made += [_missing(found.missing), *map(page.paragraph, left_out)]
+    return [*made, _reading(store), *_provenance(store, planned)]
+
+
+def _state(store: Store, planned: Plan) -> str:
+    """What is finished, which stages failed, and what the store has besides."""
     names = [shard.name for shard in planned.shards()]
     finished = len(store.ledger.finished().intersection(names))
-    return [
-        f"<h1>{page.escape(_title(planned))}</h1>",
-        page.paragraph(
-            f"campaign {planned.spec.name} · {planned.identity[:10]} · "
-            f"{finished} of {len(names)} shards finished{_last_run(store)}",
-            "facts",
-        ),
-        _unfinished(finished, len(names)),
-        page.paragraph(f"{abstract(planned.spec)} {stored_balance(store)}".strip()),
-        _conclusions(tree),
-        *figures,
-        _ranking(tree),
-        _cells(planned, store),
-        _missing(missing),
-        _reading(store),
-        *_provenance(store, planned),
-    ]
+    facts = (
+        f"campaign {planned.spec.name} · {planned.identity[:10]} · "
+        f"{finished} of {len(names)} shards finished{_last_run(store)}"
+    )
+    notes = [
+        f"The stage {stage} failed: {why.rstrip('.')}. What it makes is missing or old below."
+        for stage, why in failed_stages.reasons(store).items()
+    ] + not_shown(planned)
+    return "".join(
+        [
+            page.paragraph(facts, "facts"),
+            _unfinished(finished, len(names)),
+            *(page.paragraph(line, "note") for line in notes),
+        ]
+    )
+
+
+def _picture(picture: Picture, number: int) -> str:
+    content, kind = (picture.svg, "image/svg+xml") if picture.svg else (picture.png, "image/png")
+    panel = picture.panel
+    title = f"Figure {number}. {panel.title}"
+    return page.picture(content, kind, panel.name, title, panel.caption)
 
 
 def _last_run(store: Store) -> str:
@@ -108,8 +117,8 @@ def _unfinished(finished: int, total: int) -> str:
     )
 
 
-def _conclusions(tree: DataTree) -> str:
-    lines = conclusions(tree)
+def _conclusions(tree: DataTree, left_out: list[str]) -> str:
+    lines = sentences(tree, left_out)
     shown, more = lines[:SHOWN], lines[SHOWN:]
     content = page.heading("Conclusions") + page.bullets(shown)
     if more:
@@ -120,7 +129,10 @@ def _conclusions(tree: DataTree) -> str:
 def _missing(what: list[str]) -> str:
     if not what:
         return ""
-    return page.paragraph(f"Not shown, since the campaign has no numbers for it: {listed(what)}.")
+    return page.paragraph(
+        "Not shown, since the campaign has no numbers for it, or sweeps no number against which it "
+        f"is drawn: {listed(what)}."
+    )
 
 
 def _ranking(tree: DataTree) -> str:

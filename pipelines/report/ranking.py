@@ -45,14 +45,9 @@ def ranking_rows(fits: xr.Dataset) -> list[dict[str, str]]:
     return rows
 
 
-def _of_all_cells(variable: xr.DataArray) -> xr.DataArray:
-    """Without `cell`, which a campaign of one cell gives to what is said of all of them."""
-    return variable.isel(cell=0, drop=True) if "cell" in variable.dims else variable
-
-
 def joint_line(fits: xr.Dataset) -> Iterator[str]:
     """A sentence: which theories all observables together reject."""
-    p_values = _of_all_cells(fits["grid_p_value"])
+    p_values = fits["grid_p_value"]
     p = {str(name): float(p_values.sel(theory=name)) for name in fits["theory"].values}
     judged = [theory for theory, value in p.items() if np.isfinite(value)]
     if not judged:
@@ -71,7 +66,7 @@ def joint_line(fits: xr.Dataset) -> Iterator[str]:
 def closest_lines(fits: xr.Dataset) -> Iterator[str]:
     """A sentence for each observable: which theory comes closest, where there are several."""
     for observable in fits["observable"].values:
-        one = _of_all_cells(fits["score"].sel(observable=observable))
+        one = fits["score"].sel(observable=observable)
         scores = {str(name): float(one.sel(theory=name)) for name in one["theory"].values}
         ranked = sorted(
             (theory for theory, score in scores.items() if np.isfinite(score)),
@@ -101,10 +96,10 @@ def unsolved_lines(tree: DataTree) -> Iterator[str]:
 
 
 def _entry(one: xr.Dataset) -> str:
-    score, broken = (float(_of_all_cells(one[name])) for name in ("score", "broken"))
+    score, broken = (float(one[name]) for name in ("score", "broken"))
     if not np.isfinite(score):
         return UNKNOWN
-    star = "★ " if float(_of_all_cells(one["rank"])) == 1 else ""
+    star = "★ " if float(one["rank"]) == 1 else ""
     judged = int((one["p_value"].notnull()).sum())
     text = f"{star}{plain(100 * score, 2)} %"
     if not np.isfinite(broken):
@@ -113,7 +108,7 @@ def _entry(one: xr.Dataset) -> str:
 
 
 def _joint(one: xr.Dataset) -> str:
-    p = float(_of_all_cells(one["grid_p_value"]))
+    p = float(one["grid_p_value"])
     return f"p = {plain(p, 2)}" if np.isfinite(p) else UNKNOWN
 
 

@@ -24,10 +24,10 @@ def shape_lines(tree: "DataTree") -> Iterator[str]:
     last = shape(cells).isel(layer=-1)
     along = last.sel(direction=TARGET)
     variance, error = along["variance"].values, along["variance_error"].values
-    seen = np.abs(variance - 1) > SEEN * error
+    seen = (np.abs(variance - 1) > SEEN * error) & (variance > 0)
     if not seen.any():
         return
-    cell = int(np.argmax(np.where(seen, np.abs(np.log(variance)), -1)))
+    cell = int(np.argmax(np.abs(np.log(variance, where=seen, out=np.zeros_like(variance)))))
     where = label(last, cell)
     one = last.isel(cell=cell)
     yield (

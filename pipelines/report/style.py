@@ -1,5 +1,6 @@
 """How figures look: one size for phone and slide, fonts of Matplotlib's own, fixed colours."""
 
+import textwrap
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,11 @@ from pipelines.rounding import plain
 
 # A figure is six inches wide: on a phone of 390 px its text of 11 pt is 9 px high.
 WIDTH = 6.0  # inches
+ROOM = 54  # characters of a title or a name in a legend along the width
+MOST_LINES = 3  # of a title or a name in a legend
+MOST_COLUMNS = 3  # of a legend
+ROOM_OF_TICKS = 42  # characters of numbers between the first and the last tick
+BETWEEN = 1.5  # characters between two numbers
 MOST_TICKS = 9  # with numbers along the width
 MOST_RESIDUALS = 6  # with numbers along the height of a panel of residuals, beside zero
 
@@ -171,19 +177,44 @@ def sequence(count: int) -> list[str]:
 
 def columns(names: list[str]) -> int:
     """How many columns a legend across the figure has, so that its names have room."""
-    longest = max((len(name) for name in names), default=1)
-    return max(1, min(3, 54 // (longest + 6)))
+    longest = max((len(line) for name in names for line in name.split("\n")), default=1)
+    return max(1, min(MOST_COLUMNS, ROOM // (longest + 6)))
+
+
+def wrapped(text: str, room: int = ROOM, most: int = MOST_LINES) -> str:
+    """Words of a campaign in lines of so many characters, cut short beyond so many lines."""
+    lines = textwrap.wrap(text, room)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], f"{lines[most - 1][: room - 1]}…"]
+    return "\n".join(lines).replace("$", r"\$")  # words are never formulas
+
+
+def title(axes: Axes, text: str, columns: int = 1) -> None:
+    """The title of one of so many axes side by side."""
+    axes.set_title(wrapped(text, ROOM // columns))
+
+
+def legend(figure: Figure, axes: Axes, where: str, most: int = MOST_COLUMNS) -> None:
+    """The names of what these axes show, once each, across the figure."""
+    handles, names = axes.get_legend_handles_labels()
+    unique = {wrapped(name): handle for name, handle in zip(names, handles, strict=True)}
+    if unique:
+        count = min(most, columns(list(unique)))
+        figure.legend(unique.values(), unique.keys(), loc=f"outside {where} center", ncols=count)
 
 
 def ticks_at(axes: Axes, values: np.ndarray) -> None:
     """Ticks of the horizontal axis at the values that were measured, as far as there is room."""
-    found = np.unique(values)
+    found = np.unique(values[np.isfinite(values)])
     places = np.log(found) if axes.get_xscale() == "log" else found
+    names = [f"{value:g}" for value in found]
     kept = [len(found) - 1]
     for place in range(len(found) - 2, -1, -1):
-        if places[kept[-1]] - places[place] >= np.ptp(places) / MOST_TICKS:
+        between = (len(names[kept[-1]]) + len(names[place])) / 2 + BETWEEN
+        wanted = max(between / ROOM_OF_TICKS, 1 / MOST_TICKS)
+        if places[kept[-1]] - places[place] >= np.ptp(places) * wanted:
             kept.append(place)
-    axes.set_xticks(found[kept], [f"{value:g}" for value in found[kept]])
+    axes.set_xticks(found[kept], [names[place] for place in kept])
     axes.minorticks_off()
 
 

@@ -12,6 +12,10 @@ from pipelines.report.words import name_and_symbol, named
 from pipelines.rounding import plain
 
 WIDTH = "network_width"
+# What is said of all cells together: one cell alone has no dimension that would tell it apart.
+OF_ALL_CELLS = (
+    "averaged", "beyond_pool", "broken", "expected", "grid_p_value", "rank", "score",
+)  # fmt: skip
 STEP = 0.012  # of the axis, between error bars that would cover each other
 
 
@@ -79,7 +83,8 @@ def flat(grid: xr.Dataset) -> xr.Dataset:
         return grid
     axes = [axis for axis in _axes(grid) if axis in grid.dims]
     if not axes:
-        return grid.expand_dims("cell")
+        shared = [name for name in OF_ALL_CELLS if name in grid]
+        return grid.expand_dims("cell").assign(grid[shared].data_vars)
     places = np.indices([grid.sizes[axis] for axis in axes]).reshape(len(axes), -1)
     points = {
         axis: xr.DataArray(place, dims="cell") for axis, place in zip(axes, places, strict=True)
@@ -131,6 +136,13 @@ def abscissa(cells: xr.Dataset) -> Abscissa | None:
     return Abscissa(name, path(cells, name), len(_partners(cells, name)) == 1)
 
 
+def the_abscissa(cells: xr.Dataset) -> Abscissa:
+    """The abscissa of a figure that is drawn only where there is one."""
+    found = abscissa(cells)
+    assert found is not None
+    return found
+
+
 def _partners(cells: xr.Dataset, name: str) -> tuple[str, ...]:
     """The settings that move with a setting, itself among them."""
     return next(tuple(axis) for axis in _axes(cells).values() if name in axis)
@@ -152,6 +164,11 @@ def chosen(cells: xr.Dataset, most: int) -> list[int]:
     count = cells.sizes["cell"]
     order = np.argsort(cells[along.name].values, kind="stable") if along else np.arange(count)
     return [int(order[place]) for place in spread(count, most)]
+
+
+def shown_of(shown: int, total: int, nouns: str) -> str:
+    """The end of a caption where a figure has room for some of them alone."""
+    return "" if shown >= total else f" Shown are {shown} of {total} {nouns}; the store has all."
 
 
 def spread(count: int, most: int) -> list[int]:

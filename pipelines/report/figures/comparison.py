@@ -10,7 +10,16 @@ from scipy.interpolate import PchipInterpolator
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import Abscissa, Series, abscissa, group, label, series
+from pipelines.report.figures.cells import (
+    Abscissa,
+    Series,
+    abscissa,
+    group,
+    label,
+    series,
+    shown_of,
+    the_abscissa,
+)
 from pipelines.report.figures.panel import Panel
 from pipelines.report.words import SUBSCRIPTS
 from pipelines.rounding import SUPERSCRIPTS
@@ -18,6 +27,7 @@ from pipelines.rounding import SUPERSCRIPTS
 MOST_DATASETS = 3  # drawn one by one; more are averaged
 MOST_SERIES = 2
 MOST_OBSERVABLES = 2
+ROOM = 24  # characters of a label along the height of an observable
 PERCENT = 100  # residuals are drawn in units of 10⁻²
 
 
@@ -31,13 +41,18 @@ def compare(tree: DataTree, prefixes: tuple[str, ...], name: str, title: str) ->
     if along is None or not names:
         return None
     data = _averaged(fits.sel(observable=names[:MOST_OBSERVABLES]))
+    drawn = len(series(data, along, MOST_SERIES)), data.sizes["observable"]
     scaling = group(tree, "scaling")
     if scaling is not None and along.name in scaling["residual"].dims:
         data = data.merge(_laws(scaling, data), combine_attrs="override")
     if not bool(data["measured"].notnull().any()):
         return None
-    figure = _draw(data, along)
-    return Panel(name, f"{title} against the {along.short}", _caption(data), figure, data)
+    caption = (
+        _caption(data)
+        + shown_of(drawn[0], len(series(data, along, data.sizes["cell"])), "series of cells")
+        + shown_of(drawn[1], len(names), "observables of this kind")
+    )
+    return Panel(name, f"{title} against the {along.short}", caption, _draw, data)
 
 
 def _averaged(fits: xr.Dataset) -> xr.Dataset:
@@ -72,7 +87,8 @@ def _laws(scaling: xr.Dataset, data: xr.Dataset) -> xr.Dataset:
     return bare.rename(cell="point").assign_coords(point=points)
 
 
-def _draw(data: xr.Dataset, along: Abscissa) -> Figure:
+def _draw(data: xr.Dataset) -> Figure:
+    along = the_abscissa(data)
     compared = data.sizes["theory"] > 0
     heights = ([2, 1.1] if compared else [2]) * data.sizes["observable"]
     figure = style.figure(0.8 + 1.15 * sum(heights))
@@ -93,14 +109,7 @@ def _draw(data: xr.Dataset, along: Abscissa) -> Figure:
     if along.logarithmic(data):
         rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], data[along.name].values)
-    handles, names = rows[0].get_legend_handles_labels()
-    unique = dict(zip(names, handles, strict=True))
-    figure.legend(
-        unique.values(),
-        unique.keys(),
-        loc="outside upper center",
-        ncols=min(2, style.columns(list(unique))),
-    )
+    style.legend(figure, rows[0], "upper", most=2)
     figure.align_ylabels()
     return figure
 
@@ -125,7 +134,7 @@ def _words(observable: str) -> str:
         "hidden_variance teacher": "variance of $w\\cdot w_*$",
         "weight_norm": "norm of the readout",
     }
-    words = known.get(observable, observable.replace("_", " "))
+    words = known.get(observable) or style.wrapped(observable.replace("_", " "), ROOM, 2)
     return re.sub(r"\b(He|z)[_^]?(\d+)$", _indexed, words)
 
 

@@ -32,7 +32,7 @@ def panel(tree: DataTree) -> Panel | None:
     shaded = group(tree, f"theory/{data['theory'].values[0]}")
     assert shaded is not None
     data["beyond_pool"] = shaded["beyond_pool"]
-    return Panel("theories", "Theories of the learning curve", _caption(data), _draw(data), data)
+    return Panel("theories", "Theories of the learning curve", _caption(data), _draw, data)
 
 
 def _shown(data: xr.Dataset) -> list[tuple[int, int]]:
@@ -48,9 +48,8 @@ def _draw(data: xr.Dataset) -> Figure:
         one = data.isel(cell=cell, ridge=ridge)
         _row(axes, one)
         at = f"ridge {plain(float(data['ridge'][ridge]))}"
-        axes.set_title(", ".join(filter(None, [label(data, cell), at])))
-    handles, names = rows[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(2, style.columns(names)))
+        style.title(axes, ", ".join(filter(None, [label(data, cell), at])))
+    style.legend(figure, rows[0], "upper", most=2)
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], data["train"].values)

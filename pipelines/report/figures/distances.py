@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import group, label, spread
+from pipelines.report.figures.cells import group, label, shown_of, spread
 from pipelines.report.figures.panel import Panel
 from pipelines.rounding import plain
 
@@ -28,7 +28,7 @@ def panel(tree: DataTree) -> Panel | None:
     )
     if bool(data["distance_square"].isnull().all()):
         return None
-    return Panel("distances", "One ridge, or one at each point", _caption(data), _draw(data), data)
+    return Panel("distances", "One ridge, or one at each point", _caption(data), _draw, data)
 
 
 def _draw(data: xr.Dataset) -> Figure:
@@ -49,12 +49,11 @@ def _draw(data: xr.Dataset) -> Figure:
                 label=style.theory_title(theory),
             )
         at = f"ridge {plain(float(data['ridge'][ridge]))}"
-        axes.set_title(", ".join(filter(None, [label(data, cell), at])))
+        style.title(axes, ", ".join(filter(None, [label(data, cell), at])))
         axes.set_ylabel("distance")
         style.grid(axes)
     rows[0].set_ylim(bottom=-0.06 * rows[0].get_ylim()[1])
-    handles, names = rows[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=2)
+    style.legend(figure, rows[0], "upper", most=2)
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], data["train"].values)
@@ -71,10 +70,11 @@ def _roots(one: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _caption(data: xr.Dataset) -> str:
+    pairs = data.sizes["cell"] * data.sizes["ridge"]
     return (
         "Decimated regressions and that with the whole kernel, on the same points: root mean "
         "square over the pool of the difference of their mean predictors over draws, in the modes "
         "kept, without the bias of the scatter (what is zero to within its error may come out "
         "as zero). The kernel without its unlearnable modes has one ridge T(Λ), or the ridge T(x) "
         "of each point."
-    )
+    ) + shown_of(min(pairs, MOST), pairs, "combinations of cell and ridge")

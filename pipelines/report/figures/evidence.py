@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import group, label
+from pipelines.report.figures.cells import group, label, shown_of
 from pipelines.report.figures.panel import Panel
 from pipelines.report.words import named
 
@@ -25,8 +25,8 @@ def panel(tree: DataTree) -> Panel | None:
         "temperature: the mean loss of the ensemble integrated over 1/T. Every symbol is a dataset "
         "with the standard error over its chains; bars below hold what another rule of integration "
         "would give, too. Below, measured minus predicted on the same data."
-    )
-    return Panel("evidence", "Evidence of the data", caption, _draw(data), data)
+    ) + shown_of(data.sizes["cell"], found.sizes["cell"], "points of the other axes")
+    return Panel("evidence", "Evidence of the data", caption, _draw, data)
 
 
 def _draw(data: xr.Dataset) -> Figure:
@@ -67,7 +67,6 @@ def _draw(data: xr.Dataset) -> Figure:
     rows[-1].set_xscale("log")
     rows[-1].set_xlabel(named(PATH))
     style.ticks_at(rows[-1], temperature)
-    handles, names = rows[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=style.columns(names))
+    style.legend(figure, rows[0], "upper")
     figure.align_ylabels()
     return figure

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label, spread
+from pipelines.report.figures.cells import chosen, group, label, shown_of, spread
 from pipelines.report.figures.panel import Panel
 from pipelines.rounding import plain
 
@@ -24,7 +24,9 @@ def panel(tree: DataTree) -> Panel | None:
     data = data.isel(ridge=spread(data.sizes["ridge"], MOST))
     if bool(data["hard_ridge"].isnull().all()):
         return None
-    return Panel("flow", "Flow of the couplings", _caption(data), _draw(data), data)
+    caption = _caption(data) + shown_of(1, found.sizes["cell"], "cells")
+    caption += shown_of(data.sizes["ridge"], found.sizes["ridge"], "ridges")
+    return Panel("flow", "Flow of the couplings", caption, _draw, data)
 
 
 def _draw(data: xr.Dataset) -> Figure:
@@ -51,8 +53,7 @@ def _draw(data: xr.Dataset) -> Figure:
         each.set_ylabel(name)
         style.decades(each)
         style.grid(each)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(4, len(names)))
+    style.legend(figure, axes[0], "upper")
     axes[-1].set_xscale("log")
     axes[-1].invert_xaxis()  # the flow goes from left to right
     axes[-1].set_xlabel("cutoff Λ, modes that are left")

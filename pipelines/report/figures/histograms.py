@@ -7,14 +7,13 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label
+from pipelines.report.figures.cells import chosen, group, label, shown_of
 from pipelines.report.figures.order import NAMES, shape
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
 from pipelines.rounding import plain, uncertain
 
 MOST_CELLS = 5
-MOST_LAYERS = 2
 MERGED = 3  # bins drawn as one
 SEEN = 1e-4  # density up to which the axis of z reaches
 FLOOR = 1e-5  # of the logarithmic axis
@@ -28,14 +27,17 @@ def panel(tree: DataTree) -> Panel | None:
         return None
     data = density(cells.isel(cell=chosen(cells, MOST_CELLS)))
     data = data.isel(cell=data["density"].notnull().any(("layer", "direction", "bin")).values)
-    if not data.sizes["cell"]:
-        return None
-    data = data.isel(layer=sorted({0, data.sizes["layer"] - 1})[:MOST_LAYERS])
+    if not bool((data["density"] > SEEN).any()):
+        return None  # nothing is there, or all of it beyond the axis
+    layers = data.sizes["layer"]
+    data = data.isel(layer=sorted({0, layers - 1}))
+    room = shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
+    room += shown_of(data.sizes["layer"], layers, "layers")
     return Panel(
         "histograms",
         "Pre-activations along fixed directions",
-        _caption(data),
-        _draw(data),
+        _caption(data) + room,
+        _draw,
         data,
     )
 
@@ -75,7 +77,8 @@ def _draw(data: xr.Dataset) -> Figure:
             linear, logarithmic = grid[2 * layer : 2 * layer + 2, direction]
             for axes in (linear, logarithmic):
                 _curves(axes, place, colours)
-            linear.set_ylim(0, 1.45 * float(data["density"].isel(layer=layer).max()))
+            highest = float(data["density"].isel(layer=layer).max())
+            linear.set_ylim(0, 1.45 * highest if highest > 0 else 1.0)
             _note(linear, place.isel(cell=0), colours[0])
             logarithmic.set_yscale("log")
             logarithmic.set_ylim(FLOOR, 1.5)
@@ -89,8 +92,7 @@ def _draw(data: xr.Dataset) -> Figure:
         axes.set_xlabel("$z$")
         axes.set_xlim(-seen.max(), seen.max())
         axes.set_xticks([-4, 0, 4] if seen.max() > 4 else [-2, 0, 2])
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=style.columns(names))
+    style.legend(figure, grid[0, 0], "lower")
     return figure
 
 

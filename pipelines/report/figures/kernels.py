@@ -7,7 +7,7 @@ from matplotlib.image import AxesImage
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label, spread
+from pipelines.report.figures.cells import chosen, group, label, shown_of, spread
 from pipelines.report.figures.panel import Panel
 from pipelines.rounding import plain
 
@@ -17,6 +17,7 @@ ORDER = (
     "nngp",
 )  # of theories, the first that has a kernel is shown
 TITLES = ("measured", "predicted", "difference")
+ROOM, MOST_LINES = 19, 3  # of the label along the height of a kernel
 MOST_POINTS = 96  # drawn; the data keep all
 DATASET = 0  # probe points are those of one dataset
 
@@ -33,7 +34,8 @@ def panel(tree: DataTree) -> Panel | None:
     if not data.sizes["cell"]:
         return None
     data = data.isel(cell=chosen(data, 2))
-    return Panel("kernels", "Kernel of the hidden layer", _caption(data), _draw(data), data)
+    caption = _caption(data) + shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
+    return Panel("kernels", "Kernel of the hidden layer", caption, _draw, data)
 
 
 def _theory(tree: DataTree) -> tuple[str, xr.Dataset] | None:
@@ -104,7 +106,7 @@ def _draw(data: xr.Dataset) -> Figure:
             if row == 0:
                 axes.set_title(name)
             if column == 0:
-                axes.set_ylabel(label(data, row) or "probe point")
+                axes.set_ylabel(style.wrapped(label(data, row) or "probe point", ROOM, MOST_LINES))
             if last:
                 figure.colorbar(image, cax=figure.add_subplot(cells[row, 3]))
     if shared is not None:

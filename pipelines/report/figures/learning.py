@@ -42,7 +42,7 @@ def panel(tree: DataTree) -> Panel | None:
     data = data.isel(cell=finished.values)
     if not data.sizes["cell"]:
         return None
-    return Panel("learning", "Learning curve of the limit", _caption(data), _draw(data), data)
+    return Panel("learning", "Learning curve of the limit", _caption(data), _draw, data)
 
 
 def curves(measured: xr.Dataset, theory: xr.Dataset | None) -> xr.Dataset:
@@ -82,11 +82,10 @@ def _draw(data: xr.Dataset) -> Figure:
         main = rows[number * (1 + compared)]
         _curves(main, one)
         if len(shown) > 1:
-            main.set_title(_title(data, cell, ridge))
+            style.title(main, _title(data, cell, ridge))
         if compared:
             _residuals(rows[2 * number + 1], one)
-    handles, names = rows[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(2, style.columns(names)))
+    style.legend(figure, rows[0], "upper", most=2)
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], data["train"].values)

@@ -7,7 +7,15 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import Abscissa, Series, abscissa, group, series
+from pipelines.report.figures.cells import (
+    Abscissa,
+    Series,
+    abscissa,
+    group,
+    series,
+    shown_of,
+    the_abscissa,
+)
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import (
     chains,
@@ -40,7 +48,7 @@ def panel(tree: DataTree) -> Panel | None:
         "order",
         f"Pre-activations against the {along.short}",
         _caption(data, along),
-        _draw(data, along),
+        _draw,
         data,
     )
 
@@ -87,7 +95,8 @@ def _with_line(data: xr.Dataset, along: Abscissa) -> xr.Dataset:
     )
 
 
-def _draw(data: xr.Dataset, along: Abscissa) -> Figure:
+def _draw(data: xr.Dataset) -> Figure:
+    along = the_abscissa(data)
     heights = [1.5, 1, 1] if "overlap" in data else [1.5, 1]
     figure = style.figure(0.2 + 2 * sum(heights))
     rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
@@ -115,8 +124,7 @@ def _draw(data: xr.Dataset, along: Abscissa) -> Figure:
     style.ticks_at(rows[-1], data[along.name].values)
     for axes in rows:
         style.grid(axes)
-    handles, names = rows[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(2, style.columns(names)))
+    style.legend(figure, rows[0], "upper", most=2)
     figure.align_ylabels()
     return figure
 
@@ -161,6 +169,8 @@ def _caption(data: xr.Dataset, along: Abscissa) -> str:
         "direction, in units of the prior: 1 and 0 (dashed) for an infinitely wide network. Error "
         "bars are jackknife standard errors over chains."
     )
+    every = len(series(data, along, data.sizes["cell"]))
+    text += shown_of(min(every, MOST_SERIES), every, "series of cells")
     if "slope" in data:
         text += " Lines: 1 + c/N, the leading order in the width, with c fitted, to guide the eye."
     return text

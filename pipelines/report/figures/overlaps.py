@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label
+from pipelines.report.figures.cells import chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
 
@@ -25,14 +25,13 @@ def panel(tree: DataTree) -> Panel | None:
     data = density(cells.isel(cell=places))
     there = data["density"].notnull().any("overlap_bin").values
     data, places = data.isel(cell=there), places[there]
-    if not data.sizes["cell"]:
+    if not bool((data["density"] > SEEN).any()):
         return None
     theories = _predicted(tree, places)
     if theories is not None:
         data = data.assign(predicted=theories)
-    return Panel(
-        "overlaps", "Overlaps of neurons with the teacher", _caption(data), _draw(data), data
-    )
+    caption = _caption(data) + shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
+    return Panel("overlaps", "Overlaps of neurons with the teacher", caption, _draw, data)
 
 
 def density(cells: xr.Dataset) -> xr.Dataset:
@@ -83,7 +82,7 @@ def _draw(data: xr.Dataset) -> Figure:
     for place in range(count):
         one = data.isel(cell=place)
         _densities(grid[0, place], one)
-        grid[0, place].set_title(label(data, place))
+        style.title(grid[0, place], label(data, place), count)
         if compared:
             _residuals(grid[1, place], one)
     seen = np.abs(data["overlap_bin"].values[(data["density"] > SEEN).any("cell").values])
@@ -95,8 +94,7 @@ def _draw(data: xr.Dataset) -> Figure:
     grid[0, 0].set_ylabel("density")
     if compared:
         grid[1, 0].set_ylabel("residual")
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=style.columns(names))
+    style.legend(figure, grid[0, 0], "upper")
     return figure
 
 

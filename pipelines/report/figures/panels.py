@@ -1,10 +1,10 @@
 """All panels of a report, in its order."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from xarray import DataTree
 
-from pipelines.report import style
 from pipelines.report.figures import (
     curves,
     distances,
@@ -25,6 +25,7 @@ from pipelines.report.figures import (
     weights,
 )
 from pipelines.report.figures.panel import Panel
+from pipelines.report.parts import part
 
 # What a panel shows, for campaigns that lack it.
 PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
@@ -48,12 +49,23 @@ PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
 }
 
 
-def panels(tree: DataTree) -> tuple[list[Panel], list[str]]:
-    """The panels that the campaign has numbers for, and what the others would have shown."""
-    with style.look():
-        found = {what: make(tree) for what, make in PANELS.items()}
-        made = [panel for panel in found.values() if panel is not None]
-        for panel in made:  # laid out once, so that every format has the same layout
-            panel.figure.draw_without_rendering()
-            panel.figure.set_layout_engine("none")
-    return made, [what for what, panel in found.items() if panel is None]
+@dataclass(frozen=True)
+class Panels:
+    """What a campaign shows, what it has no numbers for, and the lines on what fails."""
+
+    made: list[Panel]
+    missing: list[str]
+    left_out: list[str]
+
+
+def panels(tree: DataTree) -> Panels:
+    """The panels of a campaign, none of them drawn yet."""
+    found = Panels([], [], [])
+    for what, make in PANELS.items():
+        with part(f"The picture of {what}", found.left_out):
+            panel = make(tree)
+            if panel is None:
+                found.missing.append(what)
+            else:
+                found.made.append(panel)
+    return found

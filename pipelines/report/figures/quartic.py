@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label, spread
+from pipelines.report.figures.cells import chosen, group, label, shown_of, spread
 from pipelines.report.figures.panel import Panel
 from pipelines.rounding import plain
 from theory.statistics import jackknife_error
@@ -24,7 +24,9 @@ def panel(tree: DataTree) -> Panel | None:
     data = ratios(measured, theory, plain_theory).isel(cell=chosen(measured, 1))
     if bool(data["ratio"].isnull().all()):
         return None
-    return Panel("quartic", "A quartic term in the loss", _caption(data), _draw(data), data)
+    caption = _caption(data) + shown_of(1, measured.sizes["cell"], "cells")
+    caption += shown_of(min(data.sizes["ridge"], MOST), data.sizes["ridge"], "ridges")
+    return Panel("quartic", "A quartic term in the loss", caption, _draw, data)
 
 
 def ratios(
@@ -62,8 +64,7 @@ def _draw(data: xr.Dataset) -> Figure:
     for axes, ridge in zip(rows, shown, strict=True):
         _row(axes, one.isel(ridge=ridge))
         axes.set_title(f"ridge {plain(float(one['ridge'][ridge]))}")
-    handles, names = rows[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=style.columns(names))
+    style.legend(figure, rows[0], "upper")
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], one["train"].values)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label
+from pipelines.report.figures.cells import chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
 from pipelines.rounding import plain
 
@@ -29,7 +29,8 @@ def panel(tree: DataTree) -> Panel | None:
     data = data.sel(theory=data["t"].notnull().any(("cell", "train", "ridge")))
     if data.sizes["theory"] < 2:
         return None  # the learning curve shows the residuals of one
-    return Panel("residuals", "Residuals over sizes and ridges", _caption(data), _draw(data), data)
+    caption = _caption(data) + shown_of(1, compared.sizes["cell"], "cells")
+    return Panel("residuals", "Residuals over sizes and ridges", caption, _draw, data)
 
 
 def _draw(data: xr.Dataset) -> Figure:
@@ -40,7 +41,7 @@ def _draw(data: xr.Dataset) -> Figure:
     norm = SymLogNorm(LINEAR, vmin=-LARGEST, vmax=LARGEST)
     for axes, theory in zip(rows, theories, strict=True):
         _squares(axes, data["t"].sel(theory=theory).isel(cell=0), norm)
-        axes.set_title(style.theory_title(str(theory)))
+        style.title(axes, style.theory_title(str(theory)))
     rows[-1].set_xlabel("training points n")
     places = _ticks(data.sizes["train"])
     middles = [place + 0.5 for place in places]

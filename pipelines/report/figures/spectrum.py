@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label
+from pipelines.report.figures.cells import chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
 from pipelines.rounding import uncertain
 
@@ -35,7 +35,8 @@ def panel(tree: DataTree) -> Panel | None:
         "target_exponent_error",
     ]
     data = known.assign({name: laws[name].isel(cell=cell) for name in names})
-    return Panel("spectrum", "Spectrum of the kernel", _caption(data), _draw(data), data)
+    caption = _caption(data) + shown_of(1, measured.sizes["cell"], "cells")
+    return Panel("spectrum", "Spectrum of the kernel", caption, _draw, data)
 
 
 def _draw(data: xr.Dataset) -> Figure:

@@ -6,11 +6,12 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import Abscissa, abscissa, group, series
+from pipelines.report.figures.cells import abscissa, group, series, shown_of, the_abscissa
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
 
 MOST_SERIES = 3
+ROOM = 20  # characters of a label along the height of a scalar
 COLOURS = {"prior": style.BLUE, "teacher": style.ORANGE}
 
 
@@ -31,7 +32,9 @@ def panel(tree: DataTree) -> Panel | None:
         "Where they differ the ensemble has not converged: neurons do not cross the barrier "
         "between the two states in the time of a chain."
     )
-    return Panel("starts", f"Starts against the {along.short}", caption, _draw(data, along), data)
+    every = len(series(data, along, data.sizes["cell"]))
+    caption += shown_of(min(every, MOST_SERIES), every, "series of cells")
+    return Panel("starts", f"Starts against the {along.short}", caption, _draw, data)
 
 
 def by_start(cells: xr.Dataset) -> xr.Dataset:
@@ -56,7 +59,8 @@ def by_start(cells: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(found, attrs=cells.attrs)
 
 
-def _draw(data: xr.Dataset, along: Abscissa) -> Figure:
+def _draw(data: xr.Dataset) -> Figure:
+    along = the_abscissa(data)
     names = [str(name) for name in data.data_vars if not str(name).endswith(" error")]
     figure = style.figure(0.8 + 1.9 * len(names))
     rows = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
@@ -72,13 +76,12 @@ def _draw(data: xr.Dataset, along: Abscissa) -> Figure:
                     color=colour,
                     label=", ".join(filter(None, [f"from the {start}", line.label])),
                 )
-        axes.set_ylabel(name)
+        axes.set_ylabel(style.wrapped(name, ROOM, 2))
         style.grid(axes)
     if along.logarithmic(data):
         rows[-1].set_xscale("log")
     rows[-1].set_xlabel(along.words)
     style.ticks_at(rows[-1], np.asarray(data[along.name].values))
-    handles, labels = rows[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=style.columns(labels))
+    style.legend(figure, rows[0], "upper")
     figure.align_ylabels()
     return figure

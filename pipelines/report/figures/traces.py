@@ -8,10 +8,12 @@ from scipy.stats import rankdata
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import group, label
+from pipelines.report.figures.cells import group, label, shown_of
 from pipelines.report.figures.panel import Panel
 
 MOST_CHAINS = 4
+MOST_SCALARS = 4
+ROOM = 14  # characters of a label along the height of a scalar
 RANK_BINS = 10
 COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE)
 
@@ -23,9 +25,10 @@ def panel(tree: DataTree) -> Panel | None:
         return None
     place = worst(cells, progress)
     data = traces(cells.isel(place))
-    r_hat = {} if progress is None else _r_hat(progress.isel(place))
+    if progress is not None:
+        data = _with_r_hat(data, progress.isel(place))
     where = ", ".join(filter(None, [label(cells, place["cell"]), f"dataset {place['dataset']}"]))
-    return Panel("traces", "Traces of the chains", _caption(where, data), _draw(data, r_hat), data)
+    return Panel("traces", "Traces of the chains", _caption(where, data), _draw, data)
 
 
 def worst(cells: xr.Dataset, progress: xr.Dataset | None) -> dict[str, int]:
@@ -52,21 +55,29 @@ def traces(one: xr.Dataset) -> xr.Dataset:
     return found.isel(chain=drawn.any("draw").values, draw=drawn.any("chain").values)
 
 
-def _r_hat(progress: xr.Dataset) -> dict[str, float]:
-    values = progress["rhat"]
-    return {str(q): float(values.sel(quantity=q)) for q in progress["quantity"].values}
+def _with_r_hat(data: xr.Dataset, progress: xr.Dataset) -> xr.Dataset:
+    """Each scalar with its R-hat, where that is known."""
+    names, values = progress["quantity"].values, progress["rhat"].values
+    known = {str(name): float(value) for name, value in zip(names, values, strict=True)}
+    return data.assign(
+        {
+            name: values.assign_attrs(rhat=known[str(name)])
+            for name, values in data.data_vars.items()
+            if np.isfinite(known.get(str(name), np.nan))
+        }
+    )
 
 
-def _draw(data: xr.Dataset, r_hat: dict[str, float]) -> Figure:
-    names = ["loss", *(n for n in data if str(n).startswith("learnability")), "weight_norm"][:4]
+def _draw(data: xr.Dataset) -> Figure:
+    names = _shown(data)
     figure = style.figure(0.5 + 1.55 * len(names))
     rows = figure.subplots(len(names), 2, sharex="col", width_ratios=[2.4, 1], squeeze=False)
     for (left, right), name in zip(rows, names, strict=True):
         _trace(left, data[name])
         left.set_ylabel(_title(str(name)))
         _ranks(right, data[name])
-        if name in r_hat:
-            left.set_title(f"R-hat {r_hat[str(name)]:.3f}", loc="right", size=9.5)
+        if "rhat" in data[name].attrs:
+            left.set_title(f"R-hat {data[name].attrs['rhat']:.3f}", loc="right", size=9.5)
     rows[-1, 0].set_xlabel("draw")
     rows[-1, 1].set_xlabel("rank")
     rows[0, 1].set_title("draws by rank", size=9.5)
@@ -74,10 +85,17 @@ def _draw(data: xr.Dataset, r_hat: dict[str, float]) -> Figure:
     return figure
 
 
+def _shown(data: xr.Dataset) -> list[str]:
+    """The norm of the readout is the last, whether or not there is room for all learnabilities."""
+    learned = [str(name) for name in data if str(name).startswith("learnability")]
+    return ["loss", *learned[: MOST_SCALARS - 2], "weight_norm"]
+
+
 def _title(name: str) -> str:
     if name == "weight_norm":
         return "$|a|^2$"
-    return name.replace("learnability target", "learnability").replace("learnability ", "learnab. ")
+    short = name.replace("learnability target", "learnability")
+    return style.wrapped(short.replace("learnability ", "learnab. "), ROOM, 2)
 
 
 def _trace(axes: Axes, values: xr.DataArray) -> None:
@@ -108,4 +126,4 @@ def _caption(where: str, data: xr.Dataset) -> str:
         f"{data.sizes['draw']} draws each. Right: how often a chain's draws take each rank among "
         "the draws of all chains, 1 (dashed) on average if they sample one distribution. R-hat "
         "and the effective sample sizes of every cell are in the table of cells."
-    )
+    ) + shown_of(len(_shown(data)), len(data), "scalars")

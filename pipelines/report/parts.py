@@ -1,0 +1,34 @@
+"""Parts of a report that stand alone: one that fails is left out, and a line says so."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+LONGEST = 200  # characters of a reason
+
+
+@contextmanager
+def part(what: str, left_out: list[str]) -> Iterator[None]:
+    """Make one part; where that fails, add the line that names it and the reason.
+
+    Whatever is raised is taken, here and nowhere else in the report: a part is made of numbers in
+    shapes that nobody has foreseen, by libraries that raise what they like, after hours of
+    sampling. The other parts say what they have to say without it. Nothing is written inside, so
+    that a disk that is full is not taken for a picture that fails.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        left_out.append(f"{what} could not be made and is left out: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """The error on one line."""
+    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    return f"{text if len(text) <= LONGEST else f'{text[: LONGEST - 1]}…'}".rstrip(".") + "."
+
+
+def tell(left_out: Iterable[str]) -> None:
+    """The lines, on standard error."""
+    for line in left_out:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
