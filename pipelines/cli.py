@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,22 @@ Address = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Workers of the local Ray; by default one per core.")
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"finitewidth {metadata.version('finitewidth')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options that need no command."""
 
 
 @app.command("list")
