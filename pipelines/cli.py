@@ -3,6 +3,7 @@
 import errno
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,22 @@ MACHINE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG,
     errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM,
 }  # fmt: skip
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"finitewidth {metadata.version('finitewidth')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options that need no command."""
 
 
 @app.command("list")

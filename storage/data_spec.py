@@ -32,7 +32,9 @@ class TwoClasses(Data):
     """Images of some classes against images of others, targets +1 and -1."""
 
     positive: Classes
+    """Classes with target +1 [class, 0 to 9]"""
     negative: Classes
+    """Classes with target -1 [class, 0 to 9]"""
 
     @model_validator(mode="after")
     def _classes_differ(self) -> "TwoClasses":
@@ -47,33 +49,41 @@ class Digits(TwoClasses):
     """The 8 × 8 handwritten digits that ship with scikit-learn."""
 
     source: Literal["digits"]
+    """Handwritten digits that need no file"""
 
 
 class ImageFiles(TwoClasses):
     """Image files in a folder that the user names."""
 
     folder: FileName
+    """Folder of the official files; `finitewidth download` fills and prints one"""
     subset: Literal["train", "test", "all"] = "all"
+    """Official part from which all points are drawn"""
 
 
 class Mnist(ImageFiles):
     """MNIST from its official IDX files, gzip or not."""
 
     source: Literal["mnist"]
+    """MNIST, in a folder that you name"""
 
 
 class Cifar10(ImageFiles):
     """CIFAR-10 from its official binary version."""
 
     source: Literal["cifar10"]
+    """CIFAR-10, in a folder that you name"""
 
 
 class Npz(Data):
     """A file of the user's with x_train (n, d), y_train (n,), x_test and y_test."""
 
     source: Literal["npz"]
+    """Arrays of your own"""
     file: FileName
-    outputs: Count = 1  # columns of y
+    """The npz file with x_train, y_train, x_test and y_test"""
+    outputs: Count = 1
+    """Columns of y [outputs]"""
 
 
 def _setting(value: Any) -> Any:
@@ -89,10 +99,13 @@ class PluginData(Data):
     """A source of the user's own, `module:function` (README, Plug-ins)."""
 
     source: PluginName
-    outputs: Count = 1  # columns of y
-    # `make` does its own
+    """Your function `module:name` that makes the arrays"""
+    outputs: Count = 1
+    """Columns of y [outputs]"""
     normalize: None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Nothing: your function does its own"""
     settings: dict[str, Setting] = Field(default={})
+    """Arguments of your function by name [its own]"""
 
 
 SOURCES: dict[str, type[Data]] = {

@@ -27,7 +27,13 @@ Count = Annotated[int, Field(gt=0, le=MOST)]
 class Frozen(BaseModel):
     """An immutable model that forbids unknown keys and names the nearest one it knows."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,  # "What it is [unit]": in the schema, and in SETTINGS.md
+    )
 
     @model_validator(mode="before")
     @classmethod

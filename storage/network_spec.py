@@ -55,16 +55,27 @@ class Kernel(Frozen):
     """What fixes the infinite-width prior of a network, its NNGP kernel."""
 
     architecture: Architecture = "fcn"
-    depth: Count = 1  # hidden layers
+    """Fully connected, convolutional, or your own as `module:attribute`"""
+    depth: Count = 1
+    """Hidden layers [layers]"""
     activation: Activation
-    weight_variance: Many[PositiveFloat]  # σ² of each layer; the last is the readout's
-    bias_variance: BiasVariance = 0.0  # of all hidden layers, or one number for each
+    """Activation φ of the hidden layers, or your own as `module:attribute`"""
+    weight_variance: Many[PositiveFloat]
+    """σ², variance of weights times fan-in, of each layer; the last is the readout's [1]"""
+    bias_variance: BiasVariance = 0.0
+    """Variance of the biases of all hidden layers, or a list with a number for each [1]"""
     scaling: Literal["standard", "mean_field"] = "standard"
-    chi: PositiveFloat = 1.0  # mean field: divides the readout's variance and the temperature
-    patches: Count | None = None  # cnn: filters on equal parts of x that do not overlap
-    image: Annotated[Many[Count], Field(min_length=3, max_length=3)] | None = None  # or 3 x 3 ones
-    pool_after: Many[Count] = ()  # image: layers, from 1, that are averaged over squares of 2 x 2
-    head: Literal["flatten", "average"] | None = None  # image: what the readout reads
+    """Mean field divides the readout's variance and the temperature by chi"""
+    chi: PositiveFloat = 1.0
+    """Mean field: what divides the readout's variance and the temperature [1]"""
+    patches: Count | None = None
+    """cnn: number of equal parts of a point, without overlap, that the filters see [patches]"""
+    image: Annotated[Many[Count], Field(min_length=3, max_length=3)] | None = None
+    """cnn: shape of a point, over which 3 x 3 filters move [channels, height, width in pixels]"""
+    pool_after: Many[Count] = ()
+    """image: hidden layers that are averaged over squares of 2 x 2 [layer, from 1]"""
+    head: Literal["flatten", "average"] | None = None
+    """image: what the readout reads, all positions or their average"""
 
     @validator(mode="after")
     def _consistent(self) -> "Kernel":
@@ -108,7 +119,8 @@ class Kernel(Frozen):
 class Network(Kernel):
     """f(x) = Σ_i a_i φ(h_i), W ~ N(0, σ²/fan_in): fully connected, convolutional or the user's."""
 
-    width: Count  # neurons or channels of every hidden layer
+    width: Count
+    """Neurons or channels of every hidden layer [neurons]"""
 
 
 def _convolution_problem(kernel: Kernel) -> str:

@@ -1,6 +1,7 @@
 """Reading a campaign: YAML 1.2, overrides, validation, and one line for whatever is wrong."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,21 @@ def dump_yaml(spec: Campaign) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a campaign, for editors."""
+    """The JSON schema of a campaign, for editors: every setting says what it is by default."""
     schema = Campaign.model_json_schema()
+    for section in (schema, *schema["$defs"].values()):
+        for key, setting in section["properties"].items():
+            meaning = " ".join(setting["description"].split())
+            absent = "Required" if key in section.get("required", ()) else by_default(setting)
+            setting["description"] = f"{meaning}. {absent}."
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def by_default(setting: Mapping[str, Any]) -> str:
+    """What a setting of the schema is where it is left out."""
+    default = setting["default"]
+    if default is None:
+        return "Default: none"
+    if isinstance(default, dict) and default:
+        return "Default: each of its settings by its own default"
+    return f"Default: {json.dumps(default)}"

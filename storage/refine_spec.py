@@ -16,11 +16,16 @@ class Refine(Frozen):
     farthest, in standard errors, from the measurement or from one another.
     """
 
-    axis: str  # of the sweep; its settings are numbers
+    axis: str
+    """Axis of the sweep along which cells are added; its settings are numbers"""
     by: Literal["gradient", "bimodality", "disagreement"]
-    observable: str | None = None  # a scalar of every draw, such as learnability He3
+    """What makes an interval worth a cell"""
+    observable: str | None = None
+    """Scalar of every draw to look at, such as learnability He3; for disagreement, all are"""
     rounds: Count = 4
-    budget: Count  # shards, over all rounds
+    """Times that cells are added [rounds]"""
+    budget: Count
+    """Shards that may be added, over all rounds [shards]"""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Refine":

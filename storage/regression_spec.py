@@ -24,10 +24,14 @@ REGRESSION_THEORIES = (*SPECTRAL_THEORIES, *DECIMATED_THEORIES, QUARTIC_THEORY)
 class Quartic(Frozen):
     """Likelihoods exp(-(h² + u h⁴)/2T) of residuals h beside the Gaussian, sampled by HMC."""
 
-    couplings: Annotated[Many[PositiveFloat], Field(min_length=1)]  # u, in units of 1/y²
-    chains: Annotated[int, Field(ge=2, le=MOST)]  # of each size, ridge and coupling
-    warmup: Count  # paths thrown away, which find the step size
-    draws: Count  # paths whose ends are kept
+    couplings: Annotated[Many[PositiveFloat], Field(min_length=1)]
+    """Strengths u of the quartic term [1/y²]"""
+    chains: Annotated[int, Field(ge=2, le=MOST)]
+    """Chains of each size, ridge and coupling [chains]"""
+    warmup: Count
+    """First paths, thrown away, which find the step size [paths]"""
+    draws: Count
+    """Paths whose ends are kept [draws]"""
 
 
 def _cutoff(value: Any) -> int | float:

@@ -52,8 +52,10 @@ StepSize = Annotated[
 class Anneal(Frozen):
     """The warm-up's temperature, before the division by chi: ln T runs linearly to the target's."""
 
-    temperature: PositiveFloat  # of the first step: above the target's, or below it
-    steps: Count  # until the target's is reached; the rest of the warm-up is there
+    temperature: PositiveFloat
+    """Temperature of the first step: above the target's, or below it [y²]"""
+    steps: Count
+    """Steps until the target's temperature is reached; the rest of the warm-up is there [steps]"""
 
 
 class Sampler(Frozen):
@@ -63,19 +65,34 @@ class Sampler(Frozen):
         "baoab", "ula", "mala", "collapsed", "gibbs", "exchange", "sgld", "gd", "sgd", "adam",
         "prior",
     ]  # fmt: skip
-    temperature: PositiveFloat  # before the division by chi
-    step_size: StepSize | None = None  # ε, in units of the prior's relaxation time
-    friction: PositiveFloat | None = None  # γ, per unit of time
-    moves: Count | None = None  # gibbs: steps of the hidden weights for each readout drawn
-    batch: Count | None = None  # sgld, sgd: training points in each estimate of the gradient
-    ladder: Many[PositiveFloat] = ()  # exchange: temperatures of the replicas beside the target's
-    anneal: Anneal | None = None  # with ensemble.start: anneal
-    warmup: Annotated[int, Field(ge=0, le=MOST)]  # steps thrown away
-    draws: Count  # kept per chain
-    thin: Count = 1  # steps from one kept draw to the next
-    segment: Count  # draws between checkpoints
+    """What moves the weights"""
+    temperature: PositiveFloat
+    """Temperature: variance of the targets' noise, before the division by chi [y²]"""
+    step_size: StepSize | None = None
+    """Step ε; `auto` finds it in the warm-up, and ula takes a list with one for each layer
+    [relaxation time of the prior]"""
+    friction: PositiveFloat | None = None
+    """Friction γ [1/relaxation time of the prior]"""
+    moves: Count | None = None
+    """gibbs: steps of the hidden weights for each readout drawn [steps]"""
+    batch: Count | None = None
+    """sgld, sgd: training points in each estimate of the gradient [points]"""
+    ladder: Many[PositiveFloat] = ()
+    """exchange: temperatures of the replicas beside the target's [y²]"""
+    anneal: Anneal | None = None
+    """How the temperature of the warm-up runs, with ensemble.start anneal"""
+    warmup: Annotated[int, Field(ge=0, le=MOST)]
+    """First steps of each chain, which are thrown away [steps]"""
+    draws: Count
+    """Draws kept of each chain, a multiple of segment; more go on in the same store [draws]"""
+    thin: Count = 1
+    """Steps from one kept draw to the next [steps]"""
+    segment: Count
+    """Draws between checkpoints [draws]"""
     precision: Precision = "float32"
-    step_check: bool = True  # one more block per cell at half the step, where steps have a bias
+    """Floating-point numbers in which chains are computed"""
+    step_check: bool = True
+    """Run one more block of each cell at half the step, where steps have a bias"""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Sampler":
@@ -125,10 +142,16 @@ class Ensemble(Frozen):
     """How many independent datasets and chains, and how chains are packed into blocks."""
 
     datasets: Count
-    chains: Annotated[int, Field(ge=2)]  # per dataset
-    block: Count  # chains of one dataset that run side by side
+    """Independent draws of the data; more go on in the same store [datasets]"""
+    chains: Annotated[int, Field(ge=2)]
+    """Chains of each dataset, a multiple of block; more go on in the same store [chains]"""
+    block: Count
+    """Chains of one dataset that run side by side [chains]"""
     start: Literal["prior", "teacher", "both", "anneal"] = "prior"
+    """Where chains begin: in the prior, along the target's direction, every second chain so,
+    or cooled by sampler.anneal"""
     seed: Seed = 1
+    """Whole number from which all noise of data and chains is made"""
 
     @model_validator(mode="after")
     def _blocks_fit(self) -> "Ensemble":

@@ -13,16 +13,21 @@ Inputs = Literal["gaussian", "sphere"]
 class Normalize(Frozen):
     """What is done to the points before anything else sees them."""
 
-    center: bool = False  # subtract the mean point of the pool
-    squared_norm: PositiveFloat | None = None  # |x|² of every point
+    center: bool = False
+    """Subtract the mean point of the pool"""
+    squared_norm: PositiveFloat | None = None
+    """|x|² of every point [1]"""
 
 
 class OwnTest(Frozen):
     """Test points with a distribution of their own."""
 
     points: Count
+    """Test points [points]"""
     inputs: Inputs = "gaussian"
-    scale: PositiveFloat = 1.0  # multiplies every coordinate
+    """Law of the test points: N(0, I), or uniform on |x|² = dimension"""
+    scale: PositiveFloat = 1.0
+    """Factor of every coordinate [1]"""
 
 
 def _number_or_section(value: Any) -> str:
@@ -39,9 +44,13 @@ class Data(Frozen):
     """What every source has."""
 
     train: Count
-    test: Count  # points, drawn apart from the training points
-    label_noise: NonNegativeFloat = 0.0  # variance, on training targets only
+    """Training points of each dataset [points]"""
+    test: Count
+    """Test points, drawn apart from the training points [points]"""
+    label_noise: NonNegativeFloat = 0.0
+    """Variance of the noise on training targets [y²]"""
     normalize: Normalize | None = None
+    """What is done to the points before anything else sees them"""
 
 
 def mistake(line: str) -> PydanticCustomError:

@@ -29,6 +29,8 @@ QUARTIC_NUMERICS = 3  # of campaigns and regressions with a quartic loss
 
 PROBES = 512  # a stored kernel has at most this many points
 
+Values = Annotated[list[Any], Field(min_length=1)]  # of one setting of the sweep
+
 NAME = re.compile("[a-z][a-z0-9-]{0,62}")
 Name = Annotated[
     str, *text_like(NAME, "at most 63 lower-case letters, digits and -, a letter first")
@@ -48,16 +50,26 @@ Theory = Annotated[str, *known_or_plugin(THEORIES, "my.module:predict")]
 class Regression(Frozen):
     """Gaussian-process regression over nested training sets drawn from a pool."""
 
-    kernel: Kernel | None = None  # by default the NNGP of the network, physical
+    kernel: Kernel | None = None
+    """Network whose NNGP is the kernel; without it that of the campaign's network, physical"""
     train: Annotated[Many[Count], Field(min_length=1)]
-    ridges: Annotated[Many[PositiveFloat], Field(min_length=1)]  # physical temperatures
+    """Sizes of the nested training sets, from small to large [points]"""
+    ridges: Annotated[Many[PositiveFloat], Field(min_length=1)]
+    """Ridges, which are physical temperatures [y²]"""
     repeats: Count
-    pool: Count  # points
+    """Random orders of the pool; more go on in the same store [repeats]"""
+    pool: Count
+    """Points from which training sets are drawn [points]"""
     sampling: Literal["with_replacement", "without"]
+    """Whether a training set may have a point of the pool twice"""
     evaluate: Annotated[Many[Literal["pool", "heldout"]], Field(min_length=1)]
+    """Where errors are measured: on the whole pool, or on the test points"""
     precision: Precision = "float64"
+    """Floating-point numbers in which factors are computed"""
     seed: Seed = 1
-    quartic: Quartic | None = None  # the same with a quartic term in the loss
+    """Whole number from which the orders are made"""
+    quartic: Quartic | None = None
+    """The same with a quartic term in the loss"""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Regression":
@@ -83,30 +95,49 @@ class Regression(Frozen):
 class Observe(Frozen):
     """What an ensemble measures beside outputs, losses and learnabilities."""
 
-    histograms: bool = True  # of pre-activations along directions; of images, at the centre
-    kernels: bool = True  # of each layer, on the probe points
-    points: Annotated[int, Field(ge=1, le=PROBES)] = 256  # test points with all their draws stored
-    overlaps: bool = True  # of first-layer weights with the target's direction, where it has one
-    lags: Many[Count] = ()  # draws between the two times of two-time kernels
-    measure: Many[PluginName] = ()  # observables of the user's own
+    histograms: bool = True
+    """Store histograms of pre-activations along directions; of images, at the centre"""
+    kernels: bool = True
+    """Store the kernel of each layer on the probe points"""
+    points: Annotated[int, Field(ge=1, le=PROBES)] = 256
+    """First test points, the probe points, of which outputs of all draws are stored [points]"""
+    overlaps: bool = True
+    """Store overlaps of first-layer weights with the target's direction, where it has one"""
+    lags: Many[Count] = ()
+    """Distances between the two times of two-time kernels [draws]"""
+    measure: Many[PluginName] = ()
+    """Observables of your own, as `module:name`"""
 
 
 class Campaign(Frozen):
     """A campaign: what is simulated, on what, and which theories are held against it."""
 
     version: Annotated[Literal[1], BeforeValidator(_whole_number)]
+    """Version of this format"""
     name: Name
+    """Name of the campaign, with which its folder begins"""
     title: str = ""
+    """One line for people"""
     data: DataSpec
+    """Where points and targets come from"""
     network: Network | None = None
+    """Which networks are sampled; an ensemble needs it"""
     sampler: Sampler | None = None
+    """How networks are sampled; an ensemble needs it"""
     ensemble: Ensemble | None = None
+    """How many networks are sampled"""
     regression: Regression | None = None
-    sweep: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = Field(default={})
+    """Regression with the kernel of infinite width, for learning curves"""
+    sweep: dict[str, dict[str, Values]] = Field(default={})
+    """The grid: axis, then path of a setting, then its values [those of the setting]"""
     refine: Refine | None = None
+    """Cells that the campaign adds of its own accord, between those of one axis"""
     observe: Observe = Observe()
+    """What is measured beside outputs, losses and learnabilities"""
     theories: Many[Theory] = ()
-    cutoff: Cutoff = 0.01  # of decimating theories: least learnability kept, or number of modes
+    """What the measurements are compared with: names, or your own as `module:name`"""
+    cutoff: Cutoff = 0.01
+    """Of decimating theories: the least learnability kept, or a number of modes [1, or modes]"""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Campaign":

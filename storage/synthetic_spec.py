@@ -31,24 +31,33 @@ class Isotropic(Data):
     """Points x ~ N(0, I), or uniform on |x|² = dimension."""
 
     inputs: Inputs = "gaussian"
+    """Law of the points: N(0, I), or uniform on |x|² = dimension"""
     dimension: Count
+    """Length d of a point x [coordinates]"""
     test: Test  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Test points, or a section for test points with a law of their own [points]"""
 
 
 class SingleIndex(Isotropic):
     """y = Σ_k c_k He_k(w*·x), or Σ_k c_k (w*·x)^k, with |w*| = 1 drawn per dataset."""
 
     source: Literal["single_index"]
+    """A polynomial of one direction of the points"""
     teacher: Coefficients
+    """Coefficients c_k of the target by their order k [y]"""
     basis: Literal["hermite", "monomial"] = "hermite"
+    """Polynomials of order k: He_k (probabilists'), or the power z^k"""
 
 
 class MultiIndex(Isotropic):
     """y = Σ_i Σ_k c_ik He_k(w*_i·x) with orthonormal directions w*_i drawn per dataset."""
 
     source: Literal["multi_index"]
+    """Polynomials of several directions of the points, added up"""
     directions: Count
-    teacher: dict[Direction, Coefficients]  # i -> k -> c_ik, for every direction i from 1
+    """Orthonormal directions w*_i, at most dimension [directions]"""
+    teacher: dict[Direction, Coefficients]
+    """Coefficients c_ik of He_k by order k, for every direction i from 1 [y]"""
 
     @model_validator(mode="after")
     def _directions_fit(self) -> "MultiIndex":
@@ -72,23 +81,31 @@ class AbsIndex(Isotropic):
     """y = v·x + ε(|v·x| - √(2/π)) with |v| = 1 drawn per dataset."""
 
     source: Literal["abs_index"]
+    """A line and an absolute value of one direction of the points"""
     epsilon: FiniteFloat
+    """Coefficient ε of the even part of the target [y]"""
 
 
 class Linear(Isotropic):
     """y = w*·x with |w*| = 1 drawn per dataset."""
 
     source: Literal["linear"]
+    """A linear function of the points"""
 
 
 class Patches(Data):
     """y = Σ_i a*_i Σ_k c_k He_k(w*·x_i) over patches x_i of x ~ N(0, I), |w*| = |a*| = 1."""
 
     source: Literal["patches"]
-    patches: Count  # P
-    patch_size: Count  # length of x_i and of w*
+    """The same polynomial of one direction in every patch of the points"""
+    patches: Count
+    """Number P of patches of a point [patches]"""
+    patch_size: Count
+    """Length of a patch x_i and of the direction w* [coordinates]"""
     teacher: Coefficients
-    readout: Literal["equal", "random"] = "equal"  # a*_i = 1/√P, or drawn per dataset like w*
+    """Coefficients c_k of He_k by their order k [y]"""
+    readout: Literal["equal", "random"] = "equal"
+    """Weights of the patches: a*_i = 1/√P, or drawn per dataset like w*"""
 
 
 class TeacherNetwork(Isotropic):
@@ -99,12 +116,19 @@ class TeacherNetwork(Isotropic):
     """
 
     source: Literal["teacher_network"]
+    """The output of a random network"""
     architecture: Literal["fcn", "cnn"] = "fcn"
-    patches: Count | None = None  # cnn: filters on equal parts of x that do not overlap
-    depth: Count = 1  # hidden layers
-    width: Count  # neurons or channels of every hidden layer
+    """The teacher: fully connected, or filters on patches that do not overlap"""
+    patches: Count | None = None
+    """Equal parts of a point that the filters of a cnn see [patches]"""
+    depth: Count = 1
+    """Hidden layers of the teacher [layers]"""
+    width: Count
+    """Neurons or channels of every hidden layer of the teacher [neurons]"""
     activation: Literal["linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic"]
-    weight_variance: Many[PositiveFloat]  # σ² of each layer; the last is the readout's
+    """Activation φ of the teacher's hidden layers"""
+    weight_variance: Many[PositiveFloat]
+    """σ², variance of weights times fan-in, of each layer; the last is the readout's [1]"""
 
     @model_validator(mode="after")
     def _layers_fit(self) -> "TeacherNetwork":
@@ -129,7 +153,12 @@ class PowerLaw(Data):
     """
 
     source: Literal["power_law"]
+    """Points and target whose spectra fall as powers"""
     inputs: Literal["gaussian", "legendre"] = "gaussian"
+    """The z_k: independent normals, or Legendre polynomials of one uniform number"""
     modes: Count
-    eigenvalue_exponent: PositiveFloat  # α
-    target_exponent: PositiveFloat  # β
+    """Number M of modes, the length of a point [modes]"""
+    eigenvalue_exponent: PositiveFloat
+    """α: the eigenvalues fall as k^-(1+α) [1]"""
+    target_exponent: PositiveFloat
+    """β: the squared coefficients of the target fall as k^-(1+β) [1]"""

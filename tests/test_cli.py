@@ -17,7 +17,9 @@ HEAVY = ("torch", "prefect", "ray", "xarray", "matplotlib", "zarr", "scipy")
 ENTER = "from pipelines.cli import main; main()"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["schema"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["run", "--help"], ["list"], ["schema"]]
+)
 def test_what_needs_nothing_heavy_imports_nothing_heavy(arguments):
     code = f"""
 import sys

@@ -164,6 +164,10 @@ def test_entry_points_exist(group):
     assert callable(entry.load())
 
 
+def test_the_command_says_its_version(finitewidth):
+    assert finitewidth("--version") == (0, f"finitewidth {PROJECT['version']}\n", "")
+
+
 def test_the_wheel_holds_the_four_packages_whole(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
