@@ -152,11 +152,11 @@ def test_positions_that_coincide_suffice_where_nothing_pools():
         frozenset(), "flatten", convolution.moment("tanh"), (1.2, 0.9, 1.1, 0.7)
     )
     images = x.unflatten(1, IMAGE)
-    variances = convolution._all_pairs_variances(network, images)
-    every = convolution._Points(images, convolution._features(network, variances))
+    every, variance = convolution._points(network, images, False, "tanh")
     expected = convolution._all_pairs(network, every, every)
     found = conv(x, activation="tanh", variances=[1.2, 0.9, 1.1, 0.7])
     torch.testing.assert_close(found, expected, **EXACT)
+    torch.testing.assert_close(found.diagonal(), variance, **EXACT)
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])

@@ -14,9 +14,12 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from theory.expectations import Activation, Moment, moment
+from theory.coincidence import first_equal, met, settle
+from theory.expectations import Activation, Moment, moment, most_in_single
 from theory.kernels import nngp
+from theory.precision import check_diagonals, in_range, single_does
 
 ALIGNED = 1 << 23  # covariances at a time where p = p', so that those of a position are many
 ALL_PAIRS = 1 << 20  # covariances at a time of all pairs of positions, which stay in cache
@@ -45,6 +48,12 @@ def patch_nngp(
     """
     weights = _weights(weight_variance, depth)
     _check_patches(x1, x2, patches)
+    together, value = x1 if x2 is None else torch.cat([x1, x2]), moment(activation)
+    variances = _patch_variances(together.double(), patches, value, weights)
+    check_diagonals(variances[-1:], x1.dtype)
+    dtype, most = x1.dtype, most_in_single(activation, value)
+    if dtype != torch.float64 and not single_does(variances[:-1], most):
+        x1, x2 = x1.double(), None if x2 is None else x2.double()
     kernel = x1.new_zeros(len(x1), len(x1 if x2 is None else x2))
     seconds = [None] * patches if x2 is None else x2.chunk(patches, 1)
     for first, second in zip(x1.chunk(patches, 1), seconds, strict=True):
@@ -56,15 +65,15 @@ def patch_nngp(
             weight_variance=[weights[0], weights[1] / patches],
             bias_variance=0.0,
         )
-    value = moment(activation)
-    variance = _dense_variance(x1 if x2 is None else torch.cat([x1, x2]), patches, value, weights)
-    for weight in weights[2:]:
-        features = value.features(variance)
+    for weight, variance in zip(weights[2:], variances[1:-1], strict=True):
+        features = value.features(variance.to(kernel.dtype))
         columns = features if x2 is None else features[len(x1) :]
         for part, rows in zip(kernel.split(ROWS), features[: len(x1)].split(ROWS), strict=True):
             part.copy_(value.pairs(rows, part, columns)).mul_(weight)
-        variance = value.diagonal(variance) * weight
-    return kernel
+    if x2 is None:
+        kernel = kernel.tril() + kernel.tril(-1).T
+    settle(kernel, variances[-1], first_equal(together), cross=x2 is not None)
+    return kernel.to(dtype)
 
 
 def patch_pre_activation_kernels(
@@ -93,7 +102,13 @@ def patch_pre_activation_kernels(
         )
         for level in range(1, depth)
     ]
-    return (columns @ columns.T * (weights[0] / columns.shape[1]), *dense)
+    scale = weights[0] / columns.shape[1]
+    first = columns @ columns.T * scale
+    first = first.tril() + first.tril(-1).T
+    own = columns.square().sum(1) * scale
+    check_diagonals([own], x.dtype)
+    settle(first, own, first_equal(columns), cross=False)
+    return (first, *dense)
 
 
 def convolutional_nngp(
@@ -123,24 +138,25 @@ def convolutional_nngp(
     network = _Network(frozenset(pool_after), head, moment(activation), weights)
     _check_images(network, x1, x2, image)
     aligned = head == "flatten" and not network.pools
-    variances = _aligned_variances if aligned else _all_pairs_variances
     evaluate = _aligned if aligned else _all_pairs
     positions = image[1] * image[2]
     room = ALIGNED // positions if aligned else ALL_PAIRS // positions**2
     side = max(1, math.isqrt(room))
 
-    images = (x1 if x2 is None else torch.cat([x1, x2])).unflatten(1, image)
-    points = _Points(images, _features(network, variances(network, images)))
+    together = x1 if x2 is None else torch.cat([x1, x2])
+    points, own = _points(network, together.unflatten(1, image), aligned, activation)
+    check_diagonals([own], x1.dtype)
     first = points.take(slice(0, len(x1)))
     second = first if x2 is None else points.take(slice(len(x1), None))
     kernel = x1.new_empty(len(first.x), len(second.x))
     for rows, columns in itertools.product(_parts(len(first.x), side), _parts(len(second.x), side)):
         if x2 is None and columns.start > rows.start:
             continue
-        block = evaluate(network, first.take(rows), second.take(columns))
+        block = evaluate(network, first.take(rows), second.take(columns)).to(kernel.dtype)
         kernel[rows, columns] = block
         if x2 is None:
             kernel[columns, rows] = block.T if columns != rows else block.tril() + block.tril(-1).T
+    settle(kernel, own, first_equal(together), cross=x2 is not None)
     return kernel
 
 
@@ -151,51 +167,120 @@ class _Network(NamedTuple):
     weights: tuple[float, ...]
 
 
+class Positions(NamedTuple):
+    """What a layer needs to know of each position of each point."""
+
+    features: Tensor  # of E[φφ]: (n, position, m)
+    own: Tensor  # E[φ²], (n, position)
+    same: Tensor  # a number that positions of equal pre-activations have in common, (n, position)
+
+    def take(self, part: slice) -> "Positions":
+        """Those of some points."""
+        return Positions._make(values[part] for values in self)
+
+
 class _Points(NamedTuple):
     """Some of the inputs, with what the layers need to know of each of their positions."""
 
     x: Tensor  # (n, channels, height, width)
-    features: list[Tensor]  # by layer: (n, position, m)
+    layers: list[Positions]
 
     def take(self, part: slice) -> "_Points":
-        return _Points(self.x[part], [features[part] for features in self.features])
+        return _Points(self.x[part], [layer.take(part) for layer in self.layers])
 
 
-def _features(network: _Network, variances: list[Tensor]) -> list[Tensor]:
-    """Features of E[φφ] by layer, (n, position, m), from variances (n, position)."""
-    return [network.value.features(v.flatten()).unflatten(0, v.shape) for v in variances]
+def _points(
+    network: _Network, images: Tensor, aligned: bool, activation: Activation
+) -> tuple[_Points, Tensor]:
+    """The inputs and the output's variance of each, (n,).
+
+    Inputs in single precision become double where that would not do.
+    """
+    evaluate = _aligned_variances if aligned else _all_pairs_variances
+    same = equal_positions(images, network.pools, len(network.weights) - 1)
+
+    def made(x: Tensor) -> tuple[list[Tensor], _Points, Tensor]:
+        variances, own = evaluate(network, x, same)
+        in_range(own, *variances)
+        layers = [positions_of(network.value, v, s) for v, s in zip(variances, same, strict=True)]
+        return variances, _Points(x, layers), own
+
+    if images.dtype != torch.float64:
+        most = most_in_single(activation, network.value)
+        if single_does([images.double().square().mean(1) * network.weights[0]], most):
+            variances, points, own = made(images)
+            if single_does(variances, most):
+                return points, own
+    _, points, own = made(images.double())
+    return points, own
+
+
+def positions_of(value: Moment, variance: Tensor, same: Tensor) -> Positions:
+    """Of variances (n, position)."""
+    flat = variance.flatten()
+    features, own = value.features(flat), value.diagonal(flat)
+    return Positions(
+        features.unflatten(0, variance.shape), own.view_as(variance), _but_zeros(same, own)
+    )
+
+
+def _but_zeros(same: Tensor, own: Tensor) -> Tensor:
+    """Numbers of equal positions, where zeros, of which there may be many, have each its own."""
+    apart = -1 - torch.arange(own.numel(), device=own.device).view_as(same)
+    return torch.where(own.view_as(same) > 0, same, apart)
+
+
+def equal_positions(images: Tensor, pools: Collection[int], depth: int) -> list[Tensor]:
+    """For each layer the numbers of positions, (n, position): equal ones see equal patches."""
+    points, _, height, width = images.shape
+    known = first_equal(images.movedim(1, 3).flatten(0, 2)).view(points, height, width)
+    found = []
+    for layer in range(1, depth + 1):
+        around = pad(known, [1] * 4, value=-1).unfold(1, 3, 1).unfold(2, 3, 1)
+        known = first_equal(around.flatten(3).flatten(0, 2)).view_as(known)
+        found.append(known.flatten(1))
+        if layer in pools:
+            squares = known.unfold(1, 2, 2).unfold(2, 2, 2).flatten(3)
+            known = first_equal(squares.flatten(0, 2)).view(squares.shape[:3])
+    return found
 
 
 def _aligned(network: _Network, first: _Points, second: _Points) -> Tensor:
     """A tile of the kernel from covariances (height, width, n1, n2) of p = p'."""
     covariance = torch.einsum("acij,bcij->ijab", first.x, second.x) / first.x.shape[1]
     *hidden, readout = network.weights
-    for weight, known, other in zip(hidden, first.features, second.features, strict=True):
+    for weight, known, other in zip(hidden, first.layers, second.layers, strict=True):
         covariance = shifted(shifted(covariance, [0]), [1]) * (weight / WINDOW)
-        matrices = zip(known.unbind(1), covariance.flatten(0, 1), other.unbind(1), strict=True)
-        expectations = [network.value.pairs(*matrix) for matrix in matrices]
-        covariance = torch.stack(expectations).view_as(covariance)
+        features = known.features.unbind(1), other.features.unbind(1)
+        matrices = zip(features[0], covariance.flatten(0, 1), features[1], strict=True)
+        expectations = torch.stack([network.value.pairs(*matrix) for matrix in matrices])
+        expectations = met(expectations, known.own.T, known.same.T, other.same.T)
+        covariance = expectations.view_as(covariance)
     return covariance.mean((0, 1)) * readout
 
 
-def _aligned_variances(network: _Network, x: Tensor) -> list[Tensor]:
-    """Variances of pre-activations without pooling, by layer: (n, position)."""
+def _aligned_variances(
+    network: _Network, x: Tensor, same: list[Tensor]
+) -> tuple[list[Tensor], Tensor]:
+    """Variances of pre-activations without pooling, by layer: (n, position); and the output's."""
     variance, found = x.square().mean(1), []
     for weight in network.weights[:-1]:
         variance = shifted(shifted(variance, [1]), [2]) * (weight / WINDOW)
         found.append(variance.flatten(1))
         variance = network.value.diagonal(variance.flatten()).view_as(variance)
-    return found
+    return found, variance.mean((1, 2)) * network.weights[-1]
 
 
 def _all_pairs(network: _Network, first: _Points, second: _Points) -> Tensor:
     """A tile of the kernel from covariances (n1, height, width, n2, height, width)."""
     covariance = _input_covariance(first.x, second.x)
-    for level, (known, other) in enumerate(zip(first.features, second.features, strict=True)):
+    for level, (known, other) in enumerate(zip(first.layers, second.layers, strict=True)):
         covariance = _convolved(network, level, covariance)
-        covariance = _handed_on(
-            network, level, known.flatten(0, 1), covariance, other.flatten(0, 1)
-        )
+        covariance = _handed_on(network, level, known, covariance, other)
+    return _read_out(network, covariance)
+
+
+def _read_out(network: _Network, covariance: Tensor) -> Tensor:
     if network.head == "average":
         mean = covariance.mean((1, 2, 4, 5))
     else:
@@ -203,21 +288,25 @@ def _all_pairs(network: _Network, first: _Points, second: _Points) -> Tensor:
     return mean * network.weights[-1]
 
 
-def _all_pairs_variances(network: _Network, x: Tensor) -> list[Tensor]:
-    """Variances of pre-activations, by layer: (n, position).
+def _all_pairs_variances(
+    network: _Network, x: Tensor, same: list[Tensor]
+) -> tuple[list[Tensor], Tensor]:
+    """Variances of pre-activations, by layer: (n, position); and the output's.
 
     Pooling mixes positions, so that each point needs the covariances of all of its own.
     """
     found: list[list[Tensor]] = [[] for _ in network.weights[:-1]]
-    for point in x.split(1):
+    own = []
+    for place, point in enumerate(x.split(1)):
         covariance = _input_covariance(point, point)
         for level, variances in enumerate(found):
             covariance = _convolved(network, level, covariance)
-            variance = _matrix(covariance).diagonal()
-            features = network.value.features(variance)
-            covariance = _handed_on(network, level, features, covariance, features)
+            variance = _matrix(covariance).diagonal().clone()
+            layer = positions_of(network.value, variance[None], same[level][place][None])
+            covariance = _handed_on(network, level, layer, covariance, layer)
             variances.append(variance)
-    return [torch.stack(variances) for variances in found]
+        own.append(_read_out(network, covariance).flatten())
+    return [torch.stack(variances) for variances in found], torch.cat(own)
 
 
 def _input_covariance(x1: Tensor, x2: Tensor) -> Tensor:
@@ -232,10 +321,13 @@ def _convolved(network: _Network, level: int, covariance: Tensor) -> Tensor:
 
 
 def _handed_on(
-    network: _Network, level: int, first: Tensor, covariance: Tensor, second: Tensor
+    network: _Network, level: int, first: Positions, covariance: Tensor, second: Positions
 ) -> Tensor:
-    """E[φφ], averaged where the layer pools; features are (point · position, m)."""
-    expectation = network.value.pairs(first, _matrix(covariance), second).view_as(covariance)
+    """E[φφ], averaged where the layer pools."""
+    features = first.features.flatten(0, 1), second.features.flatten(0, 1)
+    expectation = network.value.pairs(features[0], _matrix(covariance), features[1])
+    same = first.same.flatten(), second.same.flatten()
+    expectation = met(expectation, first.own.flatten(), *same).view_as(covariance)
     if level + 1 in network.pools:
         for axis in (1, 2, 4, 5):
             expectation = expectation.unflatten(axis, (-1, 2)).mean(axis + 1)
@@ -259,11 +351,17 @@ def shifted(values: Tensor, axes: Sequence[int]) -> Tensor:
     return total
 
 
-def _dense_variance(x: Tensor, patches: int, value: Moment, weights: tuple[float, ...]) -> Tensor:
-    """K_1(x, x), (n,)."""
+def _patch_variances(
+    x: Tensor, patches: int, value: Moment, weights: tuple[float, ...]
+) -> list[Tensor]:
+    """K_0(x_i, x_i) of the patches, (n, P), then K_1(x, x), ..., K_depth(x, x), (n,)."""
     columns = x.unflatten(1, (patches, -1))
     variance = columns.square().sum(2) * (weights[0] / columns.shape[2])
-    return value.diagonal(variance.flatten()).view_as(variance).mean(1) * weights[1]
+    after = value.diagonal(variance.flatten()).view_as(variance).mean(1) * weights[1]
+    found = [in_range(variance, variance), in_range(after, variance)]
+    for weight in weights[2:]:
+        found.append(in_range(value.diagonal(found[-1]) * weight, found[-1]))
+    return found
 
 
 def _parts(count: int, side: int) -> list[slice]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from theory.large_variance import Elementwise, interpolated, second_moment, table
+from theory.precision import ANY_SCALE, MOST, ONE_SCALE, in_range
 
 Activation = str | Elementwise
 Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -26,6 +27,7 @@ BAND = 400.0  # the same for g whose series ends, so that nodes √400/20 = 1 ap
 ENDS = 1e-9  # of the weight of g beyond the highest order
 FALLS = 0.1  # from half of that order to it: less smooth g, of a kink at least, keep more
 LARGEST = 1e6  # variance
+SATURATED = 1e3  # variance from which on erf is near ±1 so often that arcsin loses digits
 
 
 def linear_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
@@ -40,22 +42,39 @@ def linear_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tens
 
 def erf_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[erf(u) erf(v)] = (2/π) arcsin(2 k12 / √((1 + 2 k11)(1 + 2 k22))). Williams (1997)."""
-    return torch.asin(_erf_correlation(k11, k12, k22)) * (2 / math.pi)
+    sine = k12 * _erf_scale(k11) * _erf_scale(k22)
+    if saturates(k11, k22):
+        return torch.atan2(sine, _erf_cosine(k11, k12, k22)) * (2 / math.pi)
+    return torch.asin(sine) * (2 / math.pi)
 
 
 def erf_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[erf'(u) erf'(v)] = (4/π) / √((1 + 2 k11)(1 + 2 k22) - 4 k12²)."""
-    sine = _erf_correlation(k11, k12, k22)
-    scale = (2 / math.pi) * _erf_scale(k11)
-    return torch.rsqrt(1 - sine * sine) * scale * _erf_scale(k22)
+    rows, columns = _erf_scale(k11), _erf_scale(k22)
+    if saturates(k11, k22):
+        return (2 / math.pi) * rows / _erf_cosine(k11, k12, k22) * columns
+    sine = k12 * rows * columns
+    return torch.rsqrt(1 - sine * sine) * ((2 / math.pi) * rows) * columns
 
 
-def _erf_correlation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    return k12 * _erf_scale(k11) * _erf_scale(k22)
+def saturates(*variances: Tensor) -> bool:
+    """Whether the sine of erf comes so close to ±1 that its cosine is wanted as well."""
+    return any(bool((variance > SATURATED).any()) for variance in variances)
 
 
 def _erf_scale(variance: Tensor) -> Tensor:
-    return torch.sqrt(2 / (1 + 2 * variance))
+    """√(2/(1 + 2k)), up to the largest k that there is."""
+    return torch.sqrt(1 / (0.5 + variance))
+
+
+def _erf_cosine(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
+    """√(1 - s²) of the sine s = ρ √((1-p)(1-q)), p = 1/(1 + 2 k11) and q = 1/(1 + 2 k22).
+
+    It is √(p + q - pq + (1-ρ²)(1-p)(1-q)), a sum of terms that are not negative.
+    """
+    _, sine, cosine = _half_angle(k11, k12, k22)
+    p, q = 0.5 / (0.5 + k11), 0.5 / (0.5 + k22)
+    return torch.sqrt(p + q * (1 - p) + (2 * sine * cosine).square() * (1 - p) * (1 - q))
 
 
 def relu_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
@@ -77,36 +96,47 @@ def relu_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor
 
 
 def _half_angle(k11: Tensor, k12: Tensor, k22: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """√(k11 k22), sin(θ/2) and cos(θ/2); θ = π/2 where a variance is zero."""
-    norm = torch.sqrt(k11 * k22)
+    """√(k11 k22), sin(θ/2) and cos(θ/2); both are zero where a variance is.
+
+    Powers of two are divided out, so that k11 k22 is in range wherever k11 and k22 are.
+    """
+    first, second = _power_of_four(k11), _power_of_four(k22)
+    norm = torch.sqrt((k11 / first / first) * (k22 / second / second))
+    along = k12 / first / second
     half = 0.5 / norm.clamp_min(torch.finfo(norm.dtype).tiny)
     sine, cosine = (
-        (difference * half).clamp_(0, 1).sqrt_() for difference in (norm - k12, norm + k12)
+        (difference * half).clamp_(0, 1).sqrt_() for difference in (norm - along, norm + along)
     )
-    return norm, sine, cosine
+    return norm * first * second, sine, cosine
+
+
+def _power_of_four(variance: Tensor) -> Tensor:
+    """The root of a power of four that is near each variance."""
+    _, exponent = torch.frexp(variance.detach())
+    return torch.ldexp(torch.ones_like(variance), exponent // 2)
 
 
 def sin_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[sin u sin v] = e^{-(k11 + k22)/2} sinh k12."""
     size = k12.abs()
-    envelope = torch.exp(size - (k11 + k22) / 2)  # at most 1
+    envelope = torch.exp((size - (k11 / 2 + k22 / 2)).clamp_max(0))
     return -torch.sign(k12) * envelope * torch.expm1(-2 * size) / 2
 
 
 def sin_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[cos u cos v] = e^{-(k11 + k22)/2} cosh k12."""
-    decay = (k11 + k22) / 2
-    return (torch.exp(k12 - decay) + torch.exp(-k12 - decay)) / 2
+    decay = k11 / 2 + k22 / 2
+    return (torch.exp((k12 - decay).clamp_max(0)) + torch.exp((-k12 - decay).clamp_max(0))) / 2
 
 
 def quadratic_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[u² v²] = k11 k22 + 2 k12²."""
-    return k11 * k22 + 2 * k12 * k12
+    return in_range(k11 * k22 + 2 * k12 * k12, k11, k22)
 
 
 def quadratic_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[2u 2v] = 4 k12."""
-    return 4 * k12
+    return in_range(4 * k12, k11, k22)
 
 
 class Moment(Protocol):
@@ -136,7 +166,7 @@ class ClosedForm:
 
     def features(self, variance: Tensor) -> Tensor:
         """The variances themselves."""
-        return variance[:, None]
+        return in_range(variance, variance)[:, None]
 
     def diagonal(self, variance: Tensor) -> Tensor:
         """The formula for u = v."""
@@ -164,7 +194,7 @@ class HermiteSeries:
     as good at any variance as at 1: with a kink (relu, abs) 1e-4, with a jump (relu') 5e-3 near
     ρ = ±1. Others with a kink or jump are cut to nodes √k/20 apart up to k = 30, 1/4 apart beyond:
     the error of elu is below 1e-6 and of elu' below 1e-3 there. Raises ValueError where it is found
-    to exceed 1e-3 at a greatest variance above 30, and above 1e6.
+    to exceed 1e-3 at a greatest variance above 30, above 1e6, and beyond the range of the dtype.
     """
 
     function: Elementwise
@@ -191,7 +221,7 @@ class HermiteSeries:
 
     def features(self, variance: Tensor) -> Tensor:
         """1/√k, zero and the coefficients of each point; or 1/√k and the table, not from zero."""
-        variance64 = variance.double()
+        variance64 = in_range(variance, variance).double()
         inverse = torch.where(variance64 > 0, variance64, torch.inf).rsqrt()
         known = self._series(variance64, variance.dtype)
         if known is None:
@@ -205,7 +235,7 @@ class HermiteSeries:
         large = variance64 > LARGE
         if not self.homogeneous and bool(large.any()):
             found[large] = second_moment(self.function, _checked(variance64[large]))
-        return found.to(variance.dtype)
+        return in_range(found.to(variance.dtype), variance)
 
     def pairs(self, first: Tensor, k12: Tensor, second: Tensor) -> Tensor:
         """The series in ρ, by Horner's rule, or what is interpolated."""
@@ -222,6 +252,7 @@ class HermiteSeries:
     def _series(self, variance: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Zero and the coefficients of each point, or None where they do not do."""
         values = self._values(variance)
+        in_range(values.square().sum(1).to(dtype), variance)
         order = 16
         coefficients, rest = _expand(values, order)
         before = rest
@@ -317,6 +348,14 @@ def derivative_moment(activation: Activation) -> Moment:
     if isinstance(activation, str) and activation in CLOSED_FORMS:
         return ClosedForm(CLOSED_FORMS[activation][1])
     return HermiteSeries.of(_derivative(_function(activation)))
+
+
+def most_in_single(activation: Activation, value: Moment) -> float:
+    """The largest variance for which covariances in single precision do, `value` being E[φφ]."""
+    homogeneous = isinstance(value, HermiteSeries) and value.homogeneous
+    if homogeneous or activation in ("linear", "relu", "quadratic"):
+        return MOST
+    return ONE_SCALE if activation in ("erf", "tanh", "gelu") else ANY_SCALE
 
 
 def _function(activation: Activation) -> Elementwise:

@@ -16,13 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from theory.convolution import WINDOW, shifted
+from theory.coincidence import first_equal, met, settle
+from theory.convolution import WINDOW, Positions, equal_positions, positions_of, shifted
 from theory.expectations import Activation, Moment, moment
+from theory.precision import check_diagonals, in_range
 
 ROOM = 1 << 22  # covariances at a time
 FEW = 4  # points at a time where only each with itself is wanted
+OUTSIDE = torch.iinfo(torch.int64).min  # which is the number of no position
 
-Known = Callable[[int, Tensor], tuple[Tensor, Tensor]]
+Known = Callable[[int, Tensor], tuple[Positions, Positions]]
 
 
 def central_pre_activation_kernels(
@@ -39,7 +42,7 @@ def central_pre_activation_kernels(
     (σ_l²/9) Σ_δ E[φφ](p + δ, p + δ) over the nine shifts, averaged over squares of 2 x 2 after each
     layer in `pool_after`, from K_0(p, p') = Σ_c x_c(p) x'_c(p') / channels. Arguments as in
     `theory.convolution.convolutional_nngp`; the readout's variance, the last, has no part in it.
-    Raises ValueError for inputs that are no such images.
+    Computed in double precision. Raises ValueError for inputs that are no such images.
     """
     if x.ndim != 2 or x.shape[1] != math.prod(image):
         channels, height, width = image
@@ -50,17 +53,24 @@ def central_pre_activation_kernels(
     weights = tuple(float(variance) for variance in weight_variance[:-1])
     reaches = _reaches(len(weights), pool_after)
     network = _Network(frozenset(pool_after), moment(activation), weights, reaches)
-    images = x.unflatten(1, image)
-    features = _features(network, images)
+    images = x.double().unflatten(1, image)
+    same = equal_positions(images, network.pools, len(weights))
+    variances = _variances(network, images, same)
+    grids = [(v.shape[1] // 2) * v.shape[2] + v.shape[2] // 2 for v in variances]
+    centres = [v.flatten(1)[:, centre] for v, centre in zip(variances, grids, strict=True)]
+    check_diagonals(centres, x.dtype)
+    known = [_positions(network.value, v, s) for v, s in zip(variances, same, strict=True)]
     kernels = tuple(x.new_empty(len(x), len(x)) for _ in weights)
     side = math.isqrt(ROOM // (math.prod(image[1:]) * (2 * reaches[0] + 1) ** 2))
     for rows, columns in itertools.combinations_with_replacement(_parts(len(x), side), 2):
-        layers = _between(network, images, features, rows, columns)
+        layers = _between(network, images, known, rows, columns)
         for kernel, covariance in zip(kernels, layers, strict=True):
             height, width, _, offsets, *_ = covariance.shape
             block = covariance[height // 2, width // 2, :, offsets // 2, offsets // 2]
             kernel[rows, columns] = block
-            kernel[columns, rows] = block.T
+            kernel[columns, rows] = block.T if rows != columns else block.tril() + block.tril(-1).T
+    for kernel, own, layer, centre in zip(kernels, centres, same, grids, strict=True):
+        settle(kernel, own, first_equal(layer[:, centre, None]), cross=False)
     return kernels
 
 
@@ -78,21 +88,25 @@ def _reaches(depth: int, pool_after: Collection[int]) -> list[int]:
     return reaches
 
 
-def _features(network: _Network, images: Tensor) -> list[Tensor]:
-    """What E[φφ] needs to know of each position, by layer: (n, height, width, m)."""
+def _variances(network: _Network, images: Tensor, same: list[Tensor]) -> list[Tensor]:
+    """Variances of pre-activations at each position, by layer: (n, height, width)."""
+    parts: list[list[Tensor]] = []
+    for part in range(0, len(images), FEW):
+        some = slice(part, part + FEW)
 
-    def of(variance: Tensor) -> Tensor:
-        return network.value.features(variance.flatten()).unflatten(0, variance.shape)
+        def own(level: int, covariance: Tensor, some: slice = some) -> tuple[Positions, Positions]:
+            found = _positions(network.value, _variance(covariance), same[level][some])
+            return found, found
 
-    def own(level: int, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        found = of(_variance(covariance))
-        return found, found
+        layers = _covariances(network, images[some], images[some], own)
+        parts.append([_variance(covariance) for covariance in layers])
+    return [in_range(found, found) for found in map(torch.cat, zip(*parts, strict=True))]
 
-    variances = [
-        [_variance(covariance) for covariance in _covariances(network, part, part, own)]
-        for part in images.split(FEW)
-    ]
-    return [of(torch.cat(parts)) for parts in zip(*variances, strict=True)]
+
+def _positions(value: Moment, variance: Tensor, same: Tensor) -> Positions:
+    """Of variances (n, height, width), in that shape."""
+    found = positions_of(value, variance.flatten(1), same)
+    return Positions._make(values.unflatten(1, variance.shape[1:]) for values in found)
 
 
 def _variance(covariance: Tensor) -> Tensor:
@@ -102,14 +116,14 @@ def _variance(covariance: Tensor) -> Tensor:
 
 
 def _between(
-    network: _Network, images: Tensor, features: list[Tensor], rows: slice, columns: slice
+    network: _Network, images: Tensor, known: list[Positions], rows: slice, columns: slice
 ) -> Iterator[Tensor]:
-    """Covariances of some points with others, whose features are known."""
+    """Covariances of some points with others, whose positions are known."""
 
-    def known(level: int, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        return features[level][rows], features[level][columns]
+    def those(level: int, covariance: Tensor) -> tuple[Positions, Positions]:
+        return known[level].take(rows), known[level].take(columns)
 
-    return _covariances(network, images[rows], images[columns], known)
+    return _covariances(network, images[rows], images[columns], those)
 
 
 def _covariances(
@@ -117,7 +131,7 @@ def _covariances(
 ) -> Iterator[Tensor]:
     """K(p, x; p + o, x') of pre-activations by layer, (row, column, x, down, across, x').
 
-    It is zero where p + o is outside the grid. `known` gives the features of both sets of points.
+    It is zero where p + o is outside the grid. `known` gives the positions of both sets of points.
     """
     covariance = _input_covariance(first, second, network.reaches[0])
     for level, (weight, reach) in enumerate(zip(network.weights, network.reaches, strict=True)):
@@ -148,14 +162,18 @@ def _inside(covariance: Tensor, axis: int) -> Tensor:
 
 
 def _activated(
-    value: Moment, covariance: Tensor, first: Tensor, second: Tensor, reach: int
+    value: Moment, covariance: Tensor, first: Positions, second: Positions, reach: int
 ) -> Tensor:
     """E[φφ]; it is zero outside, where features are."""
     expectation, span = torch.empty_like(covariance), 2 * reach + 1
-    around = pad(second.permute(1, 2, 0, 3), [0] * 4 + [reach] * 4)
+    around = pad(second.features.permute(1, 2, 0, 3), [0] * 4 + [reach] * 4)
+    same = pad(second.same.permute(1, 2, 0), [0] * 2 + [reach] * 4, value=OUTSIDE)
     for row, column in itertools.product(*map(range, covariance.shape[:2])):
-        others = around[row : row + span, column : column + span].flatten(0, 2)
-        found = value.pairs(first[:, row, column], covariance[row, column].flatten(1), others)
+        window = slice(row, row + span), slice(column, column + span)
+        here = first.features[:, row, column], first.own[:, row, column]
+        others = around[window].flatten(0, 2)
+        found = value.pairs(here[0], covariance[row, column].flatten(1), others)
+        found = met(found, here[1], first.same[:, row, column], same[window].flatten())
         expectation[row, column] = found.view_as(covariance[row, column])
     return expectation
 

@@ -17,7 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from theory.coincidence import first_equal, settle
 from theory.expectations import Activation
+from theory.precision import check_diagonals
 from theory.tiles import Network, Points, points_of
 from theory.tiles import layers as layers_of
 from theory.variances import layer_variances
@@ -56,7 +58,10 @@ def nngp(
         *_, (last, _) = layers_of(network, first, second, same)
         return (last,)
 
-    (kernel,) = _assemble(network, x1, x2, evaluate, 1, tile, () if out is None else (out,))
+    def own(points: Points) -> tuple[Tensor]:
+        return (points.variances[:, -1],)
+
+    (kernel,) = _assemble(network, x1, x2, evaluate, own, tile, () if out is None else (out,))
     return kernel
 
 
@@ -80,7 +85,10 @@ def pre_activation_kernels(
         for covariance, _ in islice(layers_of(network, first, second, same), depth):
             yield covariance
 
-    return _assemble(network, x1, x2, evaluate, depth, tile)
+    def own(points: Points) -> tuple[Tensor, ...]:
+        return points.variances[:, :-1].unbind(1)
+
+    return _assemble(network, x1, x2, evaluate, own, tile)
 
 
 def ntk(
@@ -103,7 +111,10 @@ def ntk(
     def evaluate(first: Points, second: Points, same: bool) -> tuple[Tensor]:
         return (_both(network, first, second, same).ntk,)
 
-    (kernel,) = _assemble(network, x1, x2, evaluate, 1, tile)
+    def own(points: Points) -> tuple[Tensor]:
+        return (_both_own(points).ntk,)
+
+    (kernel,) = _assemble(network, x1, x2, evaluate, own, tile)
     return kernel
 
 
@@ -123,10 +134,11 @@ def nngp_and_ntk(
     def evaluate(first: Points, second: Points, same: bool) -> Kernels:
         return _both(network, first, second, same)
 
-    return Kernels._make(_assemble(network, x1, x2, evaluate, 2, tile))
+    return Kernels._make(_assemble(network, x1, x2, evaluate, _both_own, tile))
 
 
 Evaluate = Callable[[Points, Points, bool], Iterable[Tensor]]
+Own = Callable[[Points], tuple[Tensor, ...]]  # each matrix where a point meets itself, (n,)
 
 
 def _both(network: Network, first: Points, second: Points, same: bool) -> Kernels:
@@ -137,6 +149,11 @@ def _both(network: Network, first: Points, second: Points, same: bool) -> Kernel
         assert back is not None
         tangent.mul_(back).add_(covariance)
     return Kernels(covariance, tangent)
+
+
+def _both_own(points: Points) -> Kernels:
+    assert points.tangent is not None
+    return Kernels(points.variances[:, -1], points.tangent)
 
 
 def _network(
@@ -158,15 +175,20 @@ def _assemble(
     x1: Tensor,
     x2: Tensor | None,
     evaluate: Evaluate,
-    count: int,
+    own: Own,
     tile: int,
     out: tuple[Tensor, ...] = (),
 ) -> tuple[Tensor, ...]:
-    """Matrices (n1, n2) put together from tiles; the lower half suffices where x2 is None."""
+    """Matrices (n1, n2) put together from tiles; the lower half suffices where x2 is None.
+
+    Where points are equal, each is a number of its own: see `theory.coincidence`.
+    """
     _check_inputs(x1, x2, tile)
-    columns = x1 if x2 is None else x2
-    matrices = out or tuple(x1.new_empty(len(x1), len(columns)) for _ in range(count))
-    points = points_of(network, x1 if x2 is None else torch.cat([x1, x2]))
+    columns, together = (x1, x1) if x2 is None else (x2, torch.cat([x1, x2]))
+    points = points_of(network, together)
+    variances = own(points)
+    check_diagonals(variances, x1.dtype)
+    matrices = out or tuple(x1.new_empty(len(x1), len(columns)) for _ in variances)
     first = points.take(slice(len(x1)))
     second = first if x2 is None else points.take(slice(len(x1), None))
     for rows, some, cols, others in _tiles(first, second, tile, half=x2 is None):
@@ -176,6 +198,9 @@ def _assemble(
             matrix[rows, cols] = block.tril() + block.tril(-1).T if same else block
             if x2 is None and not same:
                 matrix[cols, rows] = block.T.contiguous()  # faster than a copy of the transpose
+    equal = first_equal(together)
+    for matrix, variance in zip(matrices, variances, strict=True):
+        settle(matrix, variance, equal, cross=x2 is not None)
     return matrices
 
 

@@ -32,7 +32,7 @@ NEARLY = 0.01  # (1 - ρ) k
 ACCEPTED = 1e-8  # relative error, above which more variances are tried
 DOUBLINGS = 2
 REFUSED = 1e-3
-LEAST = 1e-12  # variance that is as good as none
+LEAST = 1e-12  # variance, below which g is as good as its first terms
 
 
 def second_moment(function: Elementwise, variance: Tensor) -> Tensor:
@@ -41,12 +41,12 @@ def second_moment(function: Elementwise, variance: Tensor) -> Tensor:
 
 
 def table(function: Elementwise, parities: tuple[int, ...], variance: Tensor) -> Tensor:
-    """What `interpolated` needs to know of points: (n, 1 + parity · node · variance).
+    """What `interpolated` needs to know of points: (n, 2 + parity · node · variance).
 
     `parities` are those of g: (0,) if it is even, (1,) if it is odd, else (0, 1). First comes
-    √k of the greatest variance. Raises ValueError where g is not smooth enough by 1e-3.
+    √k of the greatest variance, then √E[g²]. Raises ValueError where g is not smooth enough by
+    1e-3.
     """
-    variance = variance.clamp_min(LEAST)
     count = _count(variance)
     found = _table(function, parities, variance, count)
     for _ in range(DOUBLINGS):
@@ -66,12 +66,12 @@ def table(function: Elementwise, parities: tuple[int, ...], variance: Tensor) ->
 def interpolated(
     first: Tensor, correlation: Tensor, second: Tensor, parities: tuple[int, ...]
 ) -> Tensor:
-    """E[g(u) g(v)], (n1, n2), from ρ and parts of one `table`."""
+    """E[g(u) g(v)], (n1, n2), from ρ and parts of one `table`; at most √(E[g²]E[g²])."""
     sharpness = float(first[0, 0])
     nodes, barycentric = _chebyshev(CORRELATIONS, 0.0, _longest(sharpness), correlation)
     place = torch.asinh(((1 - correlation.abs()) / 2).sqrt() * (SHARPNESS * sharpness))
     rows, columns = (
-        points[:, 1:].unflatten(1, (len(parities), CORRELATIONS, -1)).permute(1, 2, 0, 3)
+        points[:, 2:].unflatten(1, (len(parities), CORRELATIONS, -1)).permute(1, 2, 0, 3)
         for points in (first, second)
     )
     signs = [torch.sign(correlation) if parity else None for parity in parities]
@@ -82,13 +82,16 @@ def interpolated(
         for row, column, sign in zip(rows[:, m], columns[:, m], signs, strict=True):
             value = row @ column.T
             total.addcmul_(value if sign is None else value.mul_(sign), share)
-    return total.div_(norm)
+    most = torch.outer(first[:, 1], second[:, 1])
+    return total.div_(norm).clamp_(-most, most)
 
 
 def _table(
     function: Elementwise, parities: tuple[int, ...], variance: Tensor, count: int
 ) -> Tensor:
     """The table from `count` variances, or from those of the points if they are fewer."""
+    scale = _moments(function, variance).sqrt()
+    variance = variance.clamp_min(LEAST)
     known, place = variance.unique(return_inverse=True)
     if len(known) <= count:
         weights = torch.eye(len(known), dtype=variance.dtype, device=variance.device)[place]
@@ -100,9 +103,9 @@ def _table(
     wanted = list(parities)
     size = _moments(function, known)[wanted].sqrt()
     factors = _factors(function, parities, known, size, _correlations(sharpness, variance))
-    scale = _moments(function, variance)[wanted].sqrt()
-    rows = torch.einsum("pn,nr,pmrs->npms", scale, weights, factors)
-    return torch.cat([torch.full_like(variance, sharpness)[:, None], rows.flatten(1)], dim=1)
+    rows = torch.einsum("pn,nr,pmrs->npms", scale[wanted], weights, factors)
+    whole = torch.stack([torch.full_like(variance, sharpness), scale.norm(dim=0)], dim=1)
+    return torch.cat([whole, rows.flatten(1)], dim=1)
 
 
 def _count(variance: Tensor) -> int:
@@ -178,6 +181,8 @@ def _error(
     """Of the table with closer nodes, for u and v that coincide but for their variances and nearly
     do, where a structure much below scale 1 shows; in units of √(E[g²]E[g²]).
     """
+    told = variance >= LEAST
+    variance, points = variance[told], points[told]
     some = variance.argsort()[:: -(-len(variance) // CHECKED)]
     errors, scale = [], variance.new_ones(())
     for correlation in (1.0, 1 - NEARLY / (1 + float(variance.max()))):
@@ -233,4 +238,5 @@ def _lagrange(place: Tensor, nodes: Tensor, barycentric: Tensor) -> Tensor:
 
 def _apart(difference: Tensor) -> Tensor:
     """Never zero, so that a node has all of the weight of a place that is on it."""
-    return torch.where(difference == 0, 1e-25, difference)
+    least = torch.finfo(difference.dtype).eps ** 2  # that and no less, to leave the values room
+    return torch.where(difference == 0, least, difference)

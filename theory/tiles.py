@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from theory.expectations import Activation, Moment, derivative_moment, moment
+from theory.expectations import (
+    Activation,
+    Moment,
+    derivative_moment,
+    moment,
+    most_in_single,
+    saturates,
+)
+from theory.precision import in_range, single_does
 
 NARROW = 1 / 256  # sin² of half an angle below which single precision would not tell it from zero
 FEW = 1 / 64  # of a tile: so many narrow angles are found one by one
@@ -58,16 +66,18 @@ class Network(NamedTuple):
 class Points(NamedTuple):
     """Some of the inputs, with what the layers need to know of each of them."""
 
-    x: Tensor  # (n, d)
+    x: Tensor  # (n, d), in the precision of the layers
     packed: tuple[Tensor, ...]  # the same, some dimensions at a time, as products want them
-    variances: Tensor  # (n, depth): K_l(x, x), in double precision for relu
+    variances: Tensor  # (n, depth + 1): K_l(x, x) and the output's; in float64 for relu
+    tangent: Tensor | None  # (n,): Θ(x, x) where slopes are wanted
     values: list[Tensor]  # by layer: features of E[φφ]
     slopes: list[Tensor]  # by layer: features of E[φ'φ']
 
     def take(self, part: slice) -> "Points":
         """Some of the points."""
         values, slopes = ([f[part] for f in features] for features in (self.values, self.slopes))
-        return Points(self.x[part], (), self.variances[part], values, slopes)
+        tangent = None if self.tangent is None else self.tangent[part]
+        return Points(self.x[part], (), self.variances[part], tangent, values, slopes)
 
     def pack(self) -> "Points":
         """The same points, ready to be multiplied.
@@ -84,18 +94,39 @@ class Points(NamedTuple):
 
 
 def points_of(network: Network, x: Tensor) -> Points:
-    """Variances of all layers at each input, and their features."""
-    dtype = torch.float64 if network.activation == "relu" else x.dtype
+    """Variances of all layers at each input, and their features.
+
+    Inputs in single precision become double where that would not do. Raises ValueError where double
+    precision does not either.
+    """
+    if x.dtype != torch.float64:
+        most = most_in_single(network.activation, network.value)
+        if single_does([_first_variances(network, x, torch.float64)], most):
+            points = _points(network, x)
+            if single_does([points.variances[:, :-1]], most):
+                return points
+    return _points(network, x.double())
+
+
+def _first_variances(network: Network, x: Tensor, dtype: torch.dtype) -> Tensor:
     norms = [part.to(dtype).square().sum(1) for part in x.split(ROWS)]
-    variance = torch.cat(norms) * (network.weights[0] / x.shape[1]) + network.offset(0)
-    variances, values, slopes = [], [], []
+    return torch.cat(norms) * (network.weights[0] / x.shape[1]) + network.offset(0)
+
+
+def _points(network: Network, x: Tensor) -> Points:
+    dtype = torch.float64 if network.activation == "relu" else x.dtype
+    variance = _first_variances(network, x, dtype)
+    tangent = None if network.slope is None else variance
+    variances, values, slopes = [variance], [], []
     for layer in range(1, network.depth + 1):
-        variances.append(variance)
+        weight, back = network.weights[layer], variance
         values.append(network.value.features(variance))
-        if network.slope is not None:
-            slopes.append(network.slope.features(variance))
-        variance = network.value.diagonal(variance) * network.weights[layer] + network.offset(layer)
-    return Points(x, (), torch.stack(variances, dim=1), values, slopes)
+        variance = network.value.diagonal(variance) * weight + network.offset(layer)
+        variances.append(in_range(variance, back))
+        if network.slope is not None and tangent is not None:
+            slopes.append(network.slope.features(back))
+            tangent = tangent * (network.slope.diagonal(back) * weight) + variance
+    return Points(x, (), torch.stack(variances, dim=1), tangent, values, slopes)
 
 
 def _product(first: Points, second: Points) -> Tensor:
@@ -111,11 +142,9 @@ def layers(network: Network, first: Points, second: Points, same: bool) -> Itera
     """K_0 of a tile, then K_1 to that of the output; `same` if the points are the same."""
     scale = network.weights[0] / first.x.shape[1]
     covariance = _product(first, second).mul_(scale).add_(network.offset(0))
-    if same:  # so that a point coincides with itself exactly
-        covariance.diagonal().copy_(first.variances[:, 0])
     yield covariance, None
     match network.activation:
-        case "erf":
+        case "erf" if not saturates(first.variances, second.variances):
             yield from _erf_layers(network, first, covariance, second)
         case "relu":
             yield from _relu_layers(network, first, covariance, second, same)
@@ -191,21 +220,19 @@ def _with_bias(below: Tensor, rows: Tensor, columns: Tensor, bias: float) -> Ten
     differ by, √((a² + β)(c² + β)) - ac - β = β (a - c)² / (√((a² + β)(c² + β)) + ac + β).
     """
     product = rows[:, None] * columns
-    norm = torch.sqrt((rows.square() + bias)[:, None] * (columns.square() + bias))
-    apart = (rows[:, None] - columns).square_().mul_(bias).div_(norm + product + bias)
-    return below.mul(product).add_(apart / 2).div_(norm)
+    roots, others = (torch.sqrt(root.square() + bias) for root in (rows, columns))
+    norm = roots[:, None] * others
+    apart = rows[:, None] - columns
+    apart = (apart * bias).div_(norm + product + bias).mul_(apart)
+    return (below * product).add_(apart, alpha=0.5).div_(norm)
 
 
 def _half_angle(
     network: Network, first: Points, covariance: Tensor, second: Points, same: bool
 ) -> tuple[Tensor, Tensor]:
     """sin² and cos² of half the angle between inputs, whose covariance is known."""
-    rows, columns = (points.variances[:, 0].sqrt() for points in (first, second))
-    inverse = [
-        (1 / root.clamp_min(torch.finfo(torch.float64).tiny)).to(covariance.dtype)
-        for root in (rows, columns)
-    ]
-    halved = (covariance * (inverse[0] / 2)[:, None]).mul_(inverse[1])
+    rows, columns = (_inverse_root(points).to(covariance.dtype) for points in (first, second))
+    halved = (covariance * (rows / 2)[:, None]).mul_(columns)
     if same:
         halved.diagonal().fill_(0)  # not narrow, for now
     below, above = (0.5 - halved).clamp_(0, 1), (0.5 + halved).clamp_(0, 1)
@@ -218,20 +245,26 @@ def _half_angle(
     return below, above
 
 
+def _inverse_root(points: Points) -> Tensor:
+    """1/√k of the inputs, and zero for those of zero, which are at right angles to all."""
+    variance = points.variances[:, 0]
+    return torch.where(variance > 0, variance, torch.inf).rsqrt()
+
+
 def _exactly(network: Network, first: Points, second: Points, below: Tensor, above: Tensor) -> None:
     """Angles near 0 and π anew in double precision."""
     narrow = (below < NARROW) | (above < NARROW)
     scale = network.weights[0] / first.x.shape[1]
+    inverse, others = _inverse_root(first), _inverse_root(second)
     if int(narrow.sum()) > FEW * narrow.numel():
         covariance = first.x.double() @ second.x.double().T * scale + network.offset(0)
-        halved = covariance / (first.variances[:, :1] * second.variances[:, 0]).sqrt() / 2
+        halved = covariance * inverse[:, None] * others / 2
         below.copy_((0.5 - halved).clamp_(0, 1))
         above.copy_((0.5 + halved).clamp_(0, 1))
         return
     for pairs in narrow.nonzero().split(PAIRS):
         rows, columns = pairs.T
         products = torch.linalg.vecdot(first.x[rows].double(), second.x[columns].double())
-        norms = (first.variances[rows, 0] * second.variances[columns, 0]).sqrt()
-        halved = (products * scale + network.offset(0)) / norms / 2
+        halved = (products * scale + network.offset(0)) * inverse[rows] * others[columns] / 2
         below[rows, columns] = (0.5 - halved).clamp_(0, 1).to(below.dtype)
         above[rows, columns] = (0.5 + halved).clamp_(0, 1).to(above.dtype)
