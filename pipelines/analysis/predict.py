@@ -247,7 +247,10 @@ def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
     if name not in shapes:
         raise CampaignError(f"{theory} returned {name}; choose from {', '.join(SUMMARY)}")
     array = np.asarray(value, dtype=np.float64)
-    if array.shape != shapes[name] or not np.isfinite(array).all():
+    known = np.isfinite(array)
+    if name == "learnability" and array.shape == shapes[name]:  # of a part that is zero: any
+        known |= ~data.components.reshape(-1, *array.shape).any(0)
+    if array.shape != shapes[name] or not known.all():
         raise CampaignError(
             f"{theory}: {name} has shape {array.shape}; wanted {shapes[name]} and finite numbers"
         )
