@@ -112,9 +112,10 @@ def learnability(outputs: Tensor, components: Tensor) -> Tensor:
 
     L = (G'G)^-1 G'f for f (chain, test) and G (test, component): <f g>/<y g> for one component,
     and free of the leakage between components that a finite test set has. (chain, component); NaN
-    for a component that is zero.
+    for a component that is zero, and for all of them if there are fewer test points than parts.
     """
     there = components.abs().amax(0) > 0
+    there &= there.sum() <= len(components)
     parts = components[:, there]
     found = components.new_full((len(outputs), len(there)), torch.nan)
     found[:, there] = torch.linalg.solve(parts.mT @ parts, parts.mT @ outputs.mT.to(parts)).mT

@@ -165,19 +165,27 @@ def scalars(chains: Chains, assessed: Mapping[str, int | None]) -> Array:
 
 
 def diagnostics(values: Array) -> Diagnostics:
-    """R-hat, ESS and MCSE of values (chain, draw, quantity)."""
+    """R-hat, ESS and MCSE of values (chain, draw, quantity); NaN for one that is not known."""
+    known = np.isfinite(values).all((0, 1))
+    found = {name: np.full(len(known), np.nan) for name in ("rhat", "ess_bulk", "ess_tail", "mcse")}
+    varies = np.zeros(len(known), dtype=bool)
+    if known.any():
+        varies[known] = np.ptp(values[..., known], axis=(0, 1)) > 0
+        for name, dataset in _arviz_of(values[..., known]).items():
+            found[name][known] = dataset["x"].values
+    return Diagnostics(**found, varies=varies)
+
+
+def _arviz_of(values: Array) -> dict[str, Any]:
     arviz, xarray = _arviz(), _xarray()
-    varies = np.ptp(values, axis=(0, 1)) > 0
     data = xarray.Dataset({"x": (("chain", "draw", "quantity"), values)})
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = {
+        return {
             "rhat": arviz.rhat(data, method="rank"),
             "ess_bulk": arviz.ess(data, method="bulk"),
             "ess_tail": arviz.ess(data, method="tail"),
             "mcse": arviz.mcse(data, method="mean"),
         }
-    arrays = {name: np.asarray(dataset["x"].values) for name, dataset in found.items()}
-    return Diagnostics(**arrays, varies=varies)
 
 
 def _arviz() -> Any:

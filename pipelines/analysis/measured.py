@@ -16,6 +16,8 @@ from pipelines.analysis.chains import Chains
 from storage.coordinates import overlap_edges
 from storage.schema import PARTS
 
+FEWEST_FOR_PAIRS = 3  # chains, of which any may be left out of what takes products of two
+
 Array = NDArray[np.float64]
 
 

@@ -45,7 +45,7 @@ from storage.spec import Campaign
 from storage.store import Store
 from storage.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from workers.data.dataset import Dataset
-from workers.data.numbers import finite_numbers
+from workers.data.numbers import real_numbers, require_finite
 from workers.datasets import content_digests, dataset
 from workers.plugin_checks import failing
 
@@ -248,9 +248,13 @@ def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
     }
     if name not in shapes:
         raise CampaignError(f"{theory} returned {name}; choose from {', '.join(SUMMARY)}")
-    array = finite_numbers(value, f"{theory}: {name}")
+    array = real_numbers(value, f"{theory}: {name}")
     if array.shape != shapes[name]:
         raise CampaignError(f"{theory}: {name} has shape {array.shape}; wanted {shapes[name]}")
+    wanted = array
+    if name == "learnability":  # of a part that is zero it may be anything
+        wanted = array[data.components.reshape(-1, *array.shape).any(0)]
+    require_finite(wanted, f"{theory}: {name}")
     return array
 
 

@@ -1,0 +1,76 @@
+"""Observables of the ensemble that have no value, or no error bar, where chains were sampled.
+
+What is undefined is NaN in `fits`, is compared with no theory, and is part of no joint test.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.analysis.chains import FEWEST_CHAINS
+from pipelines.analysis.measured import FEWEST_FOR_PAIRS
+from pipelines.report.figures.cells import group, label
+from pipelines.report.theory_names import observable_in_words
+from pipelines.report.words import listed
+
+if TYPE_CHECKING:
+    from xarray import Dataset, DataTree
+
+MOST_NAMED = 3
+REASONS = {
+    "learnability": "that part of the target is zero at the test points",
+    "overlap_kurtosis": "all overlaps are alike",
+}
+FEW_POINTS = "there are fewer test points than parts of the target"
+FEW = (
+    f"no error bar is known with {FEWEST_CHAINS} chains, {FEWEST_FOR_PAIRS} would do: what takes "
+    "pairs of chains leaves none of them out"
+)
+
+
+def undefined(tree: "DataTree") -> list[str]:
+    """A sentence for each observable that is undefined somewhere: which, where and why.
+
+    The tree is a campaign opened as a labelled grid or as it is stored.
+    """
+    fits, progress, ensemble = (group(tree, name) for name in ("fits", "progress", "ensemble"))
+    if fits is None or progress is None or ensemble is None:
+        return []
+    sampled = (progress["chains"] >= FEWEST_CHAINS).transpose("cell", "dataset").values
+    points = ensemble["label"].sizes["test"] * ensemble["label"].sizes.get("target", 1)
+    reasons = REASONS | ({"learnability": FEW_POINTS} if points < _parts(fits) else {})
+    lines = [*_without(fits, "measured", sampled, reasons)]
+    few = sampled & (progress["chains"] < FEWEST_FOR_PAIRS).transpose("cell", "dataset").values
+    pairs = dict.fromkeys(("mse_mean", "predictive_variance"), FEW)
+    return [*lines, *_without(fits, "standard_error", few, pairs)]
+
+
+def _parts(fits: "Dataset") -> int:
+    return sum(str(name).startswith("learnability ") for name in fits["observable"].values)
+
+
+def _without(
+    fits: "Dataset", name: str, where: np.ndarray, reasons: dict[str, str]
+) -> Iterator[str]:
+    """Of the observables with a reason, those that have no number of this name somewhere."""
+    missing = fits[name].isnull().transpose("observable", "cell", "dataset").values & where
+    for observable, cells in zip(fits["observable"].values, missing.any(2), strict=True):
+        reason = reasons.get(str(observable).partition(" ")[0])
+        if reason is None or not cells.any():
+            continue
+        subject = observable_in_words(str(observable))
+        if name == "standard_error":
+            yield f"of {subject}, at {_places(fits, cells)}, {reason}."
+        else:
+            yield f"{subject} is undefined, and not compared, at {_places(fits, cells)}: {reason}."
+
+
+def _places(fits: "Dataset", cells: np.ndarray) -> str:
+    """`ε = 0 and ε = 1`, `every cell`, `9 of 12 cells`."""
+    if cells.all():
+        return "every cell"
+    found = np.flatnonzero(cells)
+    if len(found) > MOST_NAMED:
+        return f"{len(found)} of {len(cells)} cells"
+    return listed(label(fits, int(cell)) or "the cell" for cell in found)
