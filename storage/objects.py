@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from storage.zarr_objects import ZarrObjects
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://([^/]*)|(?=/))(.*)", re.DOTALL)
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # line breaks, and bytes outside UTF-8
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
 # What killed writers leave: obstore stages an object as `name#1`, Zarr as `name.<hex>.partial`.
 _DEBRIS = re.compile(r".*(#\d+|\.partial)")
@@ -201,6 +202,8 @@ class Objects:
             yield
         except (BaseError, OSError) as error:
             place = f"{self.url}/{name}" if name else self.url
+            if isinstance(error, NotADirectoryError):
+                advice = "a file is in the place of a folder: move it, or choose another one"
             remedy = _BUCKET if self.remote else advice
             raise CampaignError(f"cannot {doing} {place}: {_reason(error)}; {remedy}") from error
 
@@ -209,6 +212,11 @@ def _normal(url: str) -> str:
     """The absolute path or the s3:// URL without a trailing slash; CampaignError for any other."""
     if not url:
         raise CampaignError("found an empty store, wanted a folder or s3://bucket/prefix")
+    if _NO_TEXT.search(url):
+        raise CampaignError(
+            f"found a store at {url.encode(errors='replace').decode()!r}, wanted a name in UTF-8; "
+            "rename the folder, or choose another one"
+        )
     match = _URL.fullmatch(url)
     if match is None:
         return os.path.abspath(os.path.expanduser(url))
@@ -256,5 +264,7 @@ def _checked(name: str) -> str:
 
 def _reason(error: Exception) -> str:
     """One line of the many that a store's error holds, S3's own code where it gives one."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     code = re.search(r"<Code>(\w+)</Code>", str(error))
     return code[1] if code else str(error).partition("\n")[0][:300]

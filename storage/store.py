@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from storage.attributes import encoded
 from storage.coordinates import (
     Coordinate,
     axes,
@@ -227,7 +228,7 @@ class Store:
         for key, coordinate in coordinates.items():
             _write_coordinate(group, key, coordinate)
         auxiliary = [key for key, c in coordinates.items() if c.dims != (key,)]
-        _update_attributes(group, {"coordinates": " ".join(auxiliary), "axes": dict(grid)})
+        _update_attributes(group, encoded({"coordinates": " ".join(auxiliary), "axes": dict(grid)}))
 
     # -- what a shard writes ----------------------------------------------------------------
 

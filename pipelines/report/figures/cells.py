@@ -10,6 +10,7 @@ from xarray import DataTree
 
 from pipelines.report.words import name_and_symbol, named
 from pipelines.rounding import plain
+from storage.attributes import axes_of
 
 WIDTH = "network_width"
 # What is said of all cells together: one cell alone has no dimension that would tell it apart.
@@ -93,7 +94,7 @@ def flat(grid: xr.Dataset) -> xr.Dataset:
 
 
 def _axes(cells: xr.Dataset) -> Mapping[str, Mapping[str, Any]]:
-    return cells.attrs.get("axes", {})
+    return axes_of(cells.attrs) or {}
 
 
 def swept(cells: xr.Dataset) -> list[str]:
