@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -228,6 +229,8 @@ def main() -> None:
 
     terminal.accept_all_characters()
     tell_libraries()
+    # Threads of torch that wait for the next product burn a core each; sleeping costs nothing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with terminal.flushed():
             raise SystemExit(app(standalone_mode=False) or 0)

@@ -9,8 +9,7 @@ def duration(seconds: float) -> str:
         return "under a second"
     for unit, next_one in UNITS:
         if seconds < (1 if unit == "d" else 1.5) * next_one:
-            return (
-                f"{seconds:.1f} {unit}" if seconds < 10 and unit != "s" else f"{seconds:.0f} {unit}"
-            )
+            digits = 1 if seconds < 10 and unit != "s" else 0
+            return f"{seconds:.{digits}f}".removesuffix(".0") + f" {unit}"
         seconds /= next_one
     return f"{seconds:.2g} years"

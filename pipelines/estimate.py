@@ -135,7 +135,7 @@ def _cell_lines(
         if finished:
             row["finished"] = f"{done} of {shards}"
         rows.append(row)
-    return columns.table(rows, len(planned.cells), width)
+    return columns.table(rows, len(planned.cells), width, keep={"core time", "finished"})
 
 
 def _coupling(cell: Cell, prepared: Prepared) -> float:

@@ -123,7 +123,7 @@ def _table(
         done, total = _shards(planned, finished, cell)
         state = f"{done} of {total}" if total else "not asked for any more"
         found.append(_first(row, cell) | {"shards": state} | row)
-    return columns.table(found, len(planned.cells), width)
+    return columns.table(found, len(planned.cells), width, keep={"shards", "converged"})
 
 
 def _first(row: dict[str, str], cell: Cell) -> dict[str, str]:
