@@ -57,9 +57,8 @@ def test_what_is_finished_does_not_go_on(store):
 def test_a_driver_has_a_time_behind_and_before_it(store):
     pace(store).at("predict", time.time()).keep(store.objects)
     with lease.acquire(store.objects):
-        assert line(status(store), "driver").endswith(
-            "; predict, 10 min so far, about 6.0 min left"
-        )
+        said = line(status(store), "driver")
+    assert said.endswith("; predict, 10 min so far, about 6 min left")
 
 
 def test_watching_ends_with_the_driver(store, monkeypatch):
