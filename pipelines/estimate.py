@@ -8,7 +8,7 @@ import torch
 
 from pipelines import blocks, columns, needs
 from pipelines.costs import Costs, costs
-from pipelines.durations import duration
+from pipelines.durations import about, duration
 from pipelines.engine import Prepared
 from pipelines.report.table import physical_row, settings_row
 from pipelines.rounding import UNKNOWN, plain
@@ -72,7 +72,7 @@ def _time_lines(costing: Costs, finished: Mapping[Any, int]) -> list[str]:
     parts = {"sampling and regression": costing.simulation(finished)} | dict(costing.stages)
     said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items())
     lines = [
-        f"time     about {duration(work)} of one core{of_what}, {duration(wall)} by the clock with "
+        f"time     {about(work)} of one core{of_what}, {duration(wall)} by the clock with "
         f"{cores} core{'s' * (cores > 1)}",
         f"         {said}; the rest to start",
     ]

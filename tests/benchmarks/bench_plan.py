@@ -131,9 +131,8 @@ def main(arguments):
             total = sum(expected[part] for part in PARTS)
             parts = ", ".join(f"{each} {expected[each]:.1f}/{found[each]:.1f}" for each in PARTS)
     settings = " ".join(overrides)
-    print(
-        f"| {f'`{name}` {settings}'.strip()} | {total:.1f} | {took:.1f} | {total / took:.2f} | {parts} |"
-    )
+    campaign = f"`{name}` {settings}".strip()
+    print(f"| {campaign} | {total:.1f} | {took:.1f} | {total / took:.2f} | {parts} |")
 
 
 def print_said(name, *overrides):
