@@ -1,7 +1,9 @@
 """What a run would cost, and the numbers that say which regime it is in; nothing is written."""
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +57,7 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
         block = max(blocks.block_of(cell.spec, prepared).total for cell in _each_size(planned))
         lines.append(f"memory   {_bytes(block)} per block of chains")
     lines += _time_lines(costing, finished)
+    lines += _room_warning(known.url, size)
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
     if planned.cells:
@@ -79,6 +82,17 @@ def _time_lines(costing: Costs, finished: Mapping[Any, int]) -> list[str]:
     if wall > TOO_LONG:
         lines.append(f"warning  {duration(wall)} is long: fewer draws, chains or cells take less")
     return lines
+
+
+def _room_warning(place: str, size: int) -> list[str]:
+    """Where a folder has less room than numbers take before compression."""
+    if "://" in place:
+        return []
+    folder = next(each for each in (Path(place), *Path(place).parents) if each.exists())
+    free = shutil.disk_usage(folder).free
+    if size <= free:
+        return []
+    return [f"warning  {_bytes(size)} may not fit the {_bytes(free)} that are free in {folder}"]
 
 
 def _each_size(planned: Plan) -> list[Cell]:

@@ -299,3 +299,24 @@ def test_counts_are_those_of_the_shards():
     assert campaign.plan.of(names) == counted
     foreign = ["ensemble/0123456789abcdef/d0000-b0000-s00000", names[0].replace("d0000", "d0099")]
     assert campaign.plan.of(foreign) == {}
+
+
+def test_code_of_the_user_s_that_fails_is_refused_in_one_line(monkeypatch):
+    def fails(*_):
+        raise ZeroDivisionError("no\nwidth")
+
+    monkeypatch.setattr("workers.rehearsal.rehearse", fails)
+    with pytest.raises(CampaignError, match=r"network\.width 4 failed: ZeroDivisionError") as caught:
+        estimate(widths(4, 8))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_measuring_nothing_of_the_user_s_is_called(monkeypatch):
+    def fails(*_, **__):
+        raise AssertionError("called")
+
+    monkeypatch.setattr("workers.rehearsal.rehearse", fails)
+    monkeypatch.setattr(costs, "nngp_of", fails)
+    campaign = widths(4, 8, theories=["nngp"])
+    found = costs.costs(campaign, campaign.plan, Speeds(), measure=False)
+    assert all(lanes.seconds > 0 for lanes in found.lanes.values())
