@@ -306,7 +306,8 @@ def test_code_of_the_user_s_that_fails_is_refused_in_one_line(monkeypatch):
         raise ZeroDivisionError("no\nwidth")
 
     monkeypatch.setattr("workers.rehearsal.rehearse", fails)
-    with pytest.raises(CampaignError, match=r"network\.width 4 failed: ZeroDivisionError") as caught:
+    wanted = r"network\.width 4 failed: ZeroDivisionError: no width;"
+    with pytest.raises(CampaignError, match=wanted) as caught:
         estimate(widths(4, 8))
     assert "\n" not in str(caught.value)
 
