@@ -225,13 +225,14 @@ def main() -> None:
         _fail(str(error))
     from pipelines import terminal
     from storage.errors import CampaignError
-    from workers.cores import tell_libraries
+    from workers import cache, cores
 
     terminal.accept_all_characters()
-    tell_libraries()
     # Threads of torch that wait for the next product burn a core each; sleeping costs nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        cores.tell_libraries()
+        cache.tell_libraries()
         with terminal.flushed():
             raise SystemExit(app(standalone_mode=False) or 0)
     except CampaignError as error:

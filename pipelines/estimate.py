@@ -38,7 +38,7 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
     """
     blocks.require(prepared, workers=None)
     known = prepared.store
-    stored = known.specs() if known.objects.names("specs") else []
+    stored = known.known()
     planned = plan(prepared.spec, stored, prepared.sources, known.rounds() if stored else ())
     finished = planned.of(known.ledger.finished()) if stored else {}
     costing = costs(prepared, planned, Speeds())

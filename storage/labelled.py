@@ -9,8 +9,9 @@ import numpy as np
 from xarray import Coordinates, Dataset, Variable
 from xarray.core.indexing import LazilyIndexedArray
 
+from storage.attributes import axes_of, encoded
 from storage.errors import CampaignError
-from storage.grid import Axes, Grid, locate
+from storage.grid import Grid, locate
 from storage.lazy import Finished, LazyArray, Masked, Reader, Stored, Unfolded
 from storage.snapshot import Snapshot
 
@@ -26,7 +27,7 @@ def dataset(snapshot: Snapshot, path: str, dropped: set[str]) -> Dataset:
     named = [name for name in variables if name in group.sizes or name in group.coordinates]
     coordinates = {name: variables.pop(name) for name in named} | labels
     attrs = {key: value for key, value in group.attrs.items() if key != "coordinates"}
-    return Dataset(variables, Coordinates(coordinates, indexes={}), attrs)
+    return Dataset(variables, Coordinates(coordinates, indexes={}), encoded(attrs))
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Group:
     @cached_property
     def grid(self) -> Grid | None:
         """The grid of the cells; None where the group has none."""
-        axes: Axes | None = self.attrs.get("axes")
+        axes = axes_of(self.attrs)
         if axes is None or "cell" not in self.sizes:
             return None
         names = [name for settings in axes.values() for name in settings]

@@ -1,6 +1,7 @@
 """What is finished and what failed: one receipt per shard, created only if absent."""
 
 import json
+import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from storage.objects import Objects
 
 _RECEIPTS = "ledger/receipts"
 _FAILURES = "ledger/failures"
+# A shard's name has no dot: a copy that somebody made is no receipt.
+_SHARD = re.compile(rf"{_RECEIPTS}/([^.]+)\.json")
+_FAILURE = re.compile(rf"{_FAILURES}/([^.]+)-(\d+)\.json")
 _READERS = 16  # receipts read side by side: on S3 each is a round trip
 _BATCH = 1024  # receipts held in memory at once
 
@@ -61,11 +65,8 @@ class Ledger:
 
     def finished(self) -> set[str]:
         """The shards that have a receipt, by one listing."""
-        names = self.objects.names(_RECEIPTS)
         return {
-            name.removeprefix(f"{_RECEIPTS}/").removesuffix(".json")
-            for name in names
-            if name.endswith(".json")
+            match[1] for name in self.objects.names(_RECEIPTS) if (match := _SHARD.fullmatch(name))
         }
 
     def receipts(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -106,11 +107,9 @@ class Ledger:
 
     def _failures(self, folder: str) -> Iterator[Failure]:
         for name in self.objects.names(folder):
-            stem = name.removeprefix(f"{_FAILURES}/").removesuffix(".json")
-            shard, _, attempt = stem.rpartition("-")
-            data = self.objects.get(name)
-            if attempt.isdecimal() and data is not None:
-                yield Failure(shard, int(attempt), _readable(data))
+            match = _FAILURE.fullmatch(name)
+            if match is not None and (data := self.objects.get(name)) is not None:
+                yield Failure(match[1], int(match[2]), _readable(data))
 
 
 def _receipt(shard: str) -> str:

@@ -21,14 +21,16 @@ from obstore.store import LocalStore, S3Store
 from storage.errors import CampaignError
 
 if TYPE_CHECKING:
-    from zarr.storage import ObjectStore
+    from storage.zarr_objects import ZarrObjects
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://([^/]*)|(?=/))(.*)", re.DOTALL)
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # line breaks, and bytes outside UTF-8
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
 # What killed writers leave: obstore stages an object as `name#1`, Zarr as `name.<hex>.partial`.
 _DEBRIS = re.compile(r".*(#\d+|\.partial)")
-_READ = "check the permissions"
-_WRITE = "check the permissions and the space left, or choose another --store"
+_OURS_LEFT = re.compile(rf"{_SEGMENT.pattern}(#\d+|\.[0-9a-f]{{32}}\.partial)")
+READ = "check the permissions"
+WRITE = "check the permissions and the space left, or choose another --store"
 _BUCKET = (
     "check the bucket and the AWS_* variables (AWS_ENDPOINT_URL, AWS_REGION, credentials; "
     "AWS_ALLOW_HTTP=true for http)"
@@ -63,7 +65,7 @@ class Objects:
     def put(self, name: str, data: bytes) -> None:
         """Write an object, or replace the one there, in one step."""
         path = _checked(name)
-        with self._explained("write", name, _WRITE):
+        with self.explained("write", name, WRITE):
             obstore.put(self._store, path, data, use_multipart=False)
 
     def create(self, name: str, data: bytes) -> bool:
@@ -74,7 +76,7 @@ class Objects:
         compares the bytes.
         """
         path = _checked(name)
-        with self._explained("write", name, _WRITE):
+        with self.explained("write", name, WRITE):
             try:
                 obstore.put(self._store, path, data, mode="create", use_multipart=False)
             except AlreadyExistsError:
@@ -86,7 +88,7 @@ class Objects:
         path = _checked(name)
         if self._absent():
             return None
-        with self._explained("read", name, _READ):
+        with self.explained("read", name, READ):
             try:
                 return obstore.get(self._store, path).bytes().to_bytes()
             except FileNotFoundError as error:
@@ -99,7 +101,7 @@ class Objects:
         path = _checked(name)
         if self._absent():
             return False
-        with self._explained("read", name, _READ):
+        with self.explained("read", name, READ):
             try:
                 obstore.head(self._store, path)
             except FileNotFoundError:
@@ -107,37 +109,52 @@ class Objects:
         return True
 
     def names(self, prefix: str = "") -> list[str]:
-        """The names of all objects below a prefix (whole segments), sorted; unfinished ones not."""
-        path = _checked(prefix) if prefix else None
-        if self._absent():
-            return []
-        with self._explained("list", prefix, _READ):
-            found = [each["path"] for page in obstore.list(self._store, path) for each in page]
-        return sorted(name for name in found if not _DEBRIS.fullmatch(name))
+        """The names of all objects below a prefix (whole segments), sorted; unfinished ones not.
+
+        What else lies in a folder (of a file manager, an editor, a service that copies folders) is
+        not seen where its name is none that an object can have.
+        """
+        path = _checked(prefix) if prefix else ""
+        with self.explained("list", prefix, READ):
+            found = self._keys(path) if self.remote else _files(Path(self.url), path)
+            return sorted(name for name in found if _is_name(name))
+
+    def numbered(self, folder: str, ending: str) -> list[str]:
+        """The objects `0001.<ending>`, `0002.<ending>`, ... of a folder in their order."""
+        name = re.compile(rf"{re.escape(folder)}/\d{{4,}}\.{re.escape(ending)}")
+        return [found for found in self.names(folder) if name.fullmatch(found)]
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """The folders directly below a prefix; those with foreign names are not seen. Not on S3."""
+        place = Path(self.url, _checked(prefix) if prefix else "")
+        with self.explained("list", prefix, READ), suppress(FileNotFoundError):
+            found = [entry.name for entry in os.scandir(place) if entry.is_dir()]
+            return sorted(filter(_is_name, found))
+        return []
 
     def delete(self, name: str) -> None:
         """Remove an object; it need not exist."""
         path = _checked(name)
         if self._absent():
             return
-        with self._explained("delete", name, _WRITE), suppress(FileNotFoundError):
+        with self.explained("delete", name, WRITE), suppress(FileNotFoundError):
             obstore.delete(self._store, path)
 
     def child(self, prefix: str) -> "Objects":
         """The place below a prefix."""
         return Objects(f"{self.url}/{_checked(prefix)}")
 
-    def zarr(self, read_only: bool = False) -> "ObjectStore[LocalStore | S3Store]":
+    def zarr(self, read_only: bool = False) -> "ZarrObjects":
         """This place as a store for Zarr. It holds a client: send the URL elsewhere, not this."""
-        from zarr.storage import ObjectStore
+        from storage.zarr_objects import ZarrObjects
 
         if read_only and self._absent():
             raise CampaignError(
                 f"found no folder {self.url}, wanted one to read; check the path, or run the "
                 "campaign first"
             )
-        with self._explained("open", "", _READ if read_only else _WRITE):
-            return ObjectStore(self._store, read_only=read_only)
+        with self.explained("open", "", READ if read_only else WRITE):
+            return ZarrObjects(self._store, read_only=read_only, objects=self)
 
     def sweep(self, prefix: str = "") -> int:
         """Remove what killed writers left below a prefix, and say how many files that were.
@@ -149,9 +166,9 @@ class Objects:
             return 0
         top = Path(self.url, _checked(prefix) if prefix else "")
         removed = 0
-        with self._explained("sweep", prefix, _WRITE):
+        with self.explained("sweep", prefix, WRITE):
             for folder, _, files in os.walk(top):
-                for file in filter(_DEBRIS.fullmatch, files):
+                for file in filter(_OURS_LEFT.fullmatch, files):
                     Path(folder, file).unlink(missing_ok=True)
                     removed += 1
         return removed
@@ -170,16 +187,23 @@ class Objects:
     def _opened(self) -> LocalStore | S3Store:
         return S3Store.from_url(self.url) if self.remote else LocalStore(self.url, mkdir=True)
 
+    def _keys(self, prefix: str) -> Iterator[str]:
+        for page in obstore.list(self._store, prefix or None):
+            yield from (each["path"] for each in page)
+
     def _absent(self) -> bool:
         """Whether the folder does not exist yet: reading must not make it."""
         return not self.remote and not os.path.lexists(self.url)
 
     @contextmanager
-    def _explained(self, doing: str, name: str, advice: str) -> Iterator[None]:
+    def explained(self, doing: str, name: str, advice: str) -> Iterator[None]:
+        """CampaignError, in one line, for whatever keeps an object from being read or written."""
         try:
             yield
         except (BaseError, OSError) as error:
             place = f"{self.url}/{name}" if name else self.url
+            if isinstance(error, NotADirectoryError):
+                advice = "a file is in the place of a folder: move it, or choose another one"
             remedy = _BUCKET if self.remote else advice
             raise CampaignError(f"cannot {doing} {place}: {_reason(error)}; {remedy}") from error
 
@@ -188,6 +212,11 @@ def _normal(url: str) -> str:
     """The absolute path or the s3:// URL without a trailing slash; CampaignError for any other."""
     if not url:
         raise CampaignError("found an empty store, wanted a folder or s3://bucket/prefix")
+    if _NO_TEXT.search(url):
+        raise CampaignError(
+            f"found a store at {url.encode(errors='replace').decode()!r}, wanted a name in UTF-8; "
+            "rename the folder, or choose another one"
+        )
     match = _URL.fullmatch(url)
     if match is None:
         return os.path.abspath(os.path.expanduser(url))
@@ -204,10 +233,28 @@ def _normal(url: str) -> str:
     )
 
 
+def _files(top: Path, prefix: str) -> Iterator[str]:
+    """The names of the files below a prefix; folders with names that are not ours are passed by."""
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # it need not exist, or no more
+            raise error
+
+    for folder, below, files in os.walk(top / prefix, onerror=fail, followlinks=True):
+        below[:] = filter(_SEGMENT.fullmatch, below)
+        place = Path(folder).relative_to(top)
+        yield from (
+            str(place / file) for file in files if os.path.isfile(os.path.join(folder, file))
+        )
+
+
+def _is_name(name: str) -> bool:
+    return all(map(_SEGMENT.fullmatch, name.split("/"))) and not _DEBRIS.fullmatch(name)
+
+
 def _checked(name: str) -> str:
     """The name itself; ValueError unless it means the same object on every kind of store."""
-    segments = name.split("/")
-    if not all(map(_SEGMENT.fullmatch, segments)) or _DEBRIS.fullmatch(name):
+    if not _is_name(name):
         raise ValueError(
             f"found the name {name!r}, wanted segments of letters, digits and _ . + = - joined "
             "by '/', none starting with a dot, not ending in .partial"
@@ -217,5 +264,7 @@ def _checked(name: str) -> str:
 
 def _reason(error: Exception) -> str:
     """One line of the many that a store's error holds, S3's own code where it gives one."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     code = re.search(r"<Code>(\w+)</Code>", str(error))
     return code[1] if code else str(error).partition("\n")[0][:300]

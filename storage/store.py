@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from storage.attributes import encoded
 from storage.coordinates import (
     Coordinate,
     axes,
@@ -78,12 +79,16 @@ class Store:
 
         Raises CampaignError where there is no campaign.
         """
-        names = self.objects.names("specs")
-        if not names:
+        if not (found := self.known()):
             raise CampaignError(
                 f"{self.url}: no campaign is stored here; give the folder that `finitewidth run` "
                 "printed"
             )
+        return found
+
+    def known(self) -> list[Campaign]:
+        """Every spec that was run here, the oldest first; none where there is no campaign."""
+        names = self.objects.numbered("specs", "yaml")
         return [parse((self.objects.get(name) or b"").decode()) for name in names]
 
     def sources(self) -> dict[str, str]:
@@ -93,7 +98,7 @@ class Store:
     def add_spec(self, spec: Campaign, sources: Mapping[str, str]) -> list[Campaign]:
         """Keep a spec as the next of the campaign, unless it is the last one already."""
         self.objects.create("provenance/sources.json", json.dumps(dict(sources)).encode())
-        known = self.specs() if self.objects.names("specs") else []
+        known = self.known()
         if spec not in known[-1:]:
             self.objects.create(f"specs/{len(known) + 1:04d}.yaml", dump_yaml(spec).encode())
             known = [*known, spec]
@@ -101,13 +106,14 @@ class Store:
 
     def rounds(self) -> list[Round]:
         """The cells that the campaign added of its own accord, the oldest first."""
-        contents = [self.objects.get(name) or b"" for name in self.objects.names("refined")]
+        names = self.objects.numbered("refined", "json")
+        contents = [self.objects.get(name) or b"" for name in names]
         found = [json.loads(content) for content in contents]
         return [Round(each["specs"], tuple(each["points"])) for each in found]
 
     def add_round(self, made: Round) -> None:
         """Keep another round."""
-        name = f"refined/{len(self.objects.names('refined')) + 1:04d}.json"
+        name = f"refined/{len(self.objects.numbered('refined', 'json')) + 1:04d}.json"
         content = {"specs": made.specs, "points": [dict(point) for point in made.points]}
         self.objects.create(name, json.dumps(content).encode())
 
@@ -222,7 +228,7 @@ class Store:
         for key, coordinate in coordinates.items():
             _write_coordinate(group, key, coordinate)
         auxiliary = [key for key, c in coordinates.items() if c.dims != (key,)]
-        _update_attributes(group, {"coordinates": " ".join(auxiliary), "axes": dict(grid)})
+        _update_attributes(group, encoded({"coordinates": " ".join(auxiliary), "axes": dict(grid)}))
 
     # -- what a shard writes ----------------------------------------------------------------
 

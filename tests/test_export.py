@@ -8,6 +8,7 @@ from analyzed import analyzed
 
 from pipelines.report.export import export
 from pipelines.report.figures.panels import panels
+from storage.attributes import axes_of
 from storage.errors import CampaignError
 from storage.reader import open_campaign
 from storage.results import stored_plan
@@ -53,8 +54,7 @@ def test_the_numbers_are_those_of_the_panel_with_their_attributes(store, exporte
             assert found.attrs["title"] == panel.title
             assert found.attrs["comment"] == panel.caption
             assert found.attrs["identity"] == stored_plan(store).identity
-            if "axes" in panel.data.attrs:
-                assert json.loads(found.attrs["axes"]) == panel.data.attrs["axes"]
+            assert axes_of(found.attrs) == axes_of(panel.data.attrs)
 
 
 def test_pictures_hold_no_date_and_no_fonts_of_the_machine(exported):

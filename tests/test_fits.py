@@ -16,6 +16,7 @@ from pipelines.analysis.measured import pairs_without_each, variances_without_ea
 from pipelines.analysis.predict import predict
 from pipelines.analysis.scaling import law_of
 from pipelines.report.conclusions import conclusions
+from storage.attributes import axes_of
 from storage.errors import CampaignError
 from storage.reader import open_campaign
 
@@ -197,7 +198,7 @@ def test_points_of_the_other_axes_have_laws_of_their_own(tmp_path):
     store, planned = stored(tmp_path, TEXT + sweep)
     sampled(store, planned, lambda width: 0.0)
     scaling = group(store, "scaling")
-    assert scaling.attrs["axes"] == {"heat": {"sampler_temperature": [0.5, 2.0]}}
+    assert axes_of(scaling.attrs) == {"heat": {"sampler_temperature": [0.5, 2.0]}}
     assert scaling["sampler_temperature"].values.tolist() == [0.5, 2.0]
     reference = scaling["reference"].sel(theory="nngp", observable="learnability He1")
     assert float(reference[0]) > float(reference[1])  # the colder has learned more

@@ -12,6 +12,7 @@ from fake_shards import ONE_CELL, finish, finish_all, planned, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.attributes import axes_of
 from storage.coordinates import Coordinate
 from storage.lazy import Indices, Stored
 from storage.reader import open_campaign, open_raw
@@ -108,7 +109,7 @@ def test_the_grid_is_that_of_the_newest_spec(store):
 
 
 def test_points_that_are_not_stored_are_missing(store):
-    settings = dict(store.root["ensemble"].attrs["axes"])
+    settings = dict(axes_of(store.root["ensemble"].attrs))
     settings["phi"] = {"network_activation": ["tanh", "relu", "erf"]}
     store.root["ensemble"].update_attributes({"axes": settings})
     before = open_campaign(store.url)["ensemble"].to_dataset().load()
@@ -146,7 +147,7 @@ def test_one_cell_has_no_dimension(tmp_path):
 
 
 def test_a_prediction_is_subtracted_from_what_it_predicts(store):
-    axes = store.root["ensemble"].attrs["axes"]
+    axes = axes_of(store.root["ensemble"].attrs)
     raw = open_raw(store.url)["ensemble"]
     group = store.root.require_group("theory/nngp")
     described = Variable(("cell", "component"), "f8", "learnability")

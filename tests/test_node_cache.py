@@ -167,7 +167,21 @@ def test_those_who_wait_are_woken(tmp_path):
     assert not (tmp_path / "log").exists()
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_system_that_cannot_keep_room_has_arrays_as_well(monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    found = node_cache.shared("numbers", SHAPE, np.float64, numbers)
+    assert found.values[-1, -1] == np.prod(SHAPE) - 1
+
+
+def test_a_cache_that_is_no_folder_is_one_line_and_has_nothing_to_remove(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    node_cache.sweep()
+    node_cache.remove(["numbers"])
+    with pytest.raises(CampaignError, match="name another folder in XDG_CACHE_HOME"):
+        node_cache.shared("numbers", SHAPE, np.float64, numbers)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.ENOLCK])
 def test_no_room_is_one_line(number, monkeypatch, cache):
     def full(*_: object) -> None:
         raise OSError(number, os.strerror(number))

@@ -2,7 +2,10 @@
 
 import signal
 import socket
+import stat
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -52,6 +55,56 @@ def test_a_cluster_leaves_nothing_behind(short):
     _, alive = psutil.wait_procs(set(here.children(recursive=True)) - before, timeout=30)
     assert alive == []
     assert list(short.iterdir()) == []
+
+
+LONG = "local/jobs/1234567.slurm-node0042/user/tmp"  # as sites with Slurm set it
+
+
+@pytest.fixture
+def long(tmp_path, monkeypatch) -> Path:
+    """A folder for temporary files whose path is too long for a socket below it."""
+    folder = tmp_path / LONG
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cluster_has_a_short_folder_and_a_worker_for_each_core(long, monkeypatch):
+    monkeypatch.setattr(remote, "available_cores", lambda: 3)
+    made = []
+    short_folder = remote._short_folder
+    monkeypatch.setattr(remote, "_short_folder", lambda: made.append(short_folder()) or made[0])
+    with cluster() as executor:
+        assert executor.slots == 3
+    assert list(long.iterdir()) == []
+    assert not Path(made[0]).exists()
+
+
+def test_the_folder_for_sockets_is_private(long):
+    folder = Path(remote._short_folder())
+    try:
+        assert len(str(folder.parent)) <= remote.LONGEST
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    finally:
+        folder.rmdir()
+
+
+def test_it_is_among_the_other_temporary_files_where_that_is_short(short):
+    folder = Path(remote._short_folder())
+    assert folder.parent == short
+
+
+def test_without_a_short_folder_one_line_names_tmpdir(long, monkeypatch):
+    def unwritable(*_: object, **__: object) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr(tempfile, "mkdtemp", unwritable)
+    with pytest.raises(CampaignError, match=f"at most 28 characters; found TMPDIR={long}") as said:
+        remote._short_folder()
+    assert "\n" not in str(said.value)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ or wait for it, `.making` is held by the one who makes it. So a maker that was k
 and what nobody uses is debris.
 """
 
-import errno
 import fcntl
 import mmap
 import os
@@ -19,12 +18,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from storage.errors import CampaignError
+from workers import cache
 
 Make = Callable[[NDArray[np.floating]], None]  # fills an array in its place
 
 PANEL = 256  # rows
 USED, MAKING, PARTIAL = ".used", ".making", ".partial"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
 
 
 class SharedArray:
@@ -48,9 +47,8 @@ class SharedArray:
 
 
 def folder() -> Path:
-    """Where they are kept: in $XDG_CACHE_HOME, or ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "finitewidth" / "shared"
+    """Where they are kept."""
+    return cache.folder() / "shared"
 
 
 def shared(name: str, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> SharedArray:
@@ -71,8 +69,6 @@ def shared(name: str, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> S
             with suppress(FileNotFoundError), path.open("rb") as file:
                 return SharedArray(used, file, shape, dtype)
     except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
         size = shape[0] * shape[1] * np.dtype(dtype).itemsize
         raise CampaignError(
             f"{path.parent} cannot take {size / 1e9:.1f} GB ({error.strerror}); make room, or name "
@@ -82,9 +78,11 @@ def shared(name: str, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> S
 
 def remove(names: list[str]) -> None:
     """Take arrays away; who has mapped one keeps what it has."""
+    if not (place := folder()).is_dir():
+        return
     for name in names:
-        (folder() / name).unlink(missing_ok=True)
-        _clear_unused(folder() / name)
+        (place / name).unlink(missing_ok=True)
+        _clear_unused(place / name)
 
 
 def sweep() -> None:
@@ -119,13 +117,21 @@ def _make(path: Path, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> N
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
     try:
         with partial.open("w+b") as file:
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error now, not a signal
+            _reserve(file, size)
             mapped = mmap.mmap(file.fileno(), size)  # closed with the last view of it
             make(np.frombuffer(mapped, dtype).reshape(shape))
             mapped.flush()
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Room for a file: a full disk is an error now, not a signal later; macOS cannot promise."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
 
 
 def _clear_partials(path: Path) -> None:

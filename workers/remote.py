@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,9 @@ ATTEMPTS = 5  # of a shard whose worker died; a shard that fails by itself is no
 POLL = 0.5  # seconds; Python handles signals only between waits
 OBJECT_STORE = 100_000_000  # bytes; only receipts travel through it
 CONNECT = 10  # seconds
+# Characters of a folder for temporary files. A socket's path has at most 107, on macOS 103, and
+# Ray takes for it /fwabcdefgh/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.
+LONGEST = 28
 
 
 @dataclass
@@ -122,8 +125,7 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
     _set_environment(address)
     import ray
 
-    # A socket's path has at most 107 characters, so the folder's own must stay short.
-    folder = None if address else tempfile.mkdtemp(prefix="fw")
+    folder = None if address else _short_folder()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address:
@@ -145,6 +147,26 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short_folder() -> str:
+    """A new folder that nobody else may read, for Ray's sockets, whose paths must stay short.
+
+    It is among the other temporary files where that is short enough, as in a job of Slurm or on
+    macOS it is not.
+    """
+    places = ["/tmp", "/var/tmp", os.environ.get("XDG_RUNTIME_DIR", "")]  # noqa: S108
+    with suppress(FileNotFoundError):  # no such place can be written
+        places.insert(0, tempfile.gettempdir())
+    for place in places:
+        if 0 < len(os.fsencode(place)) <= LONGEST:
+            with suppress(OSError):
+                return tempfile.mkdtemp(prefix="fw", dir=place)
+    raise CampaignError(
+        f"Ray needs a folder for its sockets with a path of at most {LONGEST} characters; found "
+        f"TMPDIR={os.environ.get('TMPDIR', '')}, and none in {', '.join(filter(None, places))} "
+        "that can be written; set TMPDIR to a short folder, or use --executor inline"
+    )
 
 
 def _set_environment(address: str | None) -> None:

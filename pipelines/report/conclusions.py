@@ -14,6 +14,7 @@ from pipelines.report.refusals import refusal_lines
 from pipelines.report.shape_conclusions import shape_lines
 from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.rounding import plain, uncertain
+from storage.attributes import axes_of
 from theory.statistics import bonferroni
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _theories(tree: "DataTree") -> Iterator[str]:
 
 
 def _moves_alone(fits: "Dataset", size: str) -> bool:
-    return any(list(settings) == [size] for settings in fits.attrs.get("axes", {}).values())
+    return any(list(settings) == [size] for settings in (axes_of(fits.attrs) or {}).values())
 
 
 # -- what may be compared -------------------------------------------------------------------

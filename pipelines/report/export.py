@@ -3,7 +3,6 @@
 import json
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 
@@ -13,6 +12,7 @@ from pipelines.report.picture import pdf, svg
 from pipelines.report.prose import methods
 from pipelines.report.provenance import runs
 from pipelines.report.words import listed
+from storage.attributes import encoded
 from storage.errors import CampaignError
 from storage.identity import numerics_of
 from storage.plan import Plan
@@ -57,13 +57,9 @@ def numbers(panel: Panel, planned: Plan) -> xr.Dataset:
         "comment": panel.caption,
         "campaign": planned.spec.name,
         "identity": planned.identity,
-        **{str(name): _plain(value) for name, value in panel.data.attrs.items()},
+        **encoded({str(name): value for name, value in panel.data.attrs.items()}),
     }
     return panel.data.drop_encoding().assign_attrs(attrs)
-
-
-def _plain(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def methods_page(store: Store, planned: Plan) -> str:

@@ -1,5 +1,7 @@
 """The report of a campaign: one HTML file that holds its pictures, and the pictures beside it."""
 
+import re
+
 from xarray import DataTree
 
 from pipelines.report import page
@@ -20,6 +22,7 @@ from storage.results import stored_plan
 from storage.store import Store
 
 REPORT = "report/report.html"
+PICTURE = re.compile(r"report/[\w-]+\.png")
 LARGEST_SVG = 500_000  # bytes of a picture inside the page; a larger one goes in as PNG
 MOST_ROWS = 200  # of the table of cells
 
@@ -42,7 +45,8 @@ def write_report(store: Store) -> str:
         figures.append(_picture(panel, small, len(figures) + 1))
     html = page.page(_title(planned), _parts(store, planned, tree, figures, missing))
     store.objects.put(REPORT, html.encode())
-    for name in set(store.objects.names("report")) - written:
+    old = filter(PICTURE.fullmatch, store.objects.names("report"))
+    for name in set(old) - written:
         store.objects.delete(name)
     return f"{store.url}/{REPORT}"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import CampaignError
+from workers import cache
 from workers.data.cifar import UNPACKED
 
 
@@ -44,7 +45,7 @@ def download(name: str, folder: str | Path | None = None) -> Path:
     """
     if name not in REMOTES:
         raise CampaignError(f"no data set {name} to download; choose from {', '.join(REMOTES)}")
-    return fetch(REMOTES[name], Path(folder).expanduser() if folder else _cache() / name)
+    return fetch(REMOTES[name], Path(folder).expanduser() if folder else cache.folder() / name)
 
 
 def fetch(remote: Remote, folder: Path) -> Path:
@@ -58,10 +59,6 @@ def fetch(remote: Remote, folder: Path) -> Path:
     for path in paths:
         _unpack(path, folder)
     return folder / remote.unpacked
-
-
-def _cache() -> Path:
-    return Path(_pooch().os_cache("finitewidth"))
 
 
 def _retrieve(url: str, digest: str, folder: Path) -> Path:

@@ -6,7 +6,6 @@ and what the processor can do. Bits do not depend on any of these but the source
 
 import ctypes
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+
+from workers import cache
 
 BITS = 1  # raised when a change of the sources alters a result
 SOURCES = (
@@ -58,8 +59,8 @@ def library() -> ctypes.CDLL:
 @lru_cache(maxsize=1)
 def _attempt() -> ctypes.CDLL | str:
     try:
-        return load(build(_cache(), native_flags()))
-    except (BuildError, OSError, RuntimeError) as error:  # RuntimeError: nobody's home
+        return load(build(cache.folder(), native_flags()))
+    except (BuildError, OSError) as error:
         return " ".join(str(error).split())
 
 
@@ -137,10 +138,6 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         )
     except subprocess.TimeoutExpired:
         raise BuildError(f"{command[0]} did not finish within {PATIENCE} s") from None
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finitewidth"
 
 
 @contextmanager

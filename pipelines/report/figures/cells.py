@@ -10,6 +10,7 @@ from xarray import DataTree
 
 from pipelines.report.words import name_and_symbol, named
 from pipelines.rounding import plain
+from storage.attributes import axes_of
 
 WIDTH = "network_width"
 STEP = 0.012  # of the axis, between error bars that would cover each other
@@ -88,7 +89,7 @@ def flat(grid: xr.Dataset) -> xr.Dataset:
 
 
 def _axes(cells: xr.Dataset) -> Mapping[str, Mapping[str, Any]]:
-    return cells.attrs.get("axes", {})
+    return axes_of(cells.attrs) or {}
 
 
 def swept(cells: xr.Dataset) -> list[str]:

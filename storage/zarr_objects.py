@@ -1,0 +1,92 @@
+"""A place for objects as Zarr uses it: failures are one line, and foreign files are not seen."""
+
+import re
+from collections.abc import AsyncGenerator, Iterable
+from typing import TYPE_CHECKING, Self
+
+from obstore.store import LocalStore, S3Store
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import ObjectStore
+
+from storage.objects import READ, WRITE
+
+if TYPE_CHECKING:
+    from storage.objects import Objects
+
+
+_KEY = re.compile(r"(.*/)?(zarr\.json|c(/\d+)*)")  # metadata, or a chunk
+
+
+class ZarrObjects(ObjectStore[LocalStore | S3Store]):
+    """What `Objects.zarr` gives."""
+
+    def __init__(
+        self, store: LocalStore | S3Store, *, read_only: bool = False, objects: "Objects"
+    ) -> None:
+        super().__init__(store, read_only=read_only)
+        self.objects = objects
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        """The same place, to be read or also written."""
+        return type(self)(self.store, read_only=read_only, objects=self.objects)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """The bytes of an object, None where there is none."""
+        with self.objects.explained("read", key, READ):
+            return await super().get(key, prototype, byte_range)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Parts of several objects."""
+        with self.objects.explained("read", "", READ):
+            return await super().get_partial_values(prototype, key_ranges)
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is an object of this name."""
+        with self.objects.explained("read", key, READ):
+            return await super().exists(key)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write an object."""
+        with self.objects.explained("write", key, WRITE):
+            await super().set(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write an object if there is none."""
+        with self.objects.explained("write", key, WRITE):
+            await super().set_if_not_exists(key, value)
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; it need not exist."""
+        with self.objects.explained("delete", key, WRITE):
+            await super().delete(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Remove all objects of Zarr's below a prefix."""
+        for name in filter(_KEY.fullmatch, self.objects.names(prefix.strip("/"))):
+            await self.delete(name)
+
+    async def list_prefix(self, prefix: str) -> AsyncGenerator[str, None]:
+        """The names of all objects below a prefix."""
+        for name in self.objects.names(prefix.strip("/")):
+            yield name
+
+    async def list(self) -> AsyncGenerator[str, None]:
+        """The names of all objects."""
+        async for name in self.list_prefix(""):
+            yield name
+
+    async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
+        """The names of the groups and arrays directly below a prefix; on S3 whatever is there."""
+        if self.objects.remote:
+            with self.objects.explained("list", prefix, READ):
+                found = [name async for name in super().list_dir(prefix)]
+        else:
+            place = self.objects.child(prefix.strip("/")) if prefix.strip("/") else self.objects
+            found = [name for name in place.folders() if place.exists(f"{name}/zarr.json")]
+        for name in found:
+            yield name
