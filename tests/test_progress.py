@@ -42,7 +42,8 @@ def test_a_failure_is_said_at_once_and_not_counted():
 
 def pace() -> Pace:
     work = {"ensemble/key": (100.0, 5)}
-    return Pace(time.time(), 1, 100.0, work, {}, {"predict": 60.0, "report": 30.0})
+    hours = {"predict": 10 * 3600.0, "report": 20 * 3600.0}  # so that seconds do not show
+    return Pace(time.time(), 1, 3600.0, work, {}, hours)
 
 
 def test_a_run_says_how_much_is_left_and_keeps_it_for_others(monkeypatch):
@@ -55,10 +56,10 @@ def test_a_run_says_how_much_is_left_and_keeps_it_for_others(monkeypatch):
         shown.stage("report")
     lines = [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
     assert lines == [
-        "ensemble (0 of 5 shards finished, about 3.2 min left)",
-        "predict (0 of 5 shards finished, about 90 s left)",
-        "predict: dataset 3 of 4, about 90 s left",
-        "report (0 of 5 shards finished, about 30 s left)",
+        "ensemble (0 of 5 shards finished, about 31 h left)",
+        "predict (0 of 5 shards finished, about 30 h left)",
+        "predict: dataset 3 of 4, about 30 h left",
+        "report (0 of 5 shards finished, about 20 h left)",
     ]
     assert [each.stage for each in kept] == ["ensemble", "predict", "report"]
 

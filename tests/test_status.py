@@ -14,8 +14,8 @@ from storage.store import Store
 def pace(store: Store, **changes) -> Pace:
     work = {"/".join(place): (10.0, count) for place, count in _plan(store).work.items()}
     now = time.time()
-    return Pace(**{"began": now - 600, "cores": 2, "simulation": 100.0, "work": work, "before": {},
-                   "stages": {"predict": 300.0, "report": 60.0}, **changes})  # fmt: skip
+    return Pace(**{"began": now - 36000, "cores": 2, "simulation": 3600.0, "work": work, "before": {},
+                   "stages": {"predict": 36000.0, "report": 36000.0}, **changes})  # fmt: skip
 
 
 def _plan(store: Store):
@@ -49,7 +49,7 @@ def test_what_is_finished_does_not_go_on(store):
     assert "`finitewidth run` makes the report" in line(status(store), "driver")
     pace(store, stage=ENDED, since=time.time()).keep(store.objects)
     text = status(store)
-    assert line(text, "driver") == "none; the campaign is finished; the last run took 10 min"
+    assert line(text, "driver") == "none; the campaign is finished; the last run took 10 h"
     assert "goes on" not in text
     assert line(text, "cells").startswith(f"{len(_plan(store).cells)} finished")
 
@@ -58,7 +58,7 @@ def test_a_driver_has_a_time_behind_and_before_it(store):
     pace(store).at("predict", time.time()).keep(store.objects)
     with lease.acquire(store.objects):
         said = line(status(store), "driver")
-    assert said.endswith("; predict, 10 min so far, about 6 min left")
+    assert said.endswith("; predict, 10 h so far, about 20 h left")
 
 
 def test_watching_ends_with_the_driver(store, monkeypatch):
