@@ -51,7 +51,9 @@ def require(prepared: Prepared, workers: int | None) -> None:
 def _require_block(prepared: Prepared, planned: Plan, workers: int) -> None:
     blocks = {size_key(cell.spec): cell.spec for cell in planned.cells}
     largest = max((block_of(spec, prepared) for spec in blocks.values()), key=lambda b: b.total)
-    lanes = sum(1 for _ in zip(range(workers), planned.lanes(), strict=False))
+    assert planned.spec.sampler is not None
+    segments = 1 + planned.spec.sampler.draws // planned.spec.sampler.segment
+    lanes = sum(planned.work.values()) // segments
     at_once = min(workers, max(lanes, 1))
     advice = {
         "chains": "fewer chains in a block (ensemble.block) or a smaller network",

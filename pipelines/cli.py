@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -244,6 +245,8 @@ def main() -> None:
     from workers import cache, cores
 
     terminal.accept_all_characters()
+    # Threads of torch that wait for the next product burn a core each; sleeping costs nothing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cores.tell_libraries()
         cache.tell_libraries()

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 SHOWN = 20  # rows, unless all are asked for
@@ -36,14 +36,20 @@ def show(texts: Iterable[str]) -> None:
                 live.update(Text(text), refresh=True)
 
 
-def table(rows: Sequence[Row], total: int, most: int | None = None) -> list[str]:
+def table(
+    rows: Sequence[Row], total: int, most: int | None = None, keep: Collection[str] = ()
+) -> list[str]:
     """Lines of a table of the first of `total` rows, at most so wide.
 
-    What is the same in all of them is said once, above; columns for which there is no room are
-    named below.
+    What is the same in all of them is said once, above, but for columns to keep; columns for which
+    there is no room are named below.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    same = [name for name in names if len(rows) > 1 and len({row.get(name) for row in rows}) == 1]
+    same = [
+        name
+        for name in names
+        if name not in keep and len(rows) > 1 and len({row.get(name) for row in rows}) == 1
+    ]
     differ = [name for name in names if name not in same]
     lines = _wrapped([f"{name} {rows[0][name]}" for name in same], most)
     widths = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in differ}

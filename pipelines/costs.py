@@ -7,16 +7,22 @@ fits, the report) was measured once, and is scaled by how fast this machine is.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
+
+import torch
 
 from pipelines import blocks, needs
 from pipelines.engine import Prepared
 from pipelines.speeds import Speeds
 from storage import schema
 from storage.data_spec import number_of_test_points
+from storage.errors import CampaignError
 from storage.identity import digest
+from storage.network_spec import Kernel
 from storage.plan import Cell, Place, Plan, Shard
 from storage.regression_spec import REGRESSION_THEORIES
 from storage.spec import Campaign
@@ -24,11 +30,14 @@ from storage.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from theory.curve_methods import DOUBLE
 from workers import numerics
 from workers.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES
+from workers.models import nngp_of
+from workers.regression import kernel_of
 
 PATIENCE = 2.0  # seconds for all that is timed
 LONG = 0.5  # seconds: what would take longer is not timed
 SLOW, USUAL = 2e9, 2e10  # products and sums per second: of a bad case, and in the mean
-POINTS = 128  # of a kernel that is timed
+POINTS, FEW_POINTS = 128, 16  # of a kernel that is timed, and of one of images
+PAIR = 1e-7  # seconds of a kernel that was never timed
 
 # Seconds of one core, on the machine whose speeds are in `speeds.py`.
 IMPORTS = 2.6
@@ -46,6 +55,8 @@ DIAGONAL = 256  # kernels of as many points at a time are computed where the dia
 AVERAGED = 0.03  # of a theory that averages over data, a cell
 SPECTRAL = 0.05  # of a theory of a regression, a cell
 OF_CELLS = (*AVERAGED_THEORIES, *REGRESSION_THEORIES)  # the others take a dataset at a time
+
+Pairs = Callable[[Cell, Kernel], float]  # seconds for a kernel of two points
 
 
 class Timing(NamedTuple):
@@ -127,6 +138,7 @@ class Costs:
 def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = True) -> Costs:
     """What a plan takes; without measuring from what is known of this machine."""
     products, slowness = speeds.slowness
+    kernel = partial(_pair, prepared, speeds, measure)
     lanes: dict[Place, Lanes] = {}
     current = [cell for cell in planned.cells if cell.identity in planned.current]
     timings = _timings(prepared, current, speeds, measure)
@@ -139,8 +151,9 @@ def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = Tru
                 lanes[kind, cell.key] = _lanes(planned.spec, cell, count, timing, write)
     for cell in planned.regressions:
         if cell.identity in planned.current:
-            lanes |= _regression(cell, prepared, speeds, products, slowness)
-    stages = _stages(prepared, planned, speeds, products, slowness)
+            pair = kernel(cell, kernel_of(cell.spec))
+            lanes |= _regression(cell, pair, products, slowness)
+    stages = _stages(planned, kernel, products, slowness)
     speeds.keep()
     return Costs(lanes, stages, slowness)
 
@@ -241,7 +254,8 @@ def _time(kind: _Kind, prepared: Prepared, speeds: Speeds) -> list[float] | None
 
     def act() -> list[float]:
         kernel = numerics.describe()["kernel"]
-        found = rehearse(Shard("ensemble", cell), prepared.plugins, prepared.sources, kernel)
+        with _explained(cell):
+            found = rehearse(Shard("ensemble", cell), prepared.plugins, prepared.sources, kernel)
         return [found.data, found.shard, factor * found.step, factor * found.draw]
 
     return speeds.measure(_name(kind, prepared), act)
@@ -259,71 +273,76 @@ def _scaled(kind: _Kind, near: Sequence[_Kind], known: Mapping[str, Timing]) -> 
 # -- a regression -----------------------------------------------------------------------------
 
 
-def _regression(
-    cell: Cell, prepared: Prepared, speeds: Speeds, products: float, slowness: float
-) -> dict[Place, Lanes]:
+def _regression(cell: Cell, pair: float, products: float, slowness: float) -> dict[Place, Lanes]:
     regression = cell.spec.regression
     assert regression is not None
     needed, points = needs.needs_of(cell.spec), regression.pool
-    kernel = _pair(cell.spec, prepared, speeds, regression=True) * points**2
     sizes = len(regression.train) * len(regression.ridges)
     overhead = slowness * (RECEIPT + 15 * VARIABLE)
     order = products * (needed.order.seconds + needed.quartic_seconds)
     order += overhead + slowness * (ORDER + sizes * SIZE)
-    spectrum = products * 2 * needed.spectrum_seconds + kernel + overhead
+    spectrum = products * 2 * needed.spectrum_seconds + pair * points**2 + overhead
     return {
         ("spectrum", cell.key): Lanes(1, spectrum, 0, 0.0),
         ("regression", cell.key): Lanes(regression.repeats, order, 0, 0.0),
     }
 
 
-def _pair(spec: Campaign, prepared: Prepared, speeds: Speeds, regression: bool = False) -> float:
-    """Seconds for the NNGP kernel of two points."""
-    import torch
-
-    from workers.models import nngp_of
-    from workers.regression import kernel_of
-
-    kernel = kernel_of(spec) if regression else spec.network
-    assert kernel is not None
-    inputs = blocks.inputs_of(spec, prepared)
+def _pair(prepared: Prepared, speeds: Speeds, measure: bool, cell: Cell, kernel: Kernel) -> float:
+    """Seconds for the NNGP kernel of two points of a cell."""
+    inputs = blocks.inputs_of(cell.spec, prepared)
     shape = kernel.model_dump(mode="json", include=blocks.SHAPE - {"width"})
+    name = f"kernel {digest([shape, inputs, prepared.sources])[:32]}"
+    if not measure:
+        return (speeds.known(name) or [PAIR])[0]
     own = prepared.plugins.get(kernel.activation) if ":" in kernel.activation else None
 
     def act() -> list[float]:
-        points = 16 if kernel.image is not None else POINTS
+        points = FEW_POINTS if kernel.image is not None else POINTS
         generator = torch.Generator().manual_seed(1)
         x = torch.randn(points, inputs, generator=generator, dtype=torch.float64)
-        with numerics.fixed_threads():
+        with numerics.fixed_threads(), _explained(cell):
             nngp_of(kernel, x[:2], None, own)
             began = time.process_time()
             nngp_of(kernel, x, None, own)
             return [(time.process_time() - began) / points**2]
 
-    return speeds.measure(f"kernel {digest([shape, inputs, prepared.sources])[:32]}", act)[0]
+    return speeds.measure(name, act)[0]
+
+
+@contextmanager
+def _explained(cell: Cell) -> Iterator[None]:
+    """What is tried here would fail in a run as well: code of the user's own may raise anything."""
+    try:
+        yield
+    except CampaignError:
+        raise
+    except Exception as error:
+        settings = ", ".join(f"{path} {value}" for path, value in cell.settings.items())
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CampaignError(
+            f"the first steps of {f'the cell {settings}' if settings else 'its only cell'} failed: "
+            f"{problem}; put right what it names"
+        ) from error
 
 
 # -- the stages after the simulation ----------------------------------------------------------
 
 
-def _stages(
-    prepared: Prepared, planned: Plan, speeds: Speeds, products: float, slowness: float
-) -> dict[str, float]:
+def _stages(planned: Plan, kernel: Pairs, products: float, slowness: float) -> dict[str, float]:
     cells = len(planned.cells)
     datasets = planned.most("ensemble", "datasets") if cells else 0
     together = cells * datasets
     theories = len(planned.spec.theories)
     return {
         "assess convergence": slowness * (ASSESS + ASSESS_DATASET * together),
-        "predict": _predict(prepared, planned, speeds, products, slowness),
+        "predict": _predict(planned, kernel, products, slowness),
         "fit": slowness * (FIT + FIT_DATASET * together * (1 + theories)),
         "report": slowness * (REPORT + REPORT_CELL * min(cells, 24)),
     }
 
 
-def _predict(
-    prepared: Prepared, planned: Plan, speeds: Speeds, products: float, slowness: float
-) -> float:
+def _predict(planned: Plan, kernel: Pairs, products: float, slowness: float) -> float:
     """Theories that are given the data take a dataset at a time, all others a cell."""
     spec, seconds = planned.spec, PREDICT * slowness
     given = [theory for theory in spec.theories if theory not in OF_CELLS]
@@ -331,7 +350,8 @@ def _predict(
     for cell in planned.cells if given else ():
         key = digest(cell.spec.data.model_dump(mode="json"))
         if (name := f"{key} {blocks.size_key(cell.spec)}") not in pairs:
-            pairs[name] = _pair(cell.spec, prepared, speeds)
+            assert cell.spec.network is not None
+            pairs[name] = kernel(cell, cell.spec.network)
         each = sum(_given(theory, cell.spec, pairs[name], products, slowness) for theory in given)
         seconds += each * planned.most("ensemble", "datasets")
     averaged = sum(theory in AVERAGED_THEORIES for theory in spec.theories)

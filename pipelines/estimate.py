@@ -1,7 +1,9 @@
 """What a run would cost, and the numbers that say which regime it is in; nothing is written."""
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ import torch
 from pipelines import blocks, columns, needs
 from pipelines.class_balance import planned_balance
 from pipelines.costs import Costs, costs
-from pipelines.durations import duration
+from pipelines.durations import about, duration
 from pipelines.engine import Prepared
 from pipelines.report.table import physical_row, settings_row
 from pipelines.rounding import UNKNOWN, plain
@@ -57,6 +59,7 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
         block = max(blocks.block_of(cell.spec, prepared).total for cell in _each_size(planned))
         lines.append(f"memory   {_bytes(block)} per block of chains")
     lines += _time_lines(costing, finished)
+    lines += _room_warning(known.url, size)
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
     lines += planned_balance(prepared, planned)
@@ -76,13 +79,24 @@ def _time_lines(costing: Costs, finished: Mapping[Any, int]) -> list[str]:
     parts = {"sampling and regression": costing.simulation(finished)} | dict(costing.stages)
     said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items())
     lines = [
-        f"time     about {duration(work)} of one core{of_what}, {duration(wall)} by the clock with "
+        f"time     {about(work)} of one core{of_what}, {duration(wall)} by the clock with "
         f"{cores} core{'s' * (cores > 1)}",
         f"         {said}; the rest to start",
     ]
     if wall > TOO_LONG:
         lines.append(f"warning  {duration(wall)} is long: fewer draws, chains or cells take less")
     return lines
+
+
+def _room_warning(place: str, size: int) -> list[str]:
+    """Where a folder has less room than numbers take before compression."""
+    if "://" in place:
+        return []
+    folder = next(each for each in (Path(place), *Path(place).parents) if each.exists())
+    free = shutil.disk_usage(folder).free
+    if size <= free:
+        return []
+    return [f"warning  {_bytes(size)} may not fit the {_bytes(free)} that are free in {folder}"]
 
 
 def _each_size(planned: Plan) -> list[Cell]:
@@ -139,7 +153,7 @@ def _cell_lines(
         if finished:
             row["finished"] = f"{done} of {shards}"
         rows.append(row)
-    return columns.table(rows, len(planned.cells), width)
+    return columns.table(rows, len(planned.cells), width, keep={"core time", "finished"})
 
 
 def _coupling(cell: Cell, prepared: Prepared) -> float:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from pipelines.durations import duration
+from pipelines.durations import about
 from pipelines.pace import Pace
 from workers.shard import Outcome
 
@@ -73,7 +73,7 @@ class Progress:
         if self.pace is None:
             return ""
         seconds = self.pace.left(self._finished, time.time(), self._part)
-        return f"about {duration(seconds)} left"
+        return f"{about(seconds)} left"
 
     def say(self, text: str) -> None:
         """One line about the run."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.identity import digest
-from workers import numerics
+from workers import cache, numerics
 
 FRESH = 30 * 24 * 3600.0  # seconds
 PRODUCT = 512  # rows of the matrices that are multiplied
@@ -66,9 +66,11 @@ class Speeds:
 
 
 def place() -> Path:
-    """The file: in $XDG_CACHE_HOME, or ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "finitewidth" / "speeds.json"
+    """The file; where the user has no place for one, a name that there is none of."""
+    try:
+        return cache.folder() / "speeds.json"
+    except OSError:
+        return Path(os.devnull) / "speeds.json"
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines import columns, pace
-from pipelines.durations import duration
+from pipelines.durations import about, duration
 from pipelines.report.table import cell_rows
 from storage import lease
 from storage.plan import SAMPLED, Cell, Place, Plan, plan
@@ -76,8 +76,8 @@ def _driver(store: Store, finished: Finished, complete: bool) -> str:
         return f"{holder}, starting"
     now = time.time()
     by_name = {"/".join(place): count for place, count in finished.items()}
-    spent, left = duration(now - kept.began), duration(kept.left(by_name, now))
-    return f"{holder}; {kept.stage}, {spent} so far, about {left} left"
+    spent, left = duration(now - kept.began), about(kept.left(by_name, now))
+    return f"{holder}; {kept.stage}, {spent} so far, {left} left"
 
 
 def _kinds(planned: Plan, finished: Finished) -> list[str]:
@@ -123,7 +123,7 @@ def _table(
         done, total = _shards(planned, finished, cell)
         state = f"{done} of {total}" if total else "not asked for any more"
         found.append(_first(row, cell) | {"shards": state} | row)
-    return columns.table(found, len(planned.cells), width)
+    return columns.table(found, len(planned.cells), width, keep={"shards", "converged"})
 
 
 def _first(row: dict[str, str], cell: Cell) -> dict[str, str]:

@@ -72,6 +72,10 @@ WRONG = {
         ["run", SMALL, "--executor", "inline", "--workers", "2"],
         "--address and --workers belong to --executor ray",
     ),
+    "cells that are not there": (
+        ["run", SMALL, "--executor", "inline", "--only", "width=5"],
+        "--only width=5: network.width has no value 5; it has 4, 8",
+    ),
     "another cloud": (["run", SMALL, "--store", "gs://mine"], "found a store at gs://mine"),
     "a file for a folder": (
         ["run", SMALL, "--executor", "inline", "--store", "empty.yaml"],

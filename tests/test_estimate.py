@@ -1,22 +1,37 @@
 """What a plan says of networks: their products, parameters and pre-activations as they are."""
 
 import re
+from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from example_specs import LINEAR, campaign
+from example_specs import ENSEMBLE, LINEAR, SAMPLER, campaign
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipelines import blocks, costs
 from pipelines.engine import Prepared
 from pipelines.estimate import estimate
+from pipelines.speeds import Speeds
+from storage.errors import CampaignError
+from storage.plan import Plan
 from storage.plugins import Plugins
 from storage.reading import validate
+from workers import memory, numerics
 from workers.models import network_of
+from workers.rehearsal import Rehearsal, rehearse
 
 INPUTS, CHAINS, POINTS, PROBES = 64, 3, 5, 8
 DATA = {**LINEAR, "dimension": INPUTS}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """A cache of speeds that holds nothing yet, and nothing to compile."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(numerics, "describe", lambda kernel="": {"kernel": numerics.PLAIN})
 
 
 def network(depth, architecture="cnn", **settings):
@@ -151,3 +166,158 @@ def test_inputs_are_those_of_the_file_where_the_spec_does_not_say(name, tmp_path
     first, second = (prepared(NETWORKS[name], data) for data in (DATA, own))
     assert line(estimate(first), "memory") == line(estimate(second), "memory")
     assert column(estimate(first), "U") == column(estimate(second), "U")
+
+
+# -- what it takes ------------------------------------------------------------------------------
+
+
+def rehearsals(monkeypatch, step=1e-3, takes=0.0):
+    """The widths that are rehearsed: a step of a block takes so much for each neuron."""
+    seen, clock = [], [0.0]
+
+    def rehearse(shard, *_):
+        width = shard.cell.spec.network.width
+        seen.append(width)
+        clock[0] += takes
+        return Rehearsal(0.0, 0.0, step * width, 0.0)
+
+    monkeypatch.setattr("workers.rehearsal.rehearse", rehearse)
+    monkeypatch.setattr(costs, "time", SimpleNamespace(process_time=lambda: clock[0]))
+    return seen
+
+
+def widths(*values, **sections):
+    sweep = {"size": {"network.width": list(values)}}
+    return prepared(network(1, "fcn"), sweep=sweep, **sections)
+
+
+def sampling(campaign):
+    found = costs.costs(campaign, campaign.plan, Speeds())
+    return {
+        cell.settings["network.width"]: found.lanes["ensemble", cell.key]
+        for cell in campaign.plan.cells
+    }
+
+
+def test_steps_and_draws_are_those_that_are_made(monkeypatch):
+    rehearsals(monkeypatch)
+    lanes = sampling(widths(8, sampler={**SAMPLER, "warmup": 10**6, "thin": 5}))[8]
+    assert (lanes.number, lanes.more) == (4, 2)  # two datasets of two blocks; two segments
+    assert lanes.first == pytest.approx(10**6 * 8e-3, rel=1e-4)
+    without = sampling(widths(8, sampler={**SAMPLER, "warmup": 10**6}))[8]
+    assert lanes.each - without.each == pytest.approx(3 * 4 * 8e-3)  # three draws a segment
+
+
+def test_few_cells_are_timed_and_the_others_scaled_from_their_neighbours(monkeypatch):
+    seen = rehearsals(monkeypatch, takes=costs.PATIENCE / 4)
+    many = range(10, 400)
+    lanes = sampling(widths(*many, sampler={**SAMPLER, "warmup": 10**6}))
+    assert seen[:3] == [10, 399, 204]
+    assert len(seen) == 4
+    for width in many:  # here a step takes as long as it has products
+        assert lanes[width].first == pytest.approx(10**6 * width * 1e-3, rel=1e-3)
+    assert sampling(widths(*many)).keys() == lanes.keys()
+    assert len(seen) <= 8  # what was timed once is known
+
+
+def test_what_is_too_large_to_time_is_timed_with_fewer_chains(monkeypatch):
+    ensemble, sizes = {**ENSEMBLE, "chains": 64, "block": 64}, []
+
+    def rehearse(shard, *_):
+        sizes.append(shard.cell.spec.ensemble.block)
+        return Rehearsal(0.0, 0.0, 0.01 * sizes[-1], 0.0)
+
+    monkeypatch.setattr("workers.rehearsal.rehearse", rehearse)
+    first = []
+    for warmup in (10, 110):
+        sampler = {**SAMPLER, "warmup": warmup}
+        campaign = prepared(network(1, "fcn", width=20_000), ensemble=ensemble, sampler=sampler)
+        found = costs.costs(campaign, campaign.plan, Speeds())
+        first.append(found.lanes["ensemble", campaign.plan.cells[0].key].first)
+    assert 1 <= sizes[0] < 64
+    assert first[1] - first[0] == pytest.approx(100 * 64 * 0.01)
+
+
+def test_a_rehearsal_takes_time_and_keeps_nothing():
+    campaign = prepared(network(1, "fcn"))
+    shard = next(campaign.plan.shards())
+    found = rehearse(shard, campaign.plugins, {}, numerics.PLAIN)
+    assert all(seconds >= 0 for seconds in found)
+    assert found.step > 0
+    assert found.draw > 0
+
+
+def no_shards(self):
+    raise AssertionError("shards of an absurd size were listed one by one")
+
+
+ABSURD = {
+    "a block": ({"ensemble": {**ENSEMBLE, "chains": 10**7, "block": 10**7}}, "ensemble.block"),
+    "a segment": ({"sampler": {**SAMPLER, "draws": 9 * 10**6, "segment": 9 * 10**6}}, "segment"),
+    "shards": ({"ensemble": {"datasets": 10**4, "chains": 10**7, "block": 1}}, "ensemble.block"),
+}
+
+
+@pytest.mark.parametrize("what", ABSURD)
+def test_what_no_machine_holds_is_refused_by_plan_and_run_alike(what, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 4 * 10**9)
+    monkeypatch.setattr(Plan, "lanes", no_shards)
+    sections, reduce = ABSURD[what]
+    campaign = prepared(network(1, "fcn"), **sections)
+    said = set()
+    for refuse in (estimate, lambda campaign: blocks.require(campaign, None)):
+        with pytest.raises(CampaignError, match=reduce) as caught:
+            refuse(campaign)
+        said.add(str(caught.value))
+    assert len(said) == 1
+    assert "\n" not in said.pop()
+
+
+def test_millions_of_draws_are_planned_without_listing_them(monkeypatch):
+    rehearsals(monkeypatch)
+    monkeypatch.setattr(Plan, "lanes", no_shards)
+    text = estimate(widths(4, 8, sampler={**SAMPLER, "draws": 9 * 10**6}))
+    assert line(text, "shards")[0].startswith(str(2 * 5 * (1 + 3 * 10**6)))
+    assert "warning" in text
+
+
+def test_many_cells_are_folded_and_all_of_them_shown_when_asked(monkeypatch):
+    rehearsals(monkeypatch)
+    campaign = widths(*range(10, 510))
+    text = estimate(campaign)
+    assert column(text.replace("and 480 more", "and"), "N")[:20] == [str(n) for n in range(10, 30)]
+    assert "and 480 more cells; --all shows them" in text
+    assert column(estimate(campaign, every=True), "N") == [str(n) for n in range(10, 510)]
+
+
+def test_counts_are_those_of_the_shards():
+    campaign = prepared(network(1, "fcn"), sweep={"size": {"network.width": [4, 8]}})
+    shards = list(campaign.plan.shards())
+    counted = Counter((shard.kind, shard.cell.key) for shard in shards)
+    assert campaign.plan.work == dict(counted)
+    names = [shard.name for shard in shards]
+    assert campaign.plan.of(names) == counted
+    foreign = ["ensemble/0123456789abcdef/d0000-b0000-s00000", names[0].replace("d0000", "d0099")]
+    assert campaign.plan.of(foreign) == {}
+
+
+def test_code_of_the_user_s_that_fails_is_refused_in_one_line(monkeypatch):
+    def fails(*_):
+        raise ZeroDivisionError("no\nwidth")
+
+    monkeypatch.setattr("workers.rehearsal.rehearse", fails)
+    wanted = r"network\.width 4 failed: ZeroDivisionError: no width;"
+    with pytest.raises(CampaignError, match=wanted) as caught:
+        estimate(widths(4, 8))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_measuring_nothing_of_the_user_s_is_called(monkeypatch):
+    def fails(*_, **__):
+        raise AssertionError("called")
+
+    monkeypatch.setattr("workers.rehearsal.rehearse", fails)
+    monkeypatch.setattr(costs, "nngp_of", fails)
+    campaign = widths(4, 8, theories=["nngp"])
+    found = costs.costs(campaign, campaign.plan, Speeds(), measure=False)
+    assert all(lanes.seconds > 0 for lanes in found.lanes.values())

@@ -1,9 +1,10 @@
 """What `plan` says that a run takes, and what it takes: CPU seconds of each part.
 
-    python bench_plan.py [--ray] CAMPAIGN [KEY=VALUE ...]
+    python tests/benchmarks/bench_plan.py [[--ray] CAMPAIGN [KEY=VALUE ...]]
 
-prints a row for the table in PLAN.md. A campaign runs in this process, as with `--executor inline`;
-with --ray as `finitewidth run` does by default, and then only all of it is told.
+prints a row of the table for a campaign, run in this process as with `--executor inline`, or with
+--ray as `finitewidth run` does by default, where all of it alone is told. Without a campaign all
+rows are measured, and PLAN.md is written.
 """
 
 import os
@@ -17,6 +18,35 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
 PARTS = ("start", "simulate", "assess convergence", "predict", "fit", "report")
 POLL = 0.2  # seconds
+ROWS = (  # packaged campaigns, at sizes that take a minute or two
+    "quickstart",
+    "--ray quickstart",
+    "langevin-exact sampler.draws=20 sampler.segment=20 sampler.warmup=50",
+    "three-layer ensemble.datasets=1 sampler.draws=60",
+    "staircase ensemble.datasets=1",
+    "width-transfer ensemble.datasets=1",
+    "relu-abs ensemble.datasets=1 sampler.draws=60",
+    "linear-cnn ensemble.datasets=1",
+    "erf-cnn ensemble.datasets=1 sampler.draws=60",
+    "preactivations sampler.draws=60",
+    "grokking ensemble.datasets=1 sampler.draws=60",
+    "erf-d50 ensemble.datasets=1 sampler.draws=50 sampler.segment=50",
+    "adaptive-erf ensemble.datasets=1 sampler.draws=50 sampler.segment=50",
+    "learning-curves-digits regression.repeats=4",
+    "power-law regression.repeats=2",
+    "position-dependent-ridge regression.repeats=5",
+    "double-descent regression.repeats=8",
+)
+TEXT = """# What `plan` says and what a run takes
+
+Written by `make bench`. Core-seconds of packaged campaigns, with the settings that were changed to
+make them short: as `plan` says them, as they were spent by the process, and the ratio of the two;
+then each part, said/spent. Campaigns that need files (`gfl-cifar`, `learning-curves-mnist`,
+`learning-curves-cifar10`) are not run.
+
+| campaign | said | spent | ratio | parts |
+| --- | ---: | ---: | ---: | --- |
+"""
 
 
 def prepared(name, overrides, root):
@@ -71,6 +101,16 @@ def spent_on_ray(name, overrides, root):
     return sum(seconds.values())
 
 
+def everything():
+    """Measure all rows, each in a process of its own, and write the table."""
+    rows = []
+    for row in ROWS:
+        command = [sys.executable, __file__, *row.split()]
+        rows.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        print(rows[-1], end="", flush=True)
+    Path(__file__).with_name("PLAN.md").write_text(TEXT + "".join(rows))
+
+
 def main(arguments):
     ray = "--ray" in arguments
     name, *overrides = [each for each in arguments if each != "--ray"]
@@ -91,7 +131,8 @@ def main(arguments):
             total = sum(expected[part] for part in PARTS)
             parts = ", ".join(f"{each} {expected[each]:.1f}/{found[each]:.1f}" for each in PARTS)
     settings = " ".join(overrides)
-    print(f"| `{name}` {settings} | {total:.1f} | {took:.1f} | {total / took:.2f} | {parts} |")
+    campaign = f"`{name}` {settings}".strip()
+    print(f"| {campaign} | {total:.1f} | {took:.1f} | {total / took:.2f} | {parts} |")
 
 
 def print_said(name, *overrides):
@@ -101,7 +142,9 @@ def print_said(name, *overrides):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--said":
+    if sys.argv[1:2] == ["--said"]:
         print_said(*sys.argv[2:])
+    elif not sys.argv[1:]:
+        everything()
     else:
         main(sys.argv[1:])
