@@ -8,7 +8,9 @@ import numpy as np
 from pipelines.rounding import plain
 from storage.data_spec import may_have_classes
 from storage.plan import Cell, Plan
+from storage.reader import open_raw
 from storage.schema import CLASSES
+from storage.store import Store
 from workers.data.balance import class_counts
 from workers.datasets import dataset, pool
 
@@ -38,9 +40,11 @@ def planned_balance(prepared: "Prepared", planned: Plan) -> list[str]:
     return [line for each in found for line in (f"classes  {_words([each])}", *_warnings(each))]
 
 
-def stored_balance(tree: "DataTree") -> str:
-    """A sentence for the report, over all cells and datasets of a campaign; empty without any."""
-    groups = [tree.children.get(name) for name in ("ensemble", "regression")]
+def stored_balance(store: Store) -> str:
+    """A sentence for the report, over all cells and datasets that are stored; empty without any."""
+    if not may_have_classes(store.specs()[-1].data):
+        return ""
+    groups = [open_raw(store.url).children.get(name) for name in ("ensemble", "regression")]
     found = [words for group in groups if group is not None and (words := _stored(group))]
     return f"Classes: {'; '.join(found)}." if found else ""
 
@@ -71,10 +75,10 @@ def _balance(targets: dict[str, np.ndarray], probes: int = 0) -> Iterator[Balanc
 
 
 def _by_target(targets: np.ndarray, counts: np.ndarray) -> dict[Target, int]:
-    """Points of each class; places without one are left out, or without a cell of the grid."""
+    """Points of each class; places without a class are left out."""
     rows = [tuple(np.atleast_1d(target).tolist()) for target in targets]
     paired = zip(rows, counts, strict=True)
-    return {row: int(count) for row, count in paired if not np.isnan((*row, count)).any()}
+    return {row: int(count) for row, count in paired if not np.isnan(row).any()}
 
 
 def _words(found: Sequence[Balance]) -> str:

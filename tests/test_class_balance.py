@@ -14,7 +14,6 @@ from pipelines.class_balance import planned_balance, stored_balance
 from pipelines.estimate import estimate
 from storage.identity import campaign_identity, cell_identity, data_identity
 from storage.plugins import Plugins
-from storage.reader import open_campaign
 from storage.reading import validate
 from storage.sweep import resolve
 from workers.data.balance import class_counts, stored_counts
@@ -173,8 +172,7 @@ def test_balance_is_stored_planned_and_reported(sorted_file, tmp_path):
             assert found.tolist() == wanted + [0] * 8
     assert regression.pool_class_count.values[0, :2].tolist() == [60, 40]
     assert regression.class_target.values[0, :3] == pytest.approx([-1, 1, np.nan], nan_ok=True)
-    sentence = stored_balance(open_campaign(prepared.store.url))
-    assert sentence == stored_balance(tree)
+    sentence = stored_balance(prepared.store)
     assert sentence.startswith("Classes: training points ")
     assert "points of the pool 60 with target −1, 40 with target 1" in sentence
 

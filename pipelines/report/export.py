@@ -71,7 +71,7 @@ def methods_page(store: Store, planned: Plan) -> str:
     """The methods of the campaign in Markdown, a paragraph for each part."""
     title = planned.spec.title or planned.spec.name
     paragraphs = methods(planned.spec) | {"Software": _software(store, planned)}
-    paragraphs["Data"] = f"{paragraphs['Data']} {stored_balance(open_campaign(store.url))}".strip()
+    paragraphs["Data"] = f"{paragraphs['Data']} {stored_balance(store)}".strip()
     parts = [f"**{name}.** {escape(text, quote=False)}" for name, text in paragraphs.items()]
     return "\n\n".join([f"# Methods: {escape(title, quote=False)}", *parts]) + "\n"
 

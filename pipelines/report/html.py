@@ -78,7 +78,7 @@ def _parts(
             "facts",
         ),
         _unfinished(finished, len(names)),
-        page.paragraph(f"{abstract(planned.spec)} {stored_balance(tree)}".strip()),
+        page.paragraph(f"{abstract(planned.spec)} {stored_balance(store)}".strip()),
         _conclusions(tree),
         *figures,
         _ranking(tree),
