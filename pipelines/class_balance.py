@@ -9,11 +9,14 @@ from pipelines.rounding import plain
 from storage.data_spec import may_have_classes
 from storage.plan import Cell, Plan
 from storage.reader import open_raw
+from storage.schema import CLASSES
 from storage.store import Store
 from workers.data.balance import class_counts
 from workers.datasets import dataset, pool
 
 if TYPE_CHECKING:
+    from xarray import DataArray, DataTree
+
     from pipelines.engine import Prepared
 
 Target = tuple[float, ...]
@@ -39,8 +42,10 @@ def planned_balance(prepared: "Prepared", planned: Plan) -> list[str]:
 
 def stored_balance(store: Store) -> str:
     """A sentence for the report, over all cells and datasets that are stored; empty without any."""
-    groups = open_raw(store.url).children
-    found = [words for name in ("ensemble", "regression") if (words := _stored(groups.get(name)))]
+    if not may_have_classes(store.specs()[-1].data):
+        return ""
+    groups = [open_raw(store.url).children.get(name) for name in ("ensemble", "regression")]
+    found = [words for group in groups if group is not None and (words := _stored(group))]
     return f"Classes: {'; '.join(found)}." if found else ""
 
 
@@ -111,18 +116,24 @@ def _warnings(balance: Balance) -> Iterator[str]:
             )
 
 
-def _stored(group: Any) -> str:
-    if group is None or "class_target" not in group:
+def _stored(group: "DataTree") -> str:
+    if "class_target" not in group:
         return ""
-    data = group.to_dataset()
+    data = group.dataset
     names = [name for name in SETS if f"{name}_class_count" in data]
-    places = [dim for dim in data[f"{names[0]}_class_count"].dims if dim != "class_index"]
-    rows = data.stack(place=places).transpose("place", "class_index", ...)
-    columns = {name: rows[f"{name}_class_count"].values for name in names}
+    targets = _by_place(data["class_target"])
+    counts = {name: _by_place(data[f"{name}_class_count"])[..., 0] for name in names}
     found = [
-        {name: _by_target(targets, columns[name][i]) for name in names}
-        for i, targets in enumerate(rows["class_target"].values)
+        {name: _by_target(rows, counts[name][place]) for name in names}
+        for place, rows in enumerate(targets)
     ]
     known = [each for each in found if any(sum(by.values()) for by in each.values())]
     sets = [name for name in names if any(sum(each[name].values()) for each in known)]
     return _words([{name: each[name] for name in sets} for each in known]) if known else ""
+
+
+def _by_place(variable: "DataArray") -> np.ndarray:
+    """Numbers (place, class, output) over all cells and datasets."""
+    last = [dim for dim in ("class_index", "target") if dim in variable.dims]
+    values = variable.transpose(..., *last).values
+    return values.reshape(-1, CLASSES, values.shape[-1] if len(last) > 1 else 1)

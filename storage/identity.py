@@ -13,7 +13,8 @@ from typing import Any
 from storage.frozen import Frozen
 from storage.spec import NUMERICS, QUARTIC_NUMERICS, Campaign
 
-Sources = Mapping[str, str]  # name of a file or module -> sha256 of its content
+# name of a file or module -> sha256 of its content; and how its test points are taken
+Sources = Mapping[str, str]
 NO_SOURCES: Sources = {}
 
 

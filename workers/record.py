@@ -16,7 +16,6 @@ from workers.data.dataset import Dataset
 from workers.networks import Layered, Model
 from workers.observables import Directions, Kernels, Projections, learnability
 from workers.overlaps import Overlaps
-from workers.plugin_checks import failing, measured
 from workers.two_times import TwoTimes
 
 OUT_OF_BOUNDS = 1e6  # prior standard deviations, which no parameter is from zero in a sound chain
@@ -97,8 +96,7 @@ class Record:
             self._add_layers(fields)
         self._add_weights(parameters)
         for name, measure in self._observed.measures.items():
-            with failing(name, "observable"):
-                self._keep(name, measured(name, measure(outputs, fields, data), len(outputs)))
+            self._keep(name, measure(outputs, fields, data).double())
 
     def _in_bounds(self, parameters: Tensor) -> Tensor:
         """Whether every parameter is where a chain can be, (chain,): erf is finite anywhere."""
