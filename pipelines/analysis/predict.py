@@ -231,7 +231,18 @@ def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:
     made = problem.plugins.get(theory)(spec, problem.data)
     if not isinstance(made, Mapping) or not made:
         raise CampaignError(f"{theory} must return a dict with any of {', '.join(SUMMARY)}")
-    return {str(name): _checked(theory, str(name), made[name], problem.data) for name in made}
+    numbers = {str(name): _numbers(theory, str(name), value) for name, value in made.items()}
+    return {name: _checked(theory, name, value, problem.data) for name, value in numbers.items()}
+
+
+def _numbers(theory: str, name: str, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError
+    except (TypeError, ValueError):  # of ragged lists, too
+        raise CampaignError(f"{theory}: {name} is {short(value)}; wanted real numbers") from None
+    return array
 
 
 def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
@@ -244,10 +255,7 @@ def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
     }
     if name not in shapes:
         raise CampaignError(f"{theory} returned {name}; choose from {', '.join(SUMMARY)}")
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise CampaignError(f"{theory}: {name} is {short(value)}; wanted real numbers") from None
+    array = np.asarray(value, dtype=np.float64)
     if array.shape != shapes[name] or not np.isfinite(array).all():
         raise CampaignError(
             f"{theory}: {name} has shape {array.shape}; wanted {shapes[name]} and finite numbers"
