@@ -119,6 +119,6 @@ def test_datasets_that_a_theory_does_not_solve_are_counted():
     values = {"applies": (("cell", "dataset"), told == ""), "reason": (("cell", "dataset"), told)}
     tree = xr.DataTree.from_dict({"theory/vga": swept(values).assign_attrs(theory="vga")})
     assert not_predicted(tree) == [
-        "vga predicts 2 of 3 cells; elsewhere: depth 2.",
-        "vga predicts 3 of 4 datasets of these; elsewhere: the residual is 0.1.",
+        "theory vga predicts 2 of 3 cells; elsewhere: depth 2.",
+        "theory vga predicts 3 of 4 datasets of these; elsewhere: the residual is 0.1.",
     ]
