@@ -152,7 +152,7 @@ def _overlap_variables(spec: Campaign) -> dict[str, Variable]:
             "prior_variance",
         ),
     }
-    if layers(spec) == 1:
+    if 1 in _depths(spec):  # of cells that are deeper it stays empty
         variables["overlap_histogram"] = Variable(
             (*_SEGMENT, "overlap_bin", "readout_bin"),
             "u8",
@@ -325,5 +325,11 @@ def layers(spec: Campaign) -> int:
     assert spec.network is not None
     if spec.network.architecture not in ARCHITECTURES:
         return 0
+    return max(_depths(spec))
+
+
+def _depths(spec: Campaign) -> list[int]:
+    """Depths of the networks of a campaign."""
+    assert spec.network is not None
     swept = (axis.get("network.depth", []) for axis in spec.sweep.values())
-    return max(itertools.chain.from_iterable(swept), default=spec.network.depth)
+    return list(itertools.chain.from_iterable(swept)) or [spec.network.depth]

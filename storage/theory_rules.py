@@ -158,6 +158,11 @@ def _is_multiplied(network: Network) -> bool:
     return linear or (network.activation in ODD and network.depth == 1)
 
 
+def _learned(cell: Campaign) -> str | None:
+    prior = cell.sampler is not None and cell.sampler.scheme == "prior"
+    return "scheme prior, wanted one that learns from data" if prior else None
+
+
 def _one_direction(cell: Campaign) -> str | None:
     if isinstance(cell.data, SingleIndex | AbsIndex | Linear | Patches):
         return None
@@ -222,6 +227,7 @@ _AVERAGED = (
     _odd_on_patches,
     _without_bias,
     _two_inputs,
+    _learned,
 )
 _CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "nngp": (_architecture("fcn", "cnn"),),

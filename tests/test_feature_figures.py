@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipelines.analysis.theory_groups import not_predicted
 from pipelines.report import style
 from pipelines.report.figures import evidence, starts
-from pipelines.report.ranking import closest_lines, joint_line, ranking_rows, unsolved_lines
+from pipelines.report.ranking import closest_lines, joint_line, ranking_rows
 
 TEMPERATURES = np.array([0.2, 0.1, 0.05])
 AXES = {"heat": {"sampler_temperature": TEMPERATURES.tolist()}}
@@ -113,11 +114,11 @@ def test_the_table_has_a_star_at_the_closest(fits):
     assert "Akaike's criterion above the best, given the data" not in rows
 
 
-def test_cells_that_a_theory_does_not_solve_are_named():
-    solved = np.array([[1, 1], [1, 0], [1, 1]], np.uint8)
-    tree = xr.DataTree.from_dict({"theory/vga": swept({"solved": (("cell", "dataset"), solved)})})
-    (line,) = unsolved_lines(tree)
-    assert line == (
-        "the Gaussian law of a neuron is not solved to its tolerance at χT = 0.1, and left out "
-        "there."
-    )
+def test_datasets_that_a_theory_does_not_solve_are_counted():
+    told = np.array([["", ""], ["", "the residual is 0.1"], ["depth 2", "depth 2"]], object)
+    values = {"applies": (("cell", "dataset"), told == ""), "reason": (("cell", "dataset"), told)}
+    tree = xr.DataTree.from_dict({"theory/vga": swept(values).assign_attrs(theory="vga")})
+    assert not_predicted(tree) == [
+        "theory vga predicts 2 of 3 cells; elsewhere: depth 2.",
+        "theory vga predicts 3 of 4 datasets of these; elsewhere: the residual is 0.1.",
+    ]

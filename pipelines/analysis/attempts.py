@@ -9,10 +9,15 @@ import torch
 from storage.errors import CampaignError
 from storage.plan import Cell
 
-Given, Made = ParamSpec("Given"), TypeVar("Made")
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
 # Equations without a solution, arguments outside what is known, matrices without a factor.
-UNSOLVED = (ValueError, ArithmeticError, torch.linalg.LinAlgError)  # NumPy's is a ValueError
+UNSOLVED = (
+    ValueError,  # and NumPy's LinAlgError
+    ArithmeticError,
+    torch.linalg.LinAlgError,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 
 def each(

@@ -118,7 +118,8 @@ def kurtosis(counts: Array) -> Array:
     """
     edges = overlap_edges()
     x = (edges[1:] + edges[:-1]) / 2
-    share = counts / counts.sum(-1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # nothing is counted where there are several layers
+        share = counts / counts.sum(-1, keepdims=True)
     centred = x - (share @ x)[..., None]
     second, fourth = ((share * centred**k).sum(-1) for k in (2, 4))
     return fourth / np.square(second) - 3

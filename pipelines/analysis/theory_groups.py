@@ -72,7 +72,7 @@ def _sentences(tree: "DataTree") -> Iterator[str]:
         applies, reasons = applies[stored] > 0, reasons[stored]
         if applies.all():
             continue
-        theory, somewhere = node.attrs["theory"], applies.any(1)
+        theory, somewhere = f"theory {node.attrs['theory']}", applies.any(1)
         if not somewhere.all():
             yield covered(theory, "predicts", np.where(somewhere, "", reasons[:, 0]).tolist())
         if not applies[somewhere].all():

@@ -100,7 +100,10 @@ def _said(kind: Kind, alike: Sequence[Judged], places: str) -> str:
                 f"in agreement{places} (at most {worst.off}; {percent(seen)} would have been seen)"
             )
         case "missing":
-            return f"not compared{places} (not converged on the same data, or fewer than 4 chains)"
+            return (
+                f"not compared{places} (not converged on the same data, or fewer than 4 chains or "
+                "datasets)"
+            )
 
 
 def _places(alike: Sequence[Judged], total: int) -> str:

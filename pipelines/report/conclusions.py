@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.analysis.theory_groups import not_predicted
 from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, size_of, summary
 from pipelines.report.curve_conclusions import curve_lines
-from pipelines.report.figures.cells import group, label, symbol
+from pipelines.report.figures.cells import group, label, swept, symbol
 from pipelines.report.parts import part
-from pipelines.report.ranking import closest_lines, joint_line, unsolved_lines
+from pipelines.report.ranking import closest_lines, joint_line
 from pipelines.report.refusals import refusal_lines
 from pipelines.report.shape_conclusions import shape_lines
 from pipelines.report.theory_names import in_words, observable_in_words
@@ -19,7 +20,7 @@ from storage.attributes import axes_of
 from theory.statistics import bonferroni
 
 if TYPE_CHECKING:
-    from xarray import DataArray, Dataset, DataTree
+    from xarray import Dataset, DataTree
 
 WIDTH = "network_width"
 NOT_SIZES = ("theory", "cell", "observable")  # of the dimensions of `scaling`
@@ -66,9 +67,9 @@ def _theories_in_order(tree: "DataTree") -> Iterator[str]:
 
 def _together(tree: "DataTree") -> Iterator[str]:
     """What is said of theories as a whole."""
+    yield from not_predicted(tree)
     fits = group(tree, "fits")
     if fits is not None and fits.sizes["theory"]:
-        yield from unsolved_lines(tree)
         yield from joint_line(fits)
 
 
@@ -272,21 +273,40 @@ def _sizes(scaling: "Dataset", fits: "Dataset", size: str) -> Iterator[str]:
     for cell, observable in product(range(scaling.sizes["cell"]), scaling["observable"].values):
         one = scaling.isel(cell=cell).sel(observable=observable)
         where = _at(label(scaling, cell))
-        predicted = fits["predicted"].sel(observable=observable)
-        for theories, same in _alike(one, predicted):
+        predicted = _predicted(scaling, fits, size, cell, str(observable))
+        for theories, same in _alike(one, predicted, size):
             said = summary(_size_by_size(same, size))
             yield f"{where}{_named(theories)} on {observable_in_words(str(observable))}: {said}."
 
 
-def _alike(one: "Dataset", predicted: "DataArray") -> Iterator[tuple[list[str], "Dataset"]]:
+def _predicted(
+    scaling: "Dataset", fits: "Dataset", size: str, cell: int, observable: str
+) -> dict[str, np.ndarray]:
+    """Whether each theory predicts the observable at each size, at one point of the other axes."""
+    here = np.ones(fits.sizes["cell"], dtype=bool)
+    for name in swept(scaling):
+        here &= fits[name].values == scaling[name].values[cell]
+    predicted = fits["predicted"].sel(observable=observable).isel(cell=here)
+    known = predicted.notnull().any("dataset").transpose("theory", "cell").values
+    along = fits[size].values[here]
+    return {
+        str(theory): np.isin(scaling[size].values, along[row])
+        for theory, row in zip(fits["theory"].values, known, strict=True)
+    }
+
+
+def _alike(
+    one: "Dataset", predicted: dict[str, np.ndarray], size: str
+) -> Iterator[tuple[list[str], "Dataset"]]:
     """Theories that predict something, by equal residuals, and what is known of the first."""
     found: dict[bytes, list[str]] = {}
-    for theory in one["theory"].values:
+    for theory in map(str, one["theory"].values):
         residual = one["relative_residual"].sel(theory=theory).values
-        if bool(predicted.sel(theory=theory).notnull().any()):
-            found.setdefault(residual.tobytes(), []).append(str(theory))
-    for theories in found.values():
-        yield theories, one.sel(theory=theories[0])
+        if predicted[theory].any():
+            same = residual.tobytes() + predicted[theory].tobytes()
+            found.setdefault(same, []).append(theory)
+    for first, *others in found.values():
+        yield [first, *others], one.sel(theory=first).isel({size: predicted[first]})
 
 
 def _size_by_size(one: "Dataset", size: str) -> list[Judged]:
@@ -307,9 +327,10 @@ def _cells(fits: "Dataset") -> Iterator[str]:
     places = [label(fits, cell) for cell in range(fits.sizes["cell"])]
     for theory, observable in product(fits["theory"].values, fits["observable"].values):
         one = fits.sel(theory=theory, observable=observable)
-        if bool(one["predicted"].isnull().all()):
+        known = np.flatnonzero(one["predicted"].notnull().any("dataset").values)
+        if not len(known):
             continue
-        said = summary(_cell_by_cell(one, places))
+        said = summary(_cell_by_cell(one.isel(cell=known), [places[cell] for cell in known]))
         name = observable_in_words(str(observable))
         yield f"{in_words(str(theory))} on {name}: {said}."
 

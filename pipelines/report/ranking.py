@@ -4,11 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
-from xarray import DataTree
 
 from pipelines.analysis.verdicts import DOUBTED, REJECTED, digits
 from pipelines.report import style
-from pipelines.report.figures.cells import group, label
 from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.report.words import listed, number
 from pipelines.rounding import UNKNOWN, plain
@@ -80,19 +78,6 @@ def closest_lines(fits: xr.Dataset) -> Iterator[str]:
                 f"on {observable_in_words(str(observable))} {first} comes closest, then "
                 f"{listed(others)}."
             )
-
-
-def unsolved_lines(tree: DataTree) -> Iterator[str]:
-    """Where the equations of a theory were not solved, and nothing is compared."""
-    theories = tree.get("theory")
-    for name in theories.children if isinstance(theories, DataTree) else ():
-        found = group(tree, f"theory/{name}")
-        if found is None or "solved" not in found:
-            continue
-        missing = np.flatnonzero((found["solved"] == 0).any("dataset").values)
-        if len(missing):
-            where = listed(label(found, int(cell)) or "the cell" for cell in missing)
-            yield f"{in_words(name)} is not solved to its tolerance at {where}, and left out there."
 
 
 def _entry(one: xr.Dataset) -> str:
