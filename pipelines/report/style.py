@@ -18,8 +18,11 @@ from pipelines.rounding import plain
 # A figure is six inches wide: on a phone of 390 px its text of 11 pt is 9 px high.
 WIDTH = 6.0  # inches
 ROOM = 54  # characters of a title or a name in a legend along the width
+BESIDE = 3  # characters that a title leaves free beside its neighbours
 MOST_LINES = 3  # of a title or a name in a legend
 MOST_COLUMNS = 3  # of a legend
+FREE_LINES = 2  # of a legend, for which a figure has room
+LINE = 0.2  # inches of another
 ROOM_OF_TICKS = 42  # characters of numbers between the first and the last tick
 BETWEEN = 1.5  # characters between two numbers
 MOST_TICKS = 9  # with numbers along the width
@@ -191,15 +194,17 @@ def wrapped(text: str, room: int = ROOM, most: int = MOST_LINES) -> str:
 
 def title(axes: Axes, text: str, columns: int = 1) -> None:
     """The title of one of so many axes side by side."""
-    axes.set_title(wrapped(text, ROOM // columns))
+    axes.set_title(wrapped(text, ROOM // columns - BESIDE * (columns > 1)))
 
 
 def legend(figure: Figure, axes: Axes, where: str, most: int = MOST_COLUMNS) -> None:
-    """The names of what these axes show, once each, across the figure."""
+    """The names of what these axes show, once each, across the figure, which grows with them."""
     handles, names = axes.get_legend_handles_labels()
     unique = {wrapped(name): handle for name, handle in zip(names, handles, strict=True)}
     if unique:
         count = min(most, columns(list(unique)))
+        lines = sum(name.count("\n") + 1 for name in unique) / count
+        figure.set_figheight(figure.get_figheight() + LINE * max(lines - FREE_LINES, 0))
         figure.legend(unique.values(), unique.keys(), loc=f"outside {where} center", ncols=count)
 
 

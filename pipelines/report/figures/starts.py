@@ -11,7 +11,7 @@ from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
 
 MOST_SERIES = 3
-ROOM = 20  # characters of a label along the height of a scalar
+ROOM = 15  # characters of a label along the height of a scalar
 COLOURS = {"prior": style.BLUE, "teacher": style.ORANGE}
 
 
