@@ -29,17 +29,17 @@ def test_all_stages_have_their_turn_and_the_first_failure_is_raised():
         if name != "report":
             raise CampaignError(name)
 
-    with pytest.raises(CampaignError, match="^predict$"):
+    with pytest.raises(CampaignError, match=r"^predict$"):
         stages.in_order(["predict", "fit", "report"], run)
     assert ran == ["predict", "fit", "report"]
     ran.clear()
-    with pytest.raises(CampaignError, match="^fit$"):
+    with pytest.raises(CampaignError, match=r"^fit$"):
         stages.in_order(["fit"], run)
     assert ran == ["fit", "report"]  # it is written of what there is, though not asked for
 
 
 def test_a_name_that_is_no_stage_is_refused_before_anything_runs():
-    with pytest.raises(CampaignError, match="^there is no stage guess; choose from"):
+    with pytest.raises(CampaignError, match=r"^there is no stage guess; choose from"):
         stages.in_order(["fit", "guess"], lambda name: pytest.fail("ran"))
 
 

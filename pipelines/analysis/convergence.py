@@ -16,7 +16,6 @@ strict rule.
 """
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analysis import step_check
+from pipelines.analysis import mixing, step_check
 from pipelines.analysis.chains import Chains, finished_fraction, sound_chains
 from storage.plan import Cell, Plan
 from storage.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
@@ -164,28 +163,10 @@ def scalars(chains: Chains, assessed: Mapping[str, int | None]) -> Array:
 
 def diagnostics(values: Array) -> Diagnostics:
     """R-hat, ESS and MCSE of values (chain, draw, quantity)."""
-    arviz, xarray = _arviz(), _xarray()
-    varies = np.ptp(values, axis=(0, 1)) > 0
-    data = xarray.Dataset({"x": (("chain", "draw", "quantity"), values)})
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = {
-            "rhat": arviz.rhat(data, method="rank"),
-            "ess_bulk": arviz.ess(data, method="bulk"),
-            "ess_tail": arviz.ess(data, method="tail"),
-            "mcse": arviz.mcse(data, method="mean"),
-        }
-    arrays = {name: np.asarray(dataset["x"].values) for name, dataset in found.items()}
-    return Diagnostics(**arrays, varies=varies)
-
-
-def _arviz() -> Any:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "\nArviZ is undergoing", FutureWarning)
-        import arviz
-    return arviz
-
-
-def _xarray() -> Any:
-    import xarray
-
-    return xarray
+    return Diagnostics(
+        rhat=mixing.rhat(values),
+        ess_bulk=mixing.ess_bulk(values),
+        ess_tail=mixing.ess_tail(values),
+        mcse=mixing.mcse(values),
+        varies=np.ptp(values, axis=(0, 1)) > 0,
+    )
