@@ -4,6 +4,7 @@ import textwrap
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -20,6 +21,8 @@ WIDTH = 6.0  # inches
 ROOM = 54  # characters of a title or a name in a legend along the width
 BESIDE = 3  # characters that a title leaves free beside its neighbours
 MOST_LINES = 3  # of a title or a name in a legend
+KEPT = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"  # a setting and its value stay on one line
+Place = Literal["outside upper center", "outside lower center"]  # of a legend
 MOST_COLUMNS = 3  # of a legend
 FREE_LINES = 2  # of a legend, for which a figure has room
 LINE = 0.2  # inches of another
@@ -186,10 +189,11 @@ def columns(names: list[str]) -> int:
 
 def wrapped(text: str, room: int = ROOM, most: int = MOST_LINES) -> str:
     """Words of a campaign in lines of so many characters, cut short beyond so many lines."""
-    lines = textwrap.wrap(text, room)
+    lines = textwrap.wrap(text.replace(" = ", KEPT), room)
     if len(lines) > most:
         lines = [*lines[: most - 1], f"{lines[most - 1][: room - 1]}…"]
-    return "\n".join(lines).replace("$", r"\$")  # words are never formulas
+    found = "\n".join(lines).replace(KEPT, " = ")
+    return found.replace("$", r"\$")  # words are never formulas
 
 
 def title(axes: Axes, text: str, columns: int = 1) -> None:
@@ -197,7 +201,9 @@ def title(axes: Axes, text: str, columns: int = 1) -> None:
     axes.set_title(wrapped(text, ROOM // columns - BESIDE * (columns > 1)))
 
 
-def legend(figure: Figure, axes: Axes, where: str, most: int = MOST_COLUMNS) -> None:
+def legend(
+    figure: Figure, axes: Axes, where: Place = "outside upper center", most: int = MOST_COLUMNS
+) -> None:
     """The names of what these axes show, once each, across the figure, which grows with them."""
     handles, names = axes.get_legend_handles_labels()
     unique = {wrapped(name): handle for name, handle in zip(names, handles, strict=True)}
@@ -205,7 +211,7 @@ def legend(figure: Figure, axes: Axes, where: str, most: int = MOST_COLUMNS) -> 
         count = min(most, columns(list(unique)))
         lines = sum(name.count("\n") + 1 for name in unique) / count
         figure.set_figheight(figure.get_figheight() + LINE * max(lines - FREE_LINES, 0))
-        figure.legend(unique.values(), unique.keys(), loc=f"outside {where} center", ncols=count)
+        figure.legend(list(unique.values()), list(unique), loc=where, ncols=count)
 
 
 def ticks_at(axes: Axes, values: np.ndarray) -> None:

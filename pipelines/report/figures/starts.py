@@ -82,6 +82,6 @@ def _draw(data: xr.Dataset) -> Figure:
         rows[-1].set_xscale("log")
     rows[-1].set_xlabel(along.words)
     style.ticks_at(rows[-1], np.asarray(data[along.name].values))
-    style.legend(figure, rows[0], "upper")
+    style.legend(figure, rows[0])
     figure.align_ylabels()
     return figure
