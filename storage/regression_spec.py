@@ -16,6 +16,8 @@ SPECTRAL_THEORIES = (
 )
 # Regressions with the decimated kernel, on the points that the measured ones drew.
 DECIMATED_THEORIES = ("rg_gpr", "rg_gpr_position")
+# All that decimate modes of the kernel below a cutoff.
+CUTOFF_THEORIES = ("rg_ridge", "rg_ek", *DECIMATED_THEORIES)
 # Of the loss with a quartic term.
 QUARTIC_THEORY = "quartic"
 REGRESSION_THEORIES = (*SPECTRAL_THEORIES, *DECIMATED_THEORIES, QUARTIC_THEORY)

@@ -7,6 +7,7 @@ import xarray as xr
 from analyzed import analyzed
 
 from pipelines.report.export import export
+from pipelines.report.figures import traces
 from pipelines.report.figures.panels import panels
 from storage.attributes import axes_of
 from storage.errors import CampaignError
@@ -45,7 +46,7 @@ def test_exporting_twice_gives_equal_files(store, exported, tmp_path):
 
 def test_the_numbers_are_those_of_the_panel_with_their_attributes(store, exported):
     folder = exported[0]
-    for panel in panels(open_campaign(store.url))[0]:
+    for panel in panels(open_campaign(store.url)).made:
         with xr.open_dataset(folder / f"{panel.name}.nc", engine="h5netcdf") as found:
             xr.testing.assert_equal(found.load(), panel.data)
             for name, variable in panel.data.variables.items():
@@ -92,3 +93,19 @@ def test_a_folder_that_cannot_be_written_is_one_line(store, tmp_path):
     place.write_text("in the way")
     with pytest.raises(CampaignError, match=r"cannot write .*choose another folder$"):
         export(store, place)
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_rest(
+    store, exported, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(traces, "_draw", fails)
+    written = {path.name for path in export(store, tmp_path)}
+    assert {path.name for path in exported[1]} - written == {"traces.pdf", "traces.svg"}
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "“Traces of the chains” could not be made and is left out: ZeroDivisionError: 0." in line
+    assert line.strip() in (tmp_path / "methods.md").read_text()
+
+
+def fails(data):
+    raise ZeroDivisionError("0")

@@ -240,7 +240,9 @@ CAMPAIGNS = {
 @pytest.fixture(scope="module", params=CAMPAIGNS.values(), ids=CAMPAIGNS)
 def drawn(request):
     store, expected = request.param
-    return *panels(open_campaign(request.getfixturevalue(store).url)), expected
+    found = panels(open_campaign(request.getfixturevalue(store).url))
+    assert found.left_out == []
+    return found.made, found.missing, expected
 
 
 def test_a_campaign_has_the_panels_that_it_has_numbers_for(drawn):
@@ -283,7 +285,8 @@ def test_drawing_leaves_the_settings_of_the_user_alone(small):
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    panels(open_campaign(small.url))
+    for panel in panels(open_campaign(small.url)).made:
+        assert panel.figure.axes
     assert dict(mpl.rcParams) == before
 
 

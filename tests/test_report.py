@@ -1,23 +1,31 @@
 """The report: one page that needs nothing else, says what is missing, and believes no text."""
 
 import io
+import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from analyzed import MEAN_FIELD, NO_REGRESSION, REGRESSION_ALONE, analyzed, unfinished
-from driving import simulate
+from driving import contents, simulate, unlike
 from example_specs import EXAMPLES
 from PIL import Image
 
 from pipelines import engine
+from pipelines.report import conclusions, gallery
+from pipelines.report import html as html_module
+from pipelines.report.extent import not_shown
+from pipelines.report.figures import traces
+from pipelines.report.figures.panels import panels
 from pipelines.report.html import write_report
 from pipelines.report.page import page, table
 from pipelines.report.prose import abstract, methods
 from pipelines.report.table import cell_rows
 from pipelines.rounding import plain, uncertain
 from storage.coordinates import physical_temperature
+from storage.reader import open_campaign
 from storage.reading import validate
 from storage.results import stored_plan
 
@@ -91,12 +99,89 @@ def test_every_panel_is_a_picture_beside_the_page(small):
         assert f'id="{name.removeprefix("report/").removesuffix(".png")}"' in html
 
 
-@pytest.mark.slow
-def test_the_same_store_gives_the_same_page_and_old_pictures_go(small):
+def test_the_same_store_gives_the_same_page_and_nothing_is_drawn_again(small, monkeypatch):
     store, html = small
-    store.objects.put("report/old.png", b"of another version")
+    before = contents(Path(store.url) / "report")
+    monkeypatch.setattr(gallery, "_draw", None)
+    assert report(store) == html
+    assert unlike(before, contents(Path(store.url) / "report")) == []
+
+
+@pytest.mark.parametrize("what", ["its numbers", "its file", "the list"])
+def test_what_has_changed_is_drawn_again(small, monkeypatch, what):
+    store, html = small
+    before = contents(Path(store.url) / "report")
+    if what == "its numbers":
+        monkeypatch.setattr(gallery, "digest", lambda panel: f"another {panel.name}")
+    elif what == "its file":
+        store.objects.put("report/traces.png", b"of somebody else")
+    else:
+        store.objects.put(gallery.LIST, b"[broken")
+    assert report(store) == html
+    after = contents(Path(store.url) / "report")
+    assert set(unlike(before, after)) <= {"pictures.json"}
+
+
+def test_old_pictures_go_and_files_of_others_stay(small):
+    store, html = small
+    listed = json.loads(store.objects.get(gallery.LIST) or b"")
+    listed["old"] = {"shows": "", "report/old.png": ""}
+    store.objects.put(gallery.LIST, json.dumps(listed).encode())
+    for name in ("report/old.png", "report/mine.png"):
+        store.objects.put(name, b"a picture")
     assert report(store) == html
     assert "report/old.png" not in store.objects.names("report")
+    assert "report/mine.png" in store.objects.names("report")
+    store.objects.delete("report/mine.png")
+
+
+def test_the_digest_of_a_picture_is_of_all_that_it_shows(small):
+    panel = next(p for p in panels(open_campaign(small[0].url)).made if p.name == "traces")
+    data = panel.data
+    others = [
+        replace(panel, caption="Another."),
+        replace(panel, data=data.assign(loss=data["loss"] + 1e-9)),
+        replace(panel, data=data.assign(loss=data["loss"].assign_attrs(rhat=1.0))),
+        replace(panel, data=data.assign_coords(draw=data["draw"] + 1)),
+        replace(panel, data=data.rename(loss="loss_2")),
+    ]
+    digests = {gallery.digest(each) for each in [panel, *others]}
+    assert len(digests) == 1 + len(others)
+    assert gallery.digest(replace(panel, data=data.copy(deep=True))) in digests
+
+
+def test_a_part_that_fails_is_left_out_with_a_line(small, monkeypatch, capsys):
+    store, html = small
+    monkeypatch.setattr(gallery, "_code", lambda: "other")
+
+    def fails(*_):
+        raise ValueError("<b>no</b> numbers\nat all")
+
+    monkeypatch.setattr(traces, "_draw", fails)
+    monkeypatch.setattr(conclusions, "joint_line", fails)
+    monkeypatch.setattr(html_module, "cell_rows", fails)
+    words = Page(report(store)).words
+    monkeypatch.undo()
+    printed = capsys.readouterr().err.splitlines()
+    reason = "could not be made and is left out: ValueError: <b>no</b> numbers at all."
+    parts = ("The picture “Traces of the chains”", "theories as a whole", "The table of cells")
+    assert len(printed) == len(parts)
+    for line, what in zip(printed, parts, strict=True):
+        assert what in line
+        assert line.endswith(reason)
+        assert line in words
+    assert words.count("Figure ") == Page(html).words.count("Figure ") - 1
+    assert report(store) == html
+
+
+def test_a_smaller_spec_says_what_is_not_shown(tmp_path):
+    more = ("sweep={size: {network.width: [4, 8, 16]}}", *NO_REGRESSION)
+    fewer = ("sweep={size: {network.width: [4, 8]}}", "ensemble.datasets=1", *NO_REGRESSION)
+    assert not not_shown(stored_plan(analyzed(tmp_path, *more)))
+    words = Page(report(analyzed(tmp_path, *fewer))).words
+    assert "The store also holds one cell of earlier specs" in words
+    assert "(N = 16)" in words
+    assert "2 datasets of a cell (the newest spec asks for 1)" in words
 
 
 def test_the_snippet_opens_the_store(small):

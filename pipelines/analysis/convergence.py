@@ -16,7 +16,6 @@ strict rule.
 """
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import doing
-from pipelines.analysis import step_check
+from pipelines.analysis import mixing, step_check
 from pipelines.analysis.chains import Chains, finished_fraction, sound_chains
 from storage.plan import Cell, Plan
 from storage.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
@@ -167,35 +166,18 @@ def scalars(chains: Chains, assessed: Mapping[str, int | None]) -> Array:
 def diagnostics(values: Array) -> Diagnostics:
     """R-hat, ESS and MCSE of values (chain, draw, quantity); NaN for one that is not known."""
     known = np.isfinite(values).all((0, 1))
-    found = {name: np.full(len(known), np.nan) for name in ("rhat", "ess_bulk", "ess_tail", "mcse")}
+    found = {name: np.full(len(known), np.nan) for name in _MEASURES}
     varies = np.zeros(len(known), dtype=bool)
     if known.any():
         varies[known] = np.ptp(values[..., known], axis=(0, 1)) > 0
-        for name, dataset in _arviz_of(values[..., known]).items():
-            found[name][known] = dataset["x"].values
+        for name, measure in _MEASURES.items():
+            found[name][known] = measure(values[..., known])
     return Diagnostics(**found, varies=varies)
 
 
-def _arviz_of(values: Array) -> dict[str, Any]:
-    arviz, xarray = _arviz(), _xarray()
-    data = xarray.Dataset({"x": (("chain", "draw", "quantity"), values)})
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {
-            "rhat": arviz.rhat(data, method="rank"),
-            "ess_bulk": arviz.ess(data, method="bulk"),
-            "ess_tail": arviz.ess(data, method="tail"),
-            "mcse": arviz.mcse(data, method="mean"),
-        }
-
-
-def _arviz() -> Any:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "\nArviZ is undergoing", FutureWarning)
-        import arviz
-    return arviz
-
-
-def _xarray() -> Any:
-    import xarray
-
-    return xarray
+_MEASURES = {
+    "rhat": mixing.rhat,
+    "ess_bulk": mixing.ess_bulk,
+    "ess_tail": mixing.ess_tail,
+    "mcse": mixing.mcse,
+}

@@ -19,7 +19,12 @@ from pipelines.analysis.attempts import attempt, explained
 from pipelines.analysis.theory_groups import group_name, reasons_of, write_reasons
 from storage.plan import Plan
 from storage.plugins import Plugins
-from storage.regression_spec import DECIMATED_THEORIES, QUARTIC_THEORY, SPECTRAL_THEORIES
+from storage.regression_spec import (
+    CUTOFF_THEORIES,
+    DECIMATED_THEORIES,
+    QUARTIC_THEORY,
+    SPECTRAL_THEORIES,
+)
 from storage.results import create_group, regression_grid
 from storage.schema import Variable, regression_sizes, regression_variables
 from storage.spec import Campaign
@@ -31,7 +36,6 @@ from workers.decimated import decimated, repeats_within
 
 NO_SPECTRUM = "the regression is not finished"
 BEYOND_POOL = 0.3  # n/M above which a learning curve feels that its pool is finite
-DECIMATED = ("rg_ridge", "rg_ek", "rg_gpr", "rg_gpr_position")  # theories with a cutoff
 
 _THEORIES: dict[str, Callable[..., LearningCurve]] = {
     "effective_ridge": spectrum.learning_curve,
@@ -137,7 +141,7 @@ def curve(
         return _quartic(spec, eigenvalues, power)
     arguments: list[Any] = [eigenvalues, power, train, ridge]
     found = {}
-    if theory in DECIMATED:
+    if theory in CUTOFF_THEORIES:
         kept = modes_kept(newest, eigenvalues, train, ridge)
         arguments.append(kept)
         found["cutoff"] = kept
@@ -234,7 +238,7 @@ def curve_variables(spec: Campaign, theory: str) -> dict[str, Variable]:
         variables["effective_ridge"] = Variable(
             _CURVE, "f8", "effective ridge, the temperature renormalized"
         )
-    if theory in DECIMATED:
+    if theory in CUTOFF_THEORIES:
         variables |= decimation_variables()
     if theory in DECIMATED_THEORIES:
         variables |= DISTANCES

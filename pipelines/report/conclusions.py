@@ -111,7 +111,8 @@ def _divergence(tree: "DataTree") -> Iterator[str]:
         return
     cells = np.flatnonzero(diverged)
     which = "all" if not sound.sum() else f"{count} of {int((diverged + sound).sum())}"
-    where = "" if len(diverged) == 1 else f" in {len(cells)} of {len(diverged)} cells"
+    part_of = f"{len(cells)} of" if len(cells) < len(diverged) else "all"
+    where = f" in {part_of} {len(diverged)} cells" if len(diverged) > 1 else ""
     lost = np.flatnonzero((diverged > 0) & (sound == 0))
     left = ""
     if sound.sum() and len(lost):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from pipelines.analysis.convergence import LARGEST_R_HAT, SMALLEST_ESS
-from pipelines.analysis.regression_theories import DECIMATED
 from pipelines.report.data_prose import data, source_sentence
 from pipelines.report.sampling_prose import PRECISIONS, sampling
 from pipelines.report.theory_names import LONG, NAMES
@@ -20,6 +19,7 @@ from storage.coordinates import physical_temperature
 from storage.data_spec import component_names, number_of_test_points
 from storage.identity import regression_kernel
 from storage.network_spec import Kernel
+from storage.regression_spec import CUTOFF_THEORIES
 from storage.schema import BIN_RANGE, BINS, ORDERS, direction_names
 from storage.spec import PROBES, Campaign, Regression, has_overlaps
 from storage.sweep import grid, resolve
@@ -255,7 +255,7 @@ def theories(spec: Campaign) -> str:
     *rest, last = [f"with {LONG.get(theory, theory)}" for theory in spec.theories]
     together = f"{'; '.join(rest)}; and {last}" if rest else last
     text = f"The measurements are compared {together}."
-    if any(theory in DECIMATED for theory in spec.theories):
+    if any(theory in CUTOFF_THEORIES for theory in spec.theories):
         text += f" {_cutoff(spec)}"
     return text
 

@@ -4,6 +4,7 @@ import textwrap
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -18,8 +19,13 @@ from pipelines.rounding import plain
 # A figure is six inches wide: on a phone of 390 px its text of 11 pt is 9 px high.
 WIDTH = 6.0  # inches
 ROOM = 54  # characters of a title or a name in a legend along the width
+BESIDE = 3  # characters that a title leaves free beside its neighbours
 MOST_LINES = 3  # of a title or a name in a legend
+KEPT = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"  # a setting and its value stay on one line
+Place = Literal["outside upper center", "outside lower center"]  # of a legend
 MOST_COLUMNS = 3  # of a legend
+FREE_LINES = 2  # of a legend, for which a figure has room
+LINE = 0.2  # inches of another
 ROOM_OF_TICKS = 42  # characters of numbers between the first and the last tick
 BETWEEN = 1.5  # characters between two numbers
 MOST_TICKS = 9  # with numbers along the width
@@ -183,24 +189,29 @@ def columns(names: list[str]) -> int:
 
 def wrapped(text: str, room: int = ROOM, most: int = MOST_LINES) -> str:
     """Words of a campaign in lines of so many characters, cut short beyond so many lines."""
-    lines = textwrap.wrap(text, room)
+    lines = textwrap.wrap(text.replace(" = ", KEPT), room)
     if len(lines) > most:
         lines = [*lines[: most - 1], f"{lines[most - 1][: room - 1]}…"]
-    return "\n".join(lines).replace("$", r"\$")  # words are never formulas
+    found = "\n".join(lines).replace(KEPT, " = ")
+    return found.replace("$", r"\$")  # words are never formulas
 
 
 def title(axes: Axes, text: str, columns: int = 1) -> None:
     """The title of one of so many axes side by side."""
-    axes.set_title(wrapped(text, ROOM // columns))
+    axes.set_title(wrapped(text, ROOM // columns - BESIDE * (columns > 1)))
 
 
-def legend(figure: Figure, axes: Axes, where: str, most: int = MOST_COLUMNS) -> None:
-    """The names of what these axes show, once each, across the figure."""
+def legend(
+    figure: Figure, axes: Axes, where: Place = "outside upper center", most: int = MOST_COLUMNS
+) -> None:
+    """The names of what these axes show, once each, across the figure, which grows with them."""
     handles, names = axes.get_legend_handles_labels()
     unique = {wrapped(name): handle for name, handle in zip(names, handles, strict=True)}
     if unique:
         count = min(most, columns(list(unique)))
-        figure.legend(unique.values(), unique.keys(), loc=f"outside {where} center", ncols=count)
+        lines = sum(name.count("\n") + 1 for name in unique) / count
+        figure.set_figheight(figure.get_figheight() + LINE * max(lines - FREE_LINES, 0))
+        figure.legend(list(unique.values()), list(unique), loc=where, ncols=count)
 
 
 def ticks_at(axes: Axes, values: np.ndarray) -> None:

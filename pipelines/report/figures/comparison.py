@@ -109,7 +109,7 @@ def _draw(data: xr.Dataset) -> Figure:
     if along.logarithmic(data):
         rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], data[along.name].values)
-    style.legend(figure, rows[0], "upper", most=2)
+    style.legend(figure, rows[0], most=2)
     figure.align_ylabels()
     return figure
 

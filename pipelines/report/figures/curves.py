@@ -49,7 +49,7 @@ def _draw(data: xr.Dataset) -> Figure:
         _row(axes, one)
         at = f"ridge {plain(float(data['ridge'][ridge]))}"
         style.title(axes, ", ".join(filter(None, [label(data, cell), at])))
-    style.legend(figure, rows[0], "upper", most=2)
+    style.legend(figure, rows[0], most=2)
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], data["train"].values)

@@ -53,7 +53,7 @@ def _draw(data: xr.Dataset) -> Figure:
         axes.set_ylabel("distance")
         style.grid(axes)
     rows[0].set_ylim(bottom=-0.06 * rows[0].get_ylim()[1])
-    style.legend(figure, rows[0], "upper", most=2)
+    style.legend(figure, rows[0], most=2)
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], data["train"].values)

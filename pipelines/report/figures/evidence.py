@@ -67,6 +67,6 @@ def _draw(data: xr.Dataset) -> Figure:
     rows[-1].set_xscale("log")
     rows[-1].set_xlabel(named(PATH))
     style.ticks_at(rows[-1], temperature)
-    style.legend(figure, rows[0], "upper")
+    style.legend(figure, rows[0])
     figure.align_ylabels()
     return figure

@@ -53,7 +53,7 @@ def _draw(data: xr.Dataset) -> Figure:
         each.set_ylabel(name)
         style.decades(each)
         style.grid(each)
-    style.legend(figure, axes[0], "upper")
+    style.legend(figure, axes[0])
     axes[-1].set_xscale("log")
     axes[-1].invert_xaxis()  # the flow goes from left to right
     axes[-1].set_xlabel("cutoff Λ, modes that are left")

@@ -92,7 +92,7 @@ def _draw(data: xr.Dataset) -> Figure:
         axes.set_xlabel("$z$")
         axes.set_xlim(-seen.max(), seen.max())
         axes.set_xticks([-4, 0, 4] if seen.max() > 4 else [-2, 0, 2])
-    style.legend(figure, grid[0, 0], "lower")
+    style.legend(figure, grid[0, 0], "outside lower center")
     return figure
 
 

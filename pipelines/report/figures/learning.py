@@ -85,7 +85,7 @@ def _draw(data: xr.Dataset) -> Figure:
             style.title(main, _title(data, cell, ridge))
         if compared:
             _residuals(rows[2 * number + 1], one)
-    style.legend(figure, rows[0], "upper", most=2)
+    style.legend(figure, rows[0], most=2)
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], data["train"].values)

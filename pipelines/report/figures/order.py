@@ -124,7 +124,7 @@ def _draw(data: xr.Dataset) -> Figure:
     style.ticks_at(rows[-1], data[along.name].values)
     for axes in rows:
         style.grid(axes)
-    style.legend(figure, rows[0], "upper", most=2)
+    style.legend(figure, rows[0], most=2)
     figure.align_ylabels()
     return figure
 

@@ -94,7 +94,7 @@ def _draw(data: xr.Dataset) -> Figure:
     grid[0, 0].set_ylabel("density")
     if compared:
         grid[1, 0].set_ylabel("residual")
-    style.legend(figure, grid[0, 0], "upper")
+    style.legend(figure, grid[0, 0])
     return figure
 
 

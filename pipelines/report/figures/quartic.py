@@ -64,7 +64,7 @@ def _draw(data: xr.Dataset) -> Figure:
     for axes, ridge in zip(rows, shown, strict=True):
         _row(axes, one.isel(ridge=ridge))
         axes.set_title(f"ridge {plain(float(one['ridge'][ridge]))}")
-    style.legend(figure, rows[0], "upper")
+    style.legend(figure, rows[0])
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
     style.ticks_at(rows[-1], one["train"].values)

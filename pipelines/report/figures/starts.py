@@ -11,7 +11,7 @@ from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
 
 MOST_SERIES = 3
-ROOM = 20  # characters of a label along the height of a scalar
+ROOM = 15  # characters of a label along the height of a scalar
 COLOURS = {"prior": style.BLUE, "teacher": style.ORANGE}
 
 
@@ -82,6 +82,6 @@ def _draw(data: xr.Dataset) -> Figure:
         rows[-1].set_xscale("log")
     rows[-1].set_xlabel(along.words)
     style.ticks_at(rows[-1], np.asarray(data[along.name].values))
-    style.legend(figure, rows[0], "upper")
+    style.legend(figure, rows[0])
     figure.align_ylabels()
     return figure
