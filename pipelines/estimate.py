@@ -16,6 +16,7 @@ from storage.network_spec import ACTIVATIONS
 from storage.plan import Cell, Plan, plan
 from storage.schema import Variable, chunks, has_step_check
 from storage.spec import Campaign
+from storage.sweep import excluded_points
 from theory.kernels import nngp
 from workers.datasets import dataset, pool
 from workers.models import network_of
@@ -37,10 +38,12 @@ def estimate(prepared: Prepared) -> str:
     size, objects = storage_needs(planned)
     ensemble, regression = len(planned.cells), len(planned.regressions)
     more = f" and budget for {planned.room} more" if planned.room else ""
+    excluded = excluded_points(prepared.spec)
+    without = f"; {excluded} points of the grid are excluded" if excluded else ""
     lines = [
         f"{prepared.spec.title or prepared.spec.name}",
         f"store    {known.url}",
-        f"cells    {ensemble} of the ensemble{more}, {regression} of the regression",
+        f"cells    {ensemble} of the ensemble{more}, {regression} of the regression{without}",
         f"shards   {len(shards)}, of which {len(shards) - left} are finished",
         f"storage  {_bytes(size)} before compression, {objects} objects",
     ]

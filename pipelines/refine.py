@@ -19,6 +19,7 @@ from storage.data_spec import component_names
 from storage.plan import Cell, Plan, Round
 from storage.refine_spec import Refine
 from storage.store import Store
+from storage.sweep import excludes
 
 FINEST = 1e-3  # of the axis: intervals below it are not halved any more
 
@@ -52,7 +53,9 @@ def _offers(store: Store, planned: Plan, refine: Refine) -> Iterator[_Offer]:
         offers = [
             (_interval(values, pair, refine), width, middle)
             for pair, width in zip(pairs, widths, strict=True)
-            if width > FINEST and (middle := _middle(pair, paths)) is not None
+            if width > FINEST
+            and (middle := _middle(pair, paths)) is not None
+            and not excludes(planned.spec, middle)
         ]
         known = [offer for offer in offers if math.isfinite(offer[0]) and offer[0] > 0]
         if known:

@@ -24,7 +24,7 @@ from storage.schema import (
     direction_names,
 )
 from storage.spec import Campaign, has_overlaps
-from storage.sweep import grid, resolve
+from storage.sweep import grid, resolve, spelling
 
 
 @dataclass(frozen=True)
@@ -186,14 +186,18 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
 
 
 def axes(spec: Campaign, paths: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[Any]]]:
-    """The grid for readers: axis -> coordinate name -> its values along the axis."""
-    first = next(grid(spec))
+    """The grid for readers: axis -> coordinate name -> its values along the axis.
+
+    A value of which the grid has no point has no place along the axis either.
+    """
+    points = list(grid(spec))
     found = {}
     for axis, wanted in paths.items():
         rows = zip(*spec.sweep[axis].values(), strict=True)
-        cells = [
-            resolve(spec, first | dict(zip(spec.sweep[axis], row, strict=True))) for row in rows
-        ]
+        first: dict[str, dict[str, Any]] = {}
+        for point in points:
+            first.setdefault(spelling([point[path] for path in spec.sweep[axis]]), point)
+        cells = [resolve(spec, first[name]) for name in map(spelling, rows) if name in first]
         found[axis] = {
             setting_name(path): setting_values([_setting(cell, path) for cell in cells]).tolist()
             for path in wanted

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from storage.errors import CampaignError
 from storage.messages import explain, short, word
 from storage.plain import plain
+from storage.spaced import spelled_out
 from storage.spec import Campaign
 from storage.sweep import assign, axis_lengths, grid, resolve
 from storage.yaml12 import load_yaml, write_yaml
@@ -59,7 +60,7 @@ def validate(raw: Any) -> Campaign:
     Raises CampaignError.
     """
     try:
-        spec = Campaign.model_validate(_sections(plain(raw)))
+        spec = Campaign.model_validate(spelled_out(_sections(plain(raw))))
     except ValidationError as error:
         raise CampaignError(explain(error)) from None
     axis_lengths(spec)
