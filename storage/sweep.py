@@ -244,8 +244,16 @@ def grid(spec: Campaign) -> Iterator[dict[str, Any]]:
 
 
 def excludes(spec: Campaign, settings: Mapping[str, Any]) -> bool:
-    """Whether a campaign leaves out the point with these settings."""
-    return _is_among(_excluded(spec), _spellings(settings))
+    """Whether a campaign leaves out the point with these settings, but for rounding errors."""
+    entries = [{path: _rounded(name) for path, name in entry.items()} for entry in _excluded(spec)]
+    point = {path: _rounded(name) for path, name in _spellings(settings).items()}
+    return _is_among(entries, point)
+
+
+def _rounded(name: str) -> str:
+    """The spelling of a number with the last digits off; that of all else as it is."""
+    value = json.loads(name)
+    return spelling(float(f"{value:.12g}")) if isinstance(value, float) else name
 
 
 def excluded_points(spec: Campaign) -> int:
