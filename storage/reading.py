@@ -71,7 +71,8 @@ def validate(raw: Any) -> Campaign:
 
 def _sections(raw: Any) -> dict[str, Any]:
     if not isinstance(raw, dict):
-        raise CampaignError(f"found {short(raw)}, wanted the sections of a campaign")
+        known = ", not a list" if isinstance(raw, list) else ""
+        raise CampaignError(f"found {short(raw)}, wanted the sections of a campaign{known}")
     return raw
 
 

@@ -50,10 +50,21 @@ def spelled_out(raw: dict[str, Any]) -> dict[str, Any]:
     axes = {
         axis: {path: _values(raw, f"sweep.{word(axis)}", path, v) for path, v in settings.items()}
         if isinstance(settings, dict)
-        else settings
+        else _refuse_no_axis(axis, settings)
         for axis, settings in sweep.items()
     }
     return {**raw, "sweep": axes}
+
+
+def _refuse_no_axis(axis: str, settings: Any) -> Any:
+    """A path in the place of an axis is told; all else is left to the model."""
+    if "." in axis and isinstance(settings, list):
+        name = axis.rpartition(".")[2]
+        raise CampaignError(
+            f"sweep: {word(axis)} is a path without an axis; write "
+            f"{word(name)}: {{{word(axis)}: {short(settings)}}}"
+        )
+    return settings
 
 
 def _values(raw: dict[str, Any], axis: str, path: str, values: Any) -> Any:

@@ -48,7 +48,7 @@ def _whole_number(value: Any) -> int:
     """Literals compare by value, and 1 == 1.0 == True."""
     if type(value) is int:
         return value
-    raise refusal(value, "wanted a whole number")
+    raise refusal(value, "wanted a whole number: 1")
 
 
 Theory = Annotated[str, *known_or_plugin(THEORIES, "my.module:predict")]

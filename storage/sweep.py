@@ -173,6 +173,8 @@ def _spelled_once(value: Any) -> Any:
 
 def _check_path(spec: Campaign, where: str, path: str) -> None:
     section, _, key = path.partition(".")
+    if path in (meant := _paths(spec)):
+        raise CampaignError(f"{where} is no path of a setting; did you mean {meant[path]}?")
     if section not in SECTIONS:
         raise CampaignError(f"{where} cannot be swept; {nearest(section, SECTIONS)}")
     if not key:
@@ -185,6 +187,17 @@ def _check_path(spec: Campaign, where: str, path: str) -> None:
         raise CampaignError(f"{where} fixes the shape of the store: make it a campaign of its own")
     if path == "network.architecture":
         raise CampaignError(f"{where} fixes what is stored: make it a campaign of its own")
+
+
+def _paths(spec: Campaign) -> dict[str, str]:
+    """The paths of settings by their last key alone; the network's, where the data share it."""
+    sections = {name: getattr(spec, name) for name in SECTIONS}
+    return {
+        key: f"{name}.{key}"
+        for name, section in sections.items()
+        if section is not None
+        for key in type(section).model_fields
+    }
 
 
 def _check_overlaps(spec: Campaign) -> None:
