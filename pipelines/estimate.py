@@ -39,7 +39,7 @@ def estimate(prepared: Prepared) -> str:
     ensemble, regression = len(planned.cells), len(planned.regressions)
     more = f" and budget for {planned.room} more" if planned.room else ""
     excluded = excluded_points(prepared.spec)
-    without = f"; {excluded} points of the grid are excluded" if excluded else ""
+    without = f"; {excluded} of the grid left out" if excluded else ""
     lines = [
         f"{prepared.spec.title or prepared.spec.name}",
         f"store    {known.url}",

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from pipelines.analysis.chains import sound_chains
 from storage.data_spec import component_names
+from storage.excluded import excludes
 from storage.plan import Cell, Plan, Round
 from storage.refine_spec import Refine
 from storage.store import Store
-from storage.sweep import excludes
 
 FINEST = 1e-3  # of the axis: intervals below it are not halved any more
 

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic_core import to_jsonable_python
 
 from storage.data_spec import component_names, number_of_outputs
+from storage.excluded import spelling
 from storage.identity import regression_kernel
 from storage.plan import Cell, Plan
 from storage.schema import (
@@ -24,7 +25,7 @@ from storage.schema import (
     direction_names,
 )
 from storage.spec import Campaign, has_overlaps
-from storage.sweep import grid, resolve, spelling
+from storage.sweep import grid, resolve
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,25 @@
 """From a campaign with a sweep to its cells: one resolved campaign for each point of the grid."""
 
 import itertools
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from storage.data_spec import component_names
 from storage.errors import CampaignError
+from storage.excluded import (
+    by_paths,
+    check_excluded,
+    entries,
+    is_among,
+    rows,
+    spelling,
+    spellings,
+    written,
+)
 from storage.messages import clip, explain, nearest, short, word
 from storage.plain import MAXIMUM_DEPTH
 from storage.spec import Campaign, has_overlaps
@@ -122,7 +131,9 @@ def axis_lengths(spec: Campaign) -> dict[str, int]:
     lengths = {axis: len(next(iter(s.values()))) for axis, s in spec.sweep.items()}
     if (cells := math.prod(lengths.values())) > MAXIMUM_CELLS:
         raise CampaignError(f"sweep: found {cells} cells, at most {MAXIMUM_CELLS} are allowed")
-    _check_excluded(spec)
+    check_excluded(spec)
+    if next(grid(spec), None) is None:
+        raise CampaignError("exclude leaves no point of the sweep; keep at least one")
     return lengths
 
 
@@ -143,32 +154,12 @@ def _check_axis(axis: str, settings: Mapping[str, list[Any]]) -> None:
             f"sweep.{axis}: settings that move together need as many values ({found})"
         )
     names: set[str] = set()
-    for row in _rows(settings):
+    for row in rows(settings):
         if (name := spelling(row)) in names:
             raise CampaignError(
-                f"sweep.{axis}: {_written(row)} appears twice; every cell must differ"
+                f"sweep.{axis}: {written(row)} appears twice; every cell must differ"
             )
         names.add(name)
-
-
-def _rows(settings: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    """The settings of an axis, one value after another."""
-    for row in zip(*settings.values(), strict=True):
-        yield dict(zip(settings, row, strict=True))
-
-
-def spelling(value: Any) -> str:
-    """Plain values as text that is the same just where they are: 1.0 is 1, and true is not."""
-    return json.dumps(_spelled_once(value), sort_keys=True)
-
-
-def _spelled_once(value: Any) -> Any:
-    """Plain values with 1.0 as 1, so that what is equal looks the same."""
-    if isinstance(value, dict):
-        return {key: _spelled_once(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_spelled_once(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _check_path(spec: Campaign, where: str, path: str) -> None:
@@ -248,82 +239,18 @@ def grid(spec: Campaign) -> Iterator[dict[str, Any]]:
 
     Points that the campaign excludes are left out.
     """
-    axes = [[(row, _spellings(row)) for row in _rows(each)] for each in spec.sweep.values()]
-    left_out = _excluded(spec)
+    axes = [list(rows(settings)) for settings in spec.sweep.values()]
+    left_out = by_paths(entries(spec))
     for point in itertools.product(*axes):
-        names = {path: name for _, part in point for path, name in part.items()} if left_out else {}
-        if not _is_among(left_out, names):
-            yield {path: value for part, _ in point for path, value in part.items()}
-
-
-def excludes(spec: Campaign, settings: Mapping[str, Any]) -> bool:
-    """Whether a campaign leaves out the point with these settings, but for rounding errors."""
-    entries = [{path: _rounded(name) for path, name in entry.items()} for entry in _excluded(spec)]
-    point = {path: _rounded(name) for path, name in _spellings(settings).items()}
-    return _is_among(entries, point)
-
-
-def _rounded(name: str) -> str:
-    """The spelling of a number with the last digits off; that of all else as it is."""
-    value = json.loads(name)
-    return spelling(float(f"{value:.12g}")) if isinstance(value, float) else name
+        settings = {path: value for part in point for path, value in part.items()}
+        if not (left_out and is_among(left_out, spellings(settings))):
+            yield settings
 
 
 def excluded_points(spec: Campaign) -> int:
     """How many points of the grid are left out."""
     points = math.prod(len(next(iter(settings.values()))) for settings in spec.sweep.values())
     return points - sum(1 for _ in grid(spec)) if spec.exclude else 0
-
-
-def _spellings(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {path: spelling(value) for path, value in settings.items()}
-
-
-def _excluded(spec: Campaign) -> list[dict[str, str]]:
-    """The spellings of the values of each entry, path -> spelling."""
-    return [
-        {_path(spec, key): spelling(value) for key, value in entry.items()}
-        for entry in spec.exclude
-    ]
-
-
-def _path(spec: Campaign, key: str) -> str:
-    """The path that a key of an entry stands for: that of an axis is its first."""
-    return next(iter(spec.sweep[key])) if key in spec.sweep else key
-
-
-def _is_among(entries: Sequence[Mapping[str, str]], point: Mapping[str, str]) -> bool:
-    return any(entry.items() <= point.items() for entry in entries)
-
-
-def _check_excluded(spec: Campaign) -> None:
-    """Refuse an entry that leaves out nothing, and entries that leave nothing."""
-    values = {path: each for settings in spec.sweep.values() for path, each in settings.items()}
-    for number, (entry, spelled) in enumerate(zip(spec.exclude, _excluded(spec), strict=True)):
-        where = f"exclude.{number}"
-        for key, value in entry.items():
-            if (path := _path(spec, key)) not in values:
-                known = nearest(key, [*spec.sweep, *values]) if values else "nothing is swept"
-                raise CampaignError(f"{where}: {word(key)} is no axis of the sweep; {known}")
-            if spelling(value) not in map(spelling, values[path]):
-                raise CampaignError(
-                    f"{where}.{word(key)}: found {short(value)}, wanted one of the values "
-                    f"{clip(', '.join(map(short, values[path])), 200)}"
-                )
-        if len(spelled) < len(entry):
-            raise CampaignError(f"{where}: names an axis and its setting; keep one of them")
-        if not all(_meets(settings, spelled) for settings in spec.sweep.values()):
-            raise CampaignError(
-                f"{where}: no point of the sweep has {_written(entry)} together; leave it out"
-            )
-    if next(grid(spec), None) is None:
-        raise CampaignError("exclude leaves no point of the sweep; keep at least one")
-
-
-def _meets(settings: Mapping[str, list[Any]], entry: Mapping[str, str]) -> bool:
-    """Whether a value of an axis has what an entry says of its settings."""
-    wanted = {path: name for path, name in entry.items() if path in settings}
-    return any(wanted.items() <= _spellings(row).items() for row in _rows(settings))
 
 
 def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
@@ -334,17 +261,11 @@ def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
     try:
         resolved = Campaign.model_validate(raw)
     except ValidationError as error:
-        raise CampaignError(f"sweep at {_written(settings)}: {explain(error)}") from None
+        raise CampaignError(f"sweep at {written(settings)}: {explain(error)}") from None
     if component_names(resolved.data) != component_names(spec.data):
         raise CampaignError(
-            f"sweep at {_written(settings)}: the parts of the target change from "
+            f"sweep at {written(settings)}: the parts of the target change from "
             f"{short(component_names(spec.data))} to {short(component_names(resolved.data))}; "
             "name every order in data.teacher"
         )
     return resolved
-
-
-def _written(settings: Mapping[str, Any]) -> str:
-    return clip(
-        ", ".join(f"{word(path)} = {short(value)}" for path, value in settings.items()), 200
-    )

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from driving import prepared
 from fake_shards import finish_all, planned
 
+from pipelines.estimate import estimate
 from pipelines.report.figures.cells import flat, label
 from storage.reader import open_campaign, open_raw
 from storage.store import Store
@@ -45,6 +47,11 @@ def test_pictures_and_conclusions_see_the_cells_that_there_are(stored):
         "φ = relu, N = 8, n = 6",
     ]
     assert np.isfinite(found["loss"]).all()
+
+
+def test_a_plan_says_how_many_points_are_left_out(tmp_path):
+    lines = estimate(prepared(tmp_path, "exclude=[{size: 8}]")).splitlines()
+    assert "cells    1 of the ensemble, 1 of the regression; 1 of the grid left out" in lines
 
 
 def test_the_hole_is_filled_without_computing_anything_twice(stored):

@@ -7,6 +7,7 @@ import pytest
 from example_specs import EXAMPLES, LINEAR, SINGLE_INDEX, campaign
 
 from pipelines import analysis
+from pipelines.report.words import sweep_sentence
 from storage.coordinates import axes, ensemble_axes
 from storage.errors import CampaignError
 from storage.plan import plan
@@ -99,6 +100,15 @@ def points(exclude, sweep=CROSSED):
 def test_an_entry_leaves_out_all_points_that_have_its_values(exclude, left):
     assert points(exclude) == left
     assert excluded_points(swept(sweep=CROSSED, exclude=exclude)) == 4 - len(left)
+
+
+def test_the_report_says_how_many_are_left_out():
+    for exclude, words in [
+        ([], ", in all combinations."),
+        ([{"width": 4, "strength": 1}], ", in all combinations but one that was left out."),
+        ([{"strength": 1}], ", in all combinations but two that were left out."),
+    ]:
+        assert sweep_sentence(swept(sweep=CROSSED, exclude=exclude)).endswith(words)
 
 
 def test_values_of_any_kind_can_be_left_out():
