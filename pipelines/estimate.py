@@ -22,6 +22,7 @@ from storage.identity import digest
 from storage.network_spec import ACTIVATIONS
 from storage.plan import Cell, Plan, plan
 from storage.schema import Variable, chunks
+from storage.sweep import excluded_points
 from storage.theory_rules import coverage
 from theory.kernels import nngp
 from workers.cores import available_cores
@@ -48,10 +49,12 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
     size, objects = storage_needs(planned)
     ensemble, regression = len(planned.cells), len(planned.regressions)
     more = f" and budget for {planned.room} more" if planned.room else ""
+    excluded = excluded_points(prepared.spec)
+    without = f"; {excluded} of the grid left out" if excluded else ""
     lines = [
         f"{prepared.spec.title or prepared.spec.name}",
         f"store    {known.url}",
-        f"cells    {ensemble} of the ensemble{more}, {regression} of the regression",
+        f"cells    {ensemble} of the ensemble{more}, {regression} of the regression{without}",
         f"shards   {shards}, of which {done} are finished",
         f"storage  {_bytes(size)} before compression, {objects} objects",
     ]

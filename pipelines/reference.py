@@ -127,8 +127,11 @@ def _kind(setting: Schema) -> str:
         return "`module:name`" if ":" in setting.get("pattern", "") else "text"
     if kind == "array":
         return f"list of {_length(setting)}{_plural(_kind(setting['items']))}"
+    if "properties" in setting:
+        return f"section of {', '.join(f'`{key}`' for key in setting['properties'])}"
     if kind == "object":
-        return f"section of {_plural(_kind(setting['additionalProperties']))}"
+        values = setting["additionalProperties"]
+        return f"section of {_plural(_kind({} if values is True else values))}"
     return NAMES.get(str(kind), "nothing" if kind else "value") + _bounds(setting)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.analysis.chains import sound_chains
 from storage.data_spec import component_names
+from storage.excluded import excludes
 from storage.plan import Cell, Plan, Round
 from storage.refine_spec import Refine
 from storage.store import Store
@@ -55,6 +56,7 @@ def _offers(store: Store, planned: Plan, refine: Refine) -> Iterator[_Offer]:
             for pair, width in zip(pairs, widths, strict=True)
             if width > FINEST
             and (middle := between(pair[0].settings, pair[1].settings, paths)) is not None
+            and not excludes(planned.spec, middle)
         ]
         known = [offer for offer in offers if math.isfinite(offer[0]) and offer[0] > 0]
         if known:

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic_core import to_jsonable_python
 
 from storage.data_spec import component_names, may_have_classes, number_of_outputs
+from storage.excluded import spelling
 from storage.identity import regression_kernel
 from storage.plan import Cell, Plan
 from storage.schema import (
@@ -195,14 +196,18 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
 
 
 def axes(spec: Campaign, paths: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[Any]]]:
-    """The grid for readers: axis -> coordinate name -> its values along the axis."""
-    first = next(grid(spec))
+    """The grid for readers: axis -> coordinate name -> its values along the axis.
+
+    A value of which the grid has no point has no place along the axis either.
+    """
+    points = list(grid(spec))
     found = {}
     for axis, wanted in paths.items():
         rows = zip(*spec.sweep[axis].values(), strict=True)
-        cells = [
-            resolve(spec, first | dict(zip(spec.sweep[axis], row, strict=True))) for row in rows
-        ]
+        first: dict[str, dict[str, Any]] = {}
+        for point in points:
+            first.setdefault(spelling([point[path] for path in spec.sweep[axis]]), point)
+        cells = [resolve(spec, first[name]) for name in map(spelling, rows) if name in first]
         found[axis] = {
             setting_name(path): setting_values([_setting(cell, path) for cell in cells]).tolist()
             for path in wanted

@@ -130,7 +130,8 @@ def _known_source(value: Any) -> Any:
     if isinstance(value, Data):
         return value
     if not isinstance(value, dict):
-        raise refusal(value, "wanted a section that begins with source")
+        shown = f", such as {{source: {value}, ...}}" if value in _SOURCES else ""
+        raise refusal(value, f"wanted a section that begins with source{shown}")
     if "source" not in value:
         raise _missing_source(value)
     found = value["source"]

@@ -24,6 +24,11 @@ class Grid:
         """Whether every point has its cell."""
         return bool((self.places != MISSING).all())
 
+    @property
+    def absent(self) -> list[int]:
+        """Points without a cell, counted with the last axis running fastest."""
+        return np.flatnonzero(self.places == MISSING).tolist()
+
     def unfold(self, dims: tuple[str, ...]) -> tuple[str, ...]:
         """Dimensions with the axes in the place of `cell`."""
         return tuple(new for dim in dims for new in (self.axes if dim == "cell" else (dim,)))

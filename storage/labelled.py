@@ -27,6 +27,8 @@ def dataset(snapshot: Snapshot, path: str, dropped: set[str]) -> Dataset:
     named = [name for name in variables if name in group.sizes or name in group.coordinates]
     coordinates = {name: variables.pop(name) for name in named} | labels
     attrs = {key: value for key, value in group.attrs.items() if key != "coordinates"}
+    if group.grid is not None and not group.grid.complete:
+        attrs["absent"] = group.grid.absent
     return Dataset(variables, Coordinates(coordinates, indexes={}), encoded(attrs))
 
 

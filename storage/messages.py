@@ -1,6 +1,7 @@
 """One line for a person out of what pydantic found wrong."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,9 @@ _BOUNDS = {
     "less_than": ("a number below", "lt"),
     "less_than_equal": ("a number not above", "le"),
 }
+_NUMBER = re.compile(r"[-+]?[0-9]{1,9}(\.[0-9]{0,9})?([eE][-+]?[0-5])?")
+_THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
+_ITEMS = re.compile(r"[\w.:+-]+(, *[\w.:+-]+)*", re.ASCII)
 UNIONS = ("data", "test", "step_size", "bias_variance")  # keys of values of several kinds
 
 
@@ -50,26 +54,59 @@ def _problem(first: Any) -> str:
     if kind == "literal_error":
         return f"found {short(found)}, wanted {_choice(found, context['expected'])}"
     if kind in _WANTED:
-        return f"found {short(found)}, wanted {_WANTED[kind]}"
+        return f"found {short(found)}, wanted {_WANTED[kind]}{_advice(kind, found)}"
     if kind in _BOUNDS:
         phrase, key = _BOUNDS[kind]
-        return f"found {short(found)}, wanted {phrase} {context[key]}"
+        return f"found {short(found)}, wanted {phrase} {_bound(context[key])}"
     if kind == "too_short":
         return f"found {context['actual_length']} values, wanted at least {context['min_length']}"
     return clip(first["msg"], 400)
 
 
+def _bound(value: Any) -> Any:
+    """0 for 0.0; all digits of a whole number."""
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def _advice(kind: str, found: Any) -> str:
+    """How to write what was meant, where the value shows it."""
+    if kind in ("int_type", "float_type"):
+        if isinstance(found, list):
+            return "; several values go into sweep"
+        number = _number(str(found))
+        if number is not None and (kind == "float_type" or number.is_integer()):
+            return f"; write {number:.15g}"
+    if kind in ("tuple_type", "list_type") and not isinstance(found, bool):
+        is_item = isinstance(found, int | float) or _ITEMS.fullmatch(str(found))
+        return f"; write [{found}]" if is_item and found is not None else ""
+    return ""
+
+
+def _number(text: str) -> float | None:
+    """The number that was meant: 1,000 and 1_000 are a thousand, and 0,5 is a half."""
+    mark = "" if _THOUSANDS.fullmatch(text) else "."
+    digits = text.replace(",", mark).replace("_", "")
+    return float(digits) if _NUMBER.fullmatch(digits) else None
+
+
 def _choice(found: Any, expected: str) -> str:
     names = [name.strip("' ") for name in expected.replace(" or ", ", ").split(",")]
-    close = difflib.get_close_matches(str(found), names, n=1)
-    return f"{expected}; did you mean {close[0]}?" if close else expected
+    close = _closest(str(found), names)
+    return f"{expected}; did you mean {close}?" if close else expected
+
+
+def _closest(found: str, names: Iterable[str]) -> str | None:
+    """The name that is nearest, whatever its case."""
+    by_letters = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(found.lower(), by_letters, n=1)
+    return by_letters[close[0]] if close else None
 
 
 def nearest(found: str, allowed: Iterable[str]) -> str:
     """'did you mean x? allowed: x, y, z', without the question where nothing is near."""
     names = [str(name) for name in allowed]
-    close = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
-    question = f"did you mean {close[0]}? " if close else ""
+    close = _closest(found, names)
+    question = f"did you mean {close}? " if close else ""
     return f"{question}allowed: {', '.join(names)}"
 
 

@@ -11,6 +11,7 @@ from storage.errors import CampaignError
 from storage.futile import check_refine
 from storage.messages import explain, short, word
 from storage.plain import plain
+from storage.spaced import spelled_out
 from storage.spec import Campaign
 from storage.sweep import assign, axis_lengths, grid, resolve
 from storage.theory_rules import check_theories
@@ -74,7 +75,7 @@ def parse_stored(text: str) -> Campaign:
 def _resolved(raw: Any) -> tuple[Campaign, list[Campaign]]:
     """The campaign in nested mappings, and all its cells."""
     try:
-        spec = Campaign.model_validate(_sections(plain(raw)))
+        spec = Campaign.model_validate(spelled_out(_sections(plain(raw))))
     except ValidationError as error:
         raise CampaignError(explain(error)) from None
     axis_lengths(spec)
@@ -83,7 +84,8 @@ def _resolved(raw: Any) -> tuple[Campaign, list[Campaign]]:
 
 def _sections(raw: Any) -> dict[str, Any]:
     if not isinstance(raw, dict):
-        raise CampaignError(f"found {short(raw)}, wanted the sections of a campaign")
+        known = ", not a list" if isinstance(raw, list) else ""
+        raise CampaignError(f"found {short(raw)}, wanted the sections of a campaign{known}")
     return raw
 
 

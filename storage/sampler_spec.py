@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from storage.frozen import MOST, Count, Frozen, Many
+from storage.frozen import MOST, Count, Frozen, Many, refusal
 
 Precision = Literal["float32", "float64"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -40,10 +40,16 @@ def _number_word_or_list(value: Any) -> str:
     return "@word" if isinstance(value, str) else "@number"
 
 
+def _auto(value: Any) -> Any:
+    if value == "auto":
+        return value
+    raise refusal(value, "wanted a number, or auto")
+
+
 # One-number steps are for all layers; "auto" is found in the warm-up; a list has one per layer.
 StepSize = Annotated[
     Annotated[PositiveFloat, Tag("@number")]
-    | Annotated[Literal["auto"], Tag("@word")]
+    | Annotated[Literal["auto"], BeforeValidator(_auto), Tag("@word")]
     | Annotated[Annotated[Many[PositiveFloat], Field(min_length=2)], Tag("@layers")],
     Discriminator(_number_word_or_list),
 ]

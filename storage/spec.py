@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from storage.data_spec import (
@@ -21,6 +21,7 @@ from storage.network_spec import ACTIVATIONS, ARCHITECTURES, Kernel, Network, kn
 from storage.refine_spec import Refine
 from storage.regression_spec import Cutoff, Quartic
 from storage.sampler_spec import ANNEALED, Ensemble, Precision, Sampler, Seed
+from storage.spaced import SCHEMA as SPACED
 from storage.theory_spec import THEORIES
 
 # Raised by hand when a change to the code alters the numbers that a campaign stores.
@@ -29,7 +30,12 @@ QUARTIC_NUMERICS = 3  # of campaigns and regressions with a quartic loss
 
 PROBES = 512  # a stored kernel has at most this many points
 
-Values = Annotated[list[Any], Field(min_length=1)]  # of one setting of the sweep
+# Of one setting of the sweep. What is given by its ends is a list before a campaign is made of it.
+Values = Annotated[
+    list[Any],
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {}, "minItems": 1}, SPACED]}),
+]
 
 NAME = re.compile("[a-z][a-z0-9-]{0,62}")
 Name = Annotated[
@@ -41,7 +47,7 @@ def _whole_number(value: Any) -> int:
     """Literals compare by value, and 1 == 1.0 == True."""
     if type(value) is int:
         return value
-    raise refusal(value, "wanted a whole number")
+    raise refusal(value, "wanted a whole number: 1")
 
 
 Theory = Annotated[str, *known_or_plugin(THEORIES, "my.module:predict")]
@@ -130,6 +136,9 @@ class Campaign(Frozen):
     """Regression with the kernel of infinite width, for learning curves"""
     sweep: dict[str, dict[str, Values]] = Field(default={})
     """The grid: axis, then path of a setting, then its values [those of the setting]"""
+    exclude: Many[Annotated[dict[str, Any], Field(min_length=1)]] = ()
+    """Points of the grid to leave out: all that have the values which an entry gives to axes,
+    or to paths of settings [those of the setting]"""
     refine: Refine | None = None
     """Cells that the campaign adds of its own accord, between those of one axis"""
     observe: Observe = Observe()

@@ -1,7 +1,6 @@
 """From a campaign with a sweep to its cells: one resolved campaign for each point of the grid."""
 
 import itertools
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,16 @@ from pydantic import ValidationError
 
 from storage.data_spec import component_names
 from storage.errors import CampaignError
+from storage.excluded import (
+    by_paths,
+    check_excluded,
+    entries,
+    is_among,
+    rows,
+    spelling,
+    spellings,
+    written,
+)
 from storage.messages import clip, explain, nearest, short, word
 from storage.plain import MAXIMUM_DEPTH
 from storage.spec import Campaign, has_overlaps
@@ -127,6 +136,9 @@ def axis_lengths(spec: Campaign) -> dict[str, int]:
             f"sweep: found {cells} cells, at most {MAXIMUM_CELLS} are allowed; make several "
             "campaigns of it"
         )
+    check_excluded(spec)
+    if next(grid(spec), None) is None:
+        raise CampaignError("exclude leaves no point of the sweep; keep at least one")
     return lengths
 
 
@@ -146,25 +158,19 @@ def _check_axis(axis: str, settings: Mapping[str, list[Any]]) -> None:
         raise CampaignError(
             f"sweep.{axis}: settings that move together need as many values ({found})"
         )
-    rows: set[str] = set()
-    for row in zip(*settings.values(), strict=True):
-        if (name := json.dumps(_spelled_once(row), sort_keys=True)) in rows:
-            found = _written(dict(zip(settings, row, strict=True)))
-            raise CampaignError(f"sweep.{axis}: {found} appears twice; every cell must differ")
-        rows.add(name)
-
-
-def _spelled_once(value: Any) -> Any:
-    """Plain values with 1.0 as 1, so that what is equal looks the same."""
-    if isinstance(value, dict):
-        return {key: _spelled_once(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_spelled_once(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    names: set[str] = set()
+    for row in rows(settings):
+        if (name := spelling(row)) in names:
+            raise CampaignError(
+                f"sweep.{axis}: {written(row)} appears twice; every cell must differ"
+            )
+        names.add(name)
 
 
 def _check_path(spec: Campaign, where: str, path: str) -> None:
     section, _, key = path.partition(".")
+    if path in (meant := _paths(spec)):
+        raise CampaignError(f"{where} is no path of a setting; did you mean {meant[path]}?")
     if section not in SECTIONS:
         raise CampaignError(f"{where} cannot be swept; {nearest(section, SECTIONS)}")
     if not key:
@@ -177,6 +183,17 @@ def _check_path(spec: Campaign, where: str, path: str) -> None:
         raise CampaignError(f"{where} fixes the shape of the store: make it a campaign of its own")
     if path == "network.architecture":
         raise CampaignError(f"{where} fixes what is stored: make it a campaign of its own")
+
+
+def _paths(spec: Campaign) -> dict[str, str]:
+    """The paths of settings by their last key alone; the network's, where the data share it."""
+    sections = {name: getattr(spec, name) for name in SECTIONS}
+    return {
+        key: f"{name}.{key}"
+        for name, section in sections.items()
+        if section is not None
+        for key in type(section).model_fields
+    }
 
 
 def _check_overlaps(spec: Campaign) -> None:
@@ -235,34 +252,37 @@ def order_parameters(spec: Campaign) -> list[str]:
 
 
 def grid(spec: Campaign) -> Iterator[dict[str, Any]]:
-    """The swept settings of every point, path -> value, the last axis running fastest."""
-    axes = [
-        [dict(zip(settings, row, strict=True)) for row in zip(*settings.values(), strict=True)]
-        for settings in spec.sweep.values()
-    ]
+    """The swept settings of every point, path -> value, the last axis running fastest.
+
+    Points that the campaign excludes are left out.
+    """
+    axes = [list(rows(settings)) for settings in spec.sweep.values()]
+    left_out = by_paths(entries(spec))
     for point in itertools.product(*axes):
-        yield {path: value for part in point for path, value in part.items()}
+        settings = {path: value for part in point for path, value in part.items()}
+        if not (left_out and is_among(left_out, spellings(settings))):
+            yield settings
+
+
+def excluded_points(spec: Campaign) -> int:
+    """How many points of the grid are left out."""
+    points = math.prod(len(next(iter(settings.values()))) for settings in spec.sweep.values())
+    return points - sum(1 for _ in grid(spec)) if spec.exclude else 0
 
 
 def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
     """The campaign of one point of the grid: the settings put in, the sweep taken out."""
-    raw = spec.model_dump(mode="json", exclude={"sweep", "refine"}, exclude_unset=True)
+    raw = spec.model_dump(mode="json", exclude={"sweep", "refine", "exclude"}, exclude_unset=True)
     for path, value in settings.items():
         assign(raw, path, value)
     try:
         resolved = Campaign.model_validate(raw)
     except ValidationError as error:
-        raise CampaignError(f"sweep at {_written(settings)}: {explain(error)}") from None
+        raise CampaignError(f"sweep at {written(settings)}: {explain(error)}") from None
     if component_names(resolved.data) != component_names(spec.data):
         raise CampaignError(
-            f"sweep at {_written(settings)}: the parts of the target change from "
+            f"sweep at {written(settings)}: the parts of the target change from "
             f"{short(component_names(spec.data))} to {short(component_names(resolved.data))}; "
             "name every order in data.teacher"
         )
     return resolved
-
-
-def _written(settings: Mapping[str, Any]) -> str:
-    return clip(
-        ", ".join(f"{word(path)} = {short(value)}" for path, value in settings.items()), 200
-    )

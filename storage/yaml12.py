@@ -36,6 +36,14 @@ _WORDS = {
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_PROBLEMS = {  # beginnings of what the parser says, and the same for a person
+    "found character '\\t'": "found a tab; indent with blanks",
+    "found character '": "found text that begins with a sign; put it in quotes",
+    "mapping values are not allowed": "found a ':' that does not fit; check the indentation and "
+    "the blank after ':' here and in the line before, or put text with ': ' in quotes",
+    "could not find expected ':'": "found no ':' after a key; check the line before",
+    "found unexpected end of stream": "found a quote that does not end",
+}
 _MAXIMUM_DIGITS = 100  # a longer whole number is refused before it is converted
 
 
@@ -49,10 +57,7 @@ def load_yaml(text: str) -> Any:
         for event in YAML(typ="safe", pure=True).parse(text):
             composer.take(event)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}: " if mark is not None else ""
-        problem = clip(str(error.problem or error.context), 200)
-        raise CampaignError(f"{place}not valid YAML: {problem}") from None
+        raise CampaignError(_not_valid(text, error)) from None
     except YAMLError as error:  # a character that YAML does not allow
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
         found = short(chr(getattr(error, "character", 0)))
@@ -60,6 +65,20 @@ def load_yaml(text: str) -> Any:
     except (ValueError, OverflowError):  # chr() of an escape such as "\UFFFFFFFF"
         raise CampaignError("not valid YAML: an escape names no Unicode character") from None
     return plain(composer.value)
+
+
+def _not_valid(text: str, error: MarkedYAMLError) -> str:
+    """The line that is wrong, and what is wrong with it, in words."""
+    problem = str(error.problem or error.context)
+    mark = error.problem_mark or error.context_mark
+    if problem == "found unexpected end of stream" and error.context_mark is not None:
+        mark = error.context_mark  # where the quote began
+    line = mark.line if mark is not None else 0
+    for number, written in enumerate(text.split("\n")[: line + 1], start=1):
+        if "\u00a0" in written:
+            return f"line {number}: found a no-break space; use plain blanks"
+    known = next((words for start, words in _PROBLEMS.items() if problem.startswith(start)), "")
+    return f"line {line + 1}: not valid YAML: {known or clip(problem, 200)}"
 
 
 @dataclass

@@ -175,4 +175,12 @@ EXAMPLES = {
             "first": {"network.weight_variance.0": [1, 4]},
         },
     ),
+    "excluded": campaign(
+        LINEAR,
+        sweep={
+            "width": {"network.width": [4, 16, 64]},
+            "strength": {"sampler.temperature": [0.1, 1], "sampler.thin": [4, 2]},
+        },
+        exclude=[{"width": 64, "strength": 0.1}, {"network.width": 4, "sampler.thin": 2.0}],
+    ),
 }

@@ -91,7 +91,7 @@ def shuffled(value, rng):
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(name=st.sampled_from(sorted(EXAMPLES)), rng=st.randoms(use_true_random=False))
 def test_the_order_of_keys_does_not_matter(name, rng):
-    raw = {**EXAMPLES[name], "sweep": {}}
+    raw = {**EXAMPLES[name], "sweep": {}, "exclude": []}
     assert identities(validate(shuffled(raw, rng))) == identities(validate(raw))
 
 
@@ -160,6 +160,7 @@ EXTENSIONS = [
     ("regression.repeats", 99),
     ("theories", []),
     ("sweep.width.network.width", [16, 32]),
+    ("exclude", [{"width": 1024}]),
     ("network.width", 12345),  # the sweep sets it
 ]
 

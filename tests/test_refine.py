@@ -72,6 +72,16 @@ def test_rounds_are_counted(tmp_path):
 
 
 @pytest.mark.slow
+def test_what_the_campaign_leaves_out_is_not_added(tmp_path):
+    planned = refined(
+        tmp_path, GRADIENT % "rounds: 3, budget: 1000" + "exclude: [{temperature: 0.7}]\n"
+    )
+    found = [cell.spec.sampler.temperature for cell in planned.cells]
+    assert len(found) == 6
+    assert not [t for t in found if 0.4 < t < 1]  # where the transition is, about its middle 0.7
+
+
+@pytest.mark.slow
 def test_two_lobes_are_looked_at_from_both_sides(tmp_path):
     def lobes(shard):
         """The draws of the cell at 0.7 are ±1, those of the others normal."""

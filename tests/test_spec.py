@@ -11,11 +11,13 @@ from example_specs import (
     campaign,
 )
 
+from pipelines.packaged import FOLDER, names
 from storage.data_spec import component_names, has_teacher
 from storage.data_spec import number_of_test_points as number_of_test_points
 from storage.errors import CampaignError
 from storage.network_spec import Kernel
 from storage.reading import dump_yaml, json_schema, parse, read, validate
+from storage.yaml12 import load_yaml
 
 MISSING = object()
 
@@ -303,7 +305,9 @@ def test_a_line_about_a_file_begins_with_the_file(tmp_path):
     file.write_bytes(b"#" * 1_000_001)
     assert refusal(read, file) == f"{file}: found more than 1000000 bytes, wanted a campaign"
     file.write_text("- 1")
-    assert refusal(read, file) == f"{file}: found [1], wanted the sections of a campaign"
+    assert (
+        refusal(read, file) == f"{file}: found [1], wanted the sections of a campaign, not a list"
+    )
     file.write_text("")
     assert refusal(read, file) == f"{file}: found nothing, wanted the sections of a campaign"
 
@@ -329,7 +333,24 @@ def test_the_schema_accepts_what_is_valid(schema, name):
     assert [error.message for error in schema.iter_errors(EXAMPLES[name])] == []
 
 
+@pytest.mark.parametrize("name", names())
+def test_the_schema_accepts_the_packaged_campaigns(schema, name):
+    assert schema.is_valid(load_yaml((FOLDER / f"{name}.yaml").read_text()))
+
+
+def test_the_schema_accepts_axes_that_are_given_by_their_ends(schema):
+    assert schema.is_valid(changed("linear", "sweep", {"a": {"data.train": SPACED}}))
+    for wrong in ([1, 10], [0, 10, 3], [1, 10, 1], "x"):
+        bad = {"a": {"data.train": {"geometric": wrong}}}
+        assert not schema.is_valid(changed("linear", "sweep", bad))
+
+
+SPACED = {"geometric": [1, 1000, 7]}
 SEEN_BY_THE_SCHEMA = [
+    ("linear", "sweep", {"a": {"data.train": {"geometrc": [1, 1000, 7]}}}),
+    ("linear", "sweep", {"a": {"data.train": {**SPACED, "linear": [1, 2, 3]}}}),
+    ("excluded", "exclude", [{}]),
+    ("excluded", "exclude", {"width": 4}),
     ("linear", "netwrok", {}),
     ("linear", "name", "Erf"),
     ("linear", "data", MISSING),
@@ -366,10 +387,10 @@ def test_the_readout_variance_is_divided_by_chi():
 
 
 def test_parts_of_the_target():
-    names = {name: component_names(validate(EXAMPLES[name]).data) for name in EXAMPLES}
-    assert names["single_index"] == ("He1", "He3")
-    assert names["monomial"] == ("z^1", "z^3")
-    assert names["digits"] == ("target",)
+    parts = {name: component_names(validate(EXAMPLES[name]).data) for name in EXAMPLES}
+    assert parts["single_index"] == ("He1", "He3")
+    assert parts["monomial"] == ("z^1", "z^3")
+    assert parts["digits"] == ("target",)
     teachers = {name for name in EXAMPLES if has_teacher(validate(EXAMPLES[name]).data)}
     assert {"single_index", "linear"} <= teachers
     assert not teachers & {"digits", "npz", "plug-ins", "power_law"}

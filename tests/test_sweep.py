@@ -7,11 +7,22 @@ import pytest
 from example_specs import EXAMPLES, LINEAR, SINGLE_INDEX, campaign
 
 from pipelines import analysis
+from pipelines.report.words import sweep_sentence
+from storage.coordinates import axes, ensemble_axes
 from storage.errors import CampaignError
+from storage.plan import plan
 from storage.reading import validate
 from storage.schema import Variable, ensemble_variables, regression_variables
 from storage.spec import Campaign
-from storage.sweep import DIMENSIONS, VARIABLES, assign, axis_lengths, grid, resolve
+from storage.sweep import (
+    DIMENSIONS,
+    VARIABLES,
+    assign,
+    axis_lengths,
+    excluded_points,
+    grid,
+    resolve,
+)
 
 
 def swept(data=LINEAR, sweep=None, **sections):
@@ -59,6 +70,115 @@ def test_a_resolved_cell_has_the_settings_and_no_sweep():
     unchanged = set(Campaign.model_fields) - {"network", "sweep"}
     assert all(getattr(cell, key) == getattr(spec, key) for key in unchanged)
     assert spec.network.width == 64
+
+
+# -- points that are left out ----------------------------------------------------------------------
+
+CROSSED = {
+    "width": {"network.width": [4, 16]},
+    "strength": {"sampler.temperature": [0.1, 1], "sampler.thin": [4, 2]},
+}
+
+
+def points(exclude, sweep=CROSSED):
+    """Width and temperature of every cell."""
+    spec = swept(sweep=sweep, exclude=exclude)
+    return [(point["network.width"], point["sampler.temperature"]) for point in grid(spec)]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        ([], [(4, 0.1), (4, 1), (16, 0.1), (16, 1)]),
+        ([{"width": 4, "strength": 1}], [(4, 0.1), (16, 0.1), (16, 1)]),
+        ([{"network.width": 4, "sampler.thin": 2.0}], [(4, 0.1), (16, 0.1), (16, 1)]),
+        ([{"sampler.temperature": 1, "sampler.thin": 2}], [(4, 0.1), (16, 0.1)]),
+        ([{"strength": 1}, {"width": 4, "strength": 1}], [(4, 0.1), (16, 0.1)]),
+        ([{"width": 4}, {"strength": 0.1}], [(16, 1)]),
+    ],
+)
+def test_an_entry_leaves_out_all_points_that_have_its_values(exclude, left):
+    assert points(exclude) == left
+    assert excluded_points(swept(sweep=CROSSED, exclude=exclude)) == 4 - len(left)
+
+
+def test_the_report_says_how_many_are_left_out():
+    for exclude, words in [
+        ([], ", in all combinations."),
+        ([{"width": 4, "strength": 1}], ", in all combinations but one that was left out."),
+        ([{"strength": 1}], ", in all combinations but two that were left out."),
+    ]:
+        assert sweep_sentence(swept(sweep=CROSSED, exclude=exclude)).endswith(words)
+
+
+def test_values_of_any_kind_can_be_left_out():
+    sweep = {
+        "prior": {"network.weight_variance": [[1, 2], [2, 1]]},
+        "normalize": {"data.normalize": [None, {"center": True}]},
+    }
+    exclude = [{"prior": [1.0, 2], "normalize": None}, {"normalize": {"center": True}}]
+    spec = swept(sweep=sweep, exclude=exclude)
+    assert list(grid(spec)) == [{"network.weight_variance": [2, 1], "data.normalize": None}]
+
+
+def test_a_point_that_is_left_out_need_not_make_sense():
+    sweep = {
+        "scaling": {"network.scaling": ["standard", "mean_field"]},
+        "chi": {"network.chi": [1, 8]},
+    }
+    assert "chi is 8.0 with scaling standard" in refusal(sweep=sweep)
+    spec = swept(sweep=sweep, exclude=[{"scaling": "standard", "chi": 8}])
+    assert len(plan(spec).cells) == 3
+    assert axes(spec, {"chi": ["network.chi"]}) == {"chi": {"network_chi": [1, 8]}}
+
+
+def test_a_value_that_no_point_has_left_has_no_place_on_its_axis():
+    spec = swept(sweep=CROSSED, exclude=[{"width": 4}])
+    assert axes(spec, ensemble_axes(spec)) == {
+        "width": {"network_width": [16]},
+        "strength": {"sampler_temperature": [0.1, 1], "sampler_thin": [4, 2]},
+    }
+
+
+def test_places_on_an_axis_keep_its_order_whatever_is_left_out_first():
+    spec = swept(sweep=CROSSED, exclude=[{"width": 4, "strength": 0.1}])
+    assert axes(spec, ensemble_axes(spec))["strength"]["sampler_temperature"] == [0.1, 1]
+
+
+def test_cells_know_nothing_of_what_is_left_out():
+    whole, part = swept(sweep=CROSSED), swept(sweep=CROSSED, exclude=[{"width": 4, "strength": 1}])
+    names = [{cell.identity for cell in plan(spec).cells} for spec in (whole, part)]
+    assert names[1] < names[0]
+    grown = plan(whole, [part])
+    assert [cell.index for cell in grown.cells] == [0, 1, 2, 3]
+    assert [cell.identity for cell in grown.cells[:3]] == [c.identity for c in plan(part).cells]
+
+
+EXCLUDED_WRONG = [
+    ([{"widht": 4}], "exclude.0: widht is no axis of the sweep; did you mean width? allowed: "),
+    ([{"data.train": 5}], "exclude.0: data.train is no axis of the sweep; allowed: width, "),
+    ([{"width": 4}, {"width": 5}], "exclude.1.width: found 5, wanted one of the values 4, 16"),
+    ([{"width": "4"}], "exclude.0.width: found '4', wanted one of the values 4, 16"),
+    ([{"width": [4]}], "exclude.0.width: found [4], wanted one of the values 4, 16"),
+    ([{"width": 4, "network.width": 4}], "exclude.0: names an axis and its setting; keep one"),
+    (
+        [{"sampler.temperature": 1, "sampler.thin": 4}],
+        "exclude.0: no point of the sweep has sampler.temperature = 1, sampler.thin = 4 together",
+    ),
+    ([{"width": 4}, {"width": 16}], "exclude leaves no point of the sweep; keep at least one"),
+    ([{}], "exclude.0: found 0 values, wanted at least 1"),
+    (["width"], "exclude.0: found 'width', wanted a section of keys and values"),
+    ({"width": 4}, "exclude: found {'width': 4}, wanted a list"),
+]
+
+
+@pytest.mark.parametrize(("exclude", "line"), EXCLUDED_WRONG)
+def test_a_mistake_in_what_is_left_out_gets_one_line(exclude, line):
+    assert line in refusal(sweep=CROSSED, exclude=exclude)
+
+
+def test_without_a_sweep_nothing_can_be_left_out():
+    assert "width is no axis of the sweep; nothing is swept" in refusal(exclude=[{"width": 4}])
 
 
 PATHS = [

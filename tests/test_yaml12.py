@@ -113,7 +113,7 @@ REFUSED = {
     "? [a, b]\n: 1\n": "line 1: found a list or section as a key, wanted text",
     "a: &x b\n*x : 1\n": "line 2: found an alias as a key, wanted text",
     "a: [1, 2\nb: 3\n": "line 2: not valid YAML",
-    "a: b: c": "line 1: not valid YAML: mapping values are not allowed here",
+    "a: b: c": "line 1: not valid YAML: found a ':' that does not fit; check the",
     "a:\n\t- b": "line 2: not valid YAML",
     "a: 'b": "line 1: not valid YAML",
     "a: \x00": r"line 1: found the character '\x00'",

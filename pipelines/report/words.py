@@ -6,6 +6,7 @@ from typing import Any
 from pipelines.rounding import plain
 from storage.frozen import Frozen
 from storage.spec import Campaign
+from storage.sweep import excluded_points
 
 SUBSCRIPTS = str.maketrans("-0123456789", "₋₀₁₂₃₄₅₆₇₈₉")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -123,4 +124,6 @@ def sweep_sentence(spec: Campaign) -> str:
         return ""
     text = "; ".join(phrases)
     crossed = ", in all combinations" if len(phrases) > 1 else ""
+    if excluded := excluded_points(spec):
+        crossed += f" but {counted(excluded, 'that was', 'that were')} left out"
     return f"{text[0].upper()}{text[1:]}{crossed}."

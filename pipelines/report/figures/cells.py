@@ -79,7 +79,10 @@ def group(tree: DataTree, path: str) -> xr.Dataset | None:
 
 
 def flat(grid: xr.Dataset) -> xr.Dataset:
-    """The axes of the sweep put one after another along `cell`, the last running fastest."""
+    """The axes of the sweep put one after another along `cell`, the last running fastest.
+
+    Points without a cell, such as those that the campaign excludes, are left out.
+    """
     if "cell" in grid.dims:
         return grid
     axes = [axis for axis in _axes(grid) if axis in grid.dims]
@@ -90,7 +93,8 @@ def flat(grid: xr.Dataset) -> xr.Dataset:
     points = {
         axis: xr.DataArray(place, dims="cell") for axis, place in zip(axes, places, strict=True)
     }
-    return grid.isel(points)
+    cells, absent = grid.isel(points), grid.attrs.get("absent")
+    return cells.drop_isel(cell=absent) if absent else cells
 
 
 def _axes(cells: xr.Dataset) -> Mapping[str, Mapping[str, Any]]:
