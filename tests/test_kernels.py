@@ -367,7 +367,7 @@ def test_zero_input_without_bias_has_no_output():
         ({"weight_variance": [1.0, 1.0]}, "2 weight variances for 3 hidden layers"),
         ({"weight_variance": [1.0, 1.0, -1.0, 1.0]}, "none negative"),
         ({"bias_variance": math.nan}, "finite"),
-        ({"activation": "softsign"}, "unknown activation 'softsign'"),
+        ({"activation": "softsign"}, "activation is 'softsign'; take one of linear, erf"),
         ({"tile": 0}, "tile is 0"),
         ({"x1": torch.ones(3)}, r"inputs are \(3,\)"),
         ({"x1": torch.ones(3, 5, dtype=torch.int64)}, "int64"),

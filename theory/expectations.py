@@ -16,6 +16,7 @@ from torch import Tensor
 
 from theory.large_variance import Elementwise, interpolated, second_moment, table
 from theory.precision import ANY_SCALE, MOST, ONE_SCALE, in_range
+from theory.words import check_word
 
 Activation = str | Elementwise
 Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -340,14 +341,14 @@ def moment(activation: Activation) -> Moment:
     """E[φ(u)φ(v)] of a named activation, or of an elementwise function of tensors."""
     if isinstance(activation, str) and activation in CLOSED_FORMS:
         return ClosedForm(CLOSED_FORMS[activation][0])
-    return HermiteSeries.of(_function(activation))
+    return HermiteSeries.of(smooth_function(activation))
 
 
 def derivative_moment(activation: Activation) -> Moment:
     """E[φ'(u)φ'(v)] of a named activation, or of a function that torch can differentiate."""
     if isinstance(activation, str) and activation in CLOSED_FORMS:
         return ClosedForm(CLOSED_FORMS[activation][1])
-    return HermiteSeries.of(_derivative(_function(activation)))
+    return HermiteSeries.of(_derivative(smooth_function(activation)))
 
 
 def most_in_single(activation: Activation, value: Moment) -> float:
@@ -358,14 +359,11 @@ def most_in_single(activation: Activation, value: Moment) -> float:
     return ONE_SCALE if activation in ("erf", "tanh", "gelu") else ANY_SCALE
 
 
-def _function(activation: Activation) -> Elementwise:
+def smooth_function(activation: Activation) -> Elementwise:
+    """φ of a name without a closed form, or the function itself."""
     if callable(activation):
         return activation
-    if activation not in SMOOTH:
-        known = ", ".join([*CLOSED_FORMS, *SMOOTH])
-        raise ValueError(
-            f"unknown activation {activation!r}; name one of {known}, or give a function"
-        )
+    check_word("activation", activation, [*CLOSED_FORMS, *SMOOTH], ", or give a function")
     return SMOOTH[activation]
 
 
