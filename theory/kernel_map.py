@@ -117,6 +117,8 @@ class KernelMap:
 
     def mean_slope(self, variance: Tensor) -> Tensor:
         """dm/dk = ½ E[φ''(u)] at each variance."""
+        if self.activation in ODD:
+            return torch.zeros_like(variance)
         if isinstance(self.activation, str) and self.activation in MEANS:
             return MEANS[self.activation][1](variance)
         below_two, below, above, above_two = (
