@@ -283,6 +283,7 @@ def predicted(kernel: Tensor, y: np.ndarray) -> list[float]:
     return [square[:30].mean(), square[30:].mean()]
 
 
+@pytest.mark.slow
 def test_a_regression_on_a_column_of_timestamps(tmp_path):
     """erf saturates: the kernel is 2 for every pair, but for 1e-9."""
     x = np.random.default_rng(0).normal(size=(50, 5))
@@ -296,6 +297,7 @@ def test_a_regression_on_a_column_of_timestamps(tmp_path):
         assert found == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_regression_on_a_point_of_zero_in_single_precision(tmp_path):
     x = np.random.default_rng(0).normal(size=(50, 5))
     x[3] = 0
