@@ -249,8 +249,7 @@ def test_patches_of_zero_in_single_precision():
 
 def errors(folder, x: np.ndarray, y: np.ndarray, activation: str, precision: str) -> list[float]:
     """Mean square errors of a regression as a campaign has it, on 30 points and 20 others."""
-    arrays = {"x_train": x[:30], "y_train": y[:30], "x_test": x[30:], "y_test": y[30:]}
-    np.savez(folder / "data.npz", **arrays)
+    np.savez(folder / "data.npz", x_train=x[:30], y_train=y[:30], x_test=x[30:], y_test=y[30:])
     spec = {
         "version": 1,
         "name": "range",

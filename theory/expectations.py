@@ -45,16 +45,16 @@ def erf_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[erf(u) erf(v)] = (2/π) arcsin(2 k12 / √((1 + 2 k11)(1 + 2 k22))). Williams (1997)."""
     sine = k12 * _erf_scale(k11) * _erf_scale(k22)
     if saturates(k11, k22):
-        _, *halves = half_angle(k11, k12, k22)
-        return erf_at_half_angle(k11, *halves, k22)[0]
+        _, sine, cosine = half_angle(k11, k12, k22)
+        return erf_at_half_angle(k11, sine, cosine, k22)[0]
     return torch.asin(sine) * (2 / math.pi)
 
 
 def erf_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[erf'(u) erf'(v)] = (4/π) / √((1 + 2 k11)(1 + 2 k22) - 4 k12²)."""
     if saturates(k11, k22):
-        _, *halves = half_angle(k11, k12, k22)
-        return erf_at_half_angle(k11, *halves, k22)[1]
+        _, sine, cosine = half_angle(k11, k12, k22)
+        return erf_at_half_angle(k11, sine, cosine, k22)[1]
     rows, columns = _erf_scale(k11), _erf_scale(k22)
     sine = k12 * rows * columns
     return torch.rsqrt(1 - sine * sine) * ((2 / math.pi) * rows) * columns
