@@ -244,7 +244,7 @@ ARGUMENTS = {
         ({"weight_variance": (1.0,)}, "give 2, the last for the readout"),
         ({"normals": quasi_normals(256, 5, 0)}, r"give \(draws, 4\)"),
         ({"bias_variance": 1.0}, r"give \(draws, 5\)"),
-        ({"activation": "cosine"}, "unknown activation"),
+        ({"activation": "cosine"}, "activation is 'cosine'; take one of"),
         ({"normals": quasi_normals(64, 4, 0)}, r"of the law, wanted 0\.3%; give more normals"),
     ],
 )

@@ -209,7 +209,7 @@ def test_what_has_no_solution_is_refused():
         ({"widths": [0.5]}, "widths are"),
         ({"weight_variance": (1.0,)}, "1 weight variances for 1 hidden layers; give 2"),
         ({"weight_variance": (1.0, -1.0)}, "none negative"),
-        ({"activation": "cosine"}, "unknown activation"),
+        ({"activation": "cosine"}, "activation is 'cosine'; take one of"),
     ],
 )
 def test_what_a_user_can_get_wrong(change, message):

@@ -252,8 +252,8 @@ def test_single_precision_kernels_are_computed_in_double():
         ({"label_noise": torch.ones(4)}, "for 4 draws"),
         ({"ridges": [0.1, -0.1]}, "ridge is -0.1"),
         ({"ridges": [math.nan]}, "ridge is nan"),
-        ({"methods": ["double", "single"]}, "double, single for 1 ridges; give one of"),
-        ({"methods": ["cholesky"]}, "give one of double, single, spectrum"),
+        ({"methods": ["double", "single"]}, "double, single for 1 ridges; give one for each"),
+        ({"methods": ["cholesky"]}, "method is 'cholesky'; take one of double, single, spectrum"),
     ],
 )
 def test_what_a_user_can_get_wrong(change, message):

@@ -215,7 +215,7 @@ def test_every_layer_may_have_a_bias_of_its_own(activation):
         nngp(x, **arguments, bias_variance=[0.3])
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_tangent_kernel_is_the_response_to_decorrelated_parameters(activation, depth):
     """Θ = dK_ρ/dρ at ρ = 1, the two networks' parameters being correlated by ρ. Price (1958)."""
@@ -367,7 +367,7 @@ def test_zero_input_without_bias_has_no_output():
         ({"weight_variance": [1.0, 1.0]}, "2 weight variances for 3 hidden layers"),
         ({"weight_variance": [1.0, 1.0, -1.0, 1.0]}, "none negative"),
         ({"bias_variance": math.nan}, "finite"),
-        ({"activation": "softsign"}, "unknown activation 'softsign'"),
+        ({"activation": "softsign"}, "activation is 'softsign'; take one of linear, erf"),
         ({"tile": 0}, "tile is 0"),
         ({"x1": torch.ones(3)}, r"inputs are \(3,\)"),
         ({"x1": torch.ones(3, 5, dtype=torch.int64)}, "int64"),

@@ -204,7 +204,7 @@ def test_relu_has_no_patches():
     values = {"width": 10.0, "weight_variance": 1.0, "readout_variance": 1.0, "train": 10.0}
     with pytest.raises(ValueError, match="relu in 2 patches"):
         problem("relu", abs_target(0.3), dimension=9.0, temperature=1.0, patches=2.0, **values)
-    with pytest.raises(ValueError, match="activation is tanh"):
+    with pytest.raises(ValueError, match="activation is 'tanh'; take one of erf, linear, relu"):
         problem("tanh", abs_target(0.3), dimension=9.0, temperature=1.0, **values)
 
 

@@ -16,7 +16,7 @@ as Q̃ where they adapt: without it the predictive variance comes out too small.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from theory.kernel_map import KernelMap
 from theory.neurons import averaged, effective, function_of, sample
 from theory.regression import Posterior
 from theory.whitening import check_problem, weight_covariance, whitened
+from theory.words import check_word
 
 HEAVIEST = 0.003  # probability of one draw: above it, its force on itself holds it up
 POINTS = 512  # test points at a time
@@ -135,6 +136,7 @@ def adaptive_kernel(
     in as many steps as the draws need to follow the law. Raises ValueError for arguments that do
     not fit, where the equations are not solved, and where too few draws count.
     """
+    check_word("force", force, get_args(Force))
     weights, biases = check_problem(x, y, ridge, (width,), weight_variance, bias_variance)
 
     def whitening(points: Tensor) -> Tensor:

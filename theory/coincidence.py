@@ -4,36 +4,21 @@ A covariance of equal points that is computed like any other pair differs from t
 rounding, and where correlations are unstable (χ_⊥ > 1) rounding grows exponentially with depth.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-ROWS = 4096  # at a time
-
 
 def first_equal(rows: Tensor) -> Tensor:
-    """For each row the place of the first one with the same numbers, (n,).
-
-    Rows are told apart by sums of their bits with odd multipliers, modulo 2^64, and then compared.
-    """
-    rows = rows.detach()
-    generator = torch.Generator().manual_seed(rows.shape[1])
-    odd = torch.randint(-(2**62), 2**62, rows.shape[1:], generator=generator).to(rows.device) | 1
-    keys = torch.cat([(_bits(part) * odd).sum(1) for part in rows.split(ROWS)])
-    place = torch.arange(len(rows), device=rows.device)
-    known, which = keys.unique(return_inverse=True)
-    if len(known) == len(rows):
-        return place
-    first = place.new_full((len(known),), len(rows)).scatter_reduce(0, which, place, "amin")[which]
-    later = (first < place).nonzero().squeeze(1)
-    same = torch.cat([(rows[some] == rows[first[some]]).all(1) for some in later.split(ROWS)])
-    return place.index_copy(0, later[same], first[later[same]])
-
-
-def _bits(rows: Tensor) -> Tensor:
-    """Integers that differ where the numbers do; 0 and -0 are the same number."""
-    if not rows.is_floating_point():
-        return rows
-    return (rows.double() + 0.0).view(torch.int64)
+    """For each row (n, d) the place of the first one with the same numbers, (n,)."""
+    numbers = np.ascontiguousarray((rows.detach() + 0).cpu().numpy())  # -0 becomes 0
+    width = numbers.shape[1] * numbers.itemsize
+    first: dict[bytes, int] = {}
+    found = [
+        first.setdefault(row, place)
+        for place, row in enumerate(numbers.view(f"S{width}").ravel().tolist())
+    ]
+    return torch.tensor(found, dtype=torch.int64, device=rows.device)
 
 
 def met(value: Tensor, own: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ Novak et al. (2019), Garriga-Alonso et al. (2019).
 import itertools
 import math
 from collections.abc import Collection, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from theory.coincidence import first_equal, met, settle
 from theory.expectations import Activation, Moment, moment, most_in_single
 from theory.kernels import nngp
 from theory.precision import check_diagonals, in_range, single_does
+from theory.words import check_word
 
 ALIGNED = 1 << 23  # covariances at a time where p = p', so that those of a position are many
 ALL_PAIRS = 1 << 20  # covariances at a time of all pairs of positions, which stay in cache
@@ -399,8 +400,7 @@ def _check_images(
             f"(points, {math.prod(image)})"
         )
     _check_second(x1, x2)
-    if network.head not in ("flatten", "average"):
-        raise ValueError(f"head is {network.head!r}; take 'flatten' or 'average'")
+    check_word("head", network.head, get_args(Head))
     depth, pools = len(network.weights) - 1, network.pools
     if not pools <= set(range(1, depth + 1)):
         raise ValueError(

@@ -11,12 +11,13 @@ trace, which counts as not learned at all (n λ/T_eff << 1 for its quadratic and
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from theory.single_index import Problem, Ridge
+from theory.words import check_word
 
 ITERATIONS = 100
 PRECISION, ACCEPTED = 1e-13, 1e-9  # of ln T_eff
@@ -76,6 +77,7 @@ def at_ridge(
     `solve` is given a temperature and what it returned last. With the effective ridge, T_eff is
     found by the secant method in ln T_eff; where it is not found it is NaN.
     """
+    check_word("ridge", ridge, get_args(Ridge))
     bare = cells.temperature
     state = solve(bare, None)
     if ridge == "bare":

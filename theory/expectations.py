@@ -16,6 +16,7 @@ from torch import Tensor
 
 from theory.large_variance import Elementwise, interpolated, second_moment, table
 from theory.precision import ANY_SCALE, MOST, ONE_SCALE, in_range
+from theory.words import check_word
 
 Activation = str | Elementwise
 Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -44,15 +45,17 @@ def erf_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[erf(u) erf(v)] = (2/π) arcsin(2 k12 / √((1 + 2 k11)(1 + 2 k22))). Williams (1997)."""
     sine = k12 * _erf_scale(k11) * _erf_scale(k22)
     if saturates(k11, k22):
-        return torch.atan2(sine, _erf_cosine(k11, k12, k22)) * (2 / math.pi)
+        _, sine, cosine = half_angle(k11, k12, k22)
+        return erf_at_half_angle(k11, sine, cosine, k22)[0]
     return torch.asin(sine) * (2 / math.pi)
 
 
 def erf_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[erf'(u) erf'(v)] = (4/π) / √((1 + 2 k11)(1 + 2 k22) - 4 k12²)."""
-    rows, columns = _erf_scale(k11), _erf_scale(k22)
     if saturates(k11, k22):
-        return (2 / math.pi) * rows / _erf_cosine(k11, k12, k22) * columns
+        _, sine, cosine = half_angle(k11, k12, k22)
+        return erf_at_half_angle(k11, sine, cosine, k22)[1]
+    rows, columns = _erf_scale(k11), _erf_scale(k22)
     sine = k12 * rows * columns
     return torch.rsqrt(1 - sine * sine) * ((2 / math.pi) * rows) * columns
 
@@ -67,14 +70,21 @@ def _erf_scale(variance: Tensor) -> Tensor:
     return torch.sqrt(1 / (0.5 + variance))
 
 
-def _erf_cosine(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """√(1 - s²) of the sine s = ρ √((1-p)(1-q)), p = 1/(1 + 2 k11) and q = 1/(1 + 2 k22).
+def erf_at_half_angle(
+    k11: Tensor, sine: Tensor, cosine: Tensor, k22: Tensor
+) -> tuple[Tensor, Tensor]:
+    """E[erf(u) erf(v)] and E[erf'(u) erf'(v)] of half of the angle θ whose cosine is ρ.
 
-    It is √(p + q - pq + (1-ρ²)(1-p)(1-q)), a sum of terms that are not negative.
+    With p = 1/(1 + 2 k11) and q = 1/(1 + 2 k22) they are (2/π) arctan(s/c) and (4/π) √(pq)/c, where
+    s = ρ √((1-p)(1-q)) and c² = 1 - s² = p + q - pq + sin²θ (1-p)(1-q), a sum of positive terms.
     """
-    _, sine, cosine = _half_angle(k11, k12, k22)
     p, q = 0.5 / (0.5 + k11), 0.5 / (0.5 + k22)
-    return torch.sqrt(p + q * (1 - p) + (2 * sine * cosine).square() * (1 - p) * (1 - q))
+    rows, columns = (k11 / (0.5 + k11)).sqrt(), (k22 / (0.5 + k22)).sqrt()  # √(1-p) and √(1-q)
+    above = (cosine - sine) * (cosine + sine) * rows * columns
+    across = 2 * sine * cosine * rows * columns
+    below = torch.sqrt(p + q * (1 - p) + across.square())
+    slope = (2 / math.pi) * _erf_scale(k11) / below * _erf_scale(k22)
+    return torch.atan2(above, below) * (2 / math.pi), slope
 
 
 def relu_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
@@ -83,7 +93,7 @@ def relu_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     θ is the angle of u and v: cos θ = k12 / √(k11 k22). Its functions are computed from halves of
     angles, which keep their digits near 0 and π.
     """
-    norm, sine, cosine = _half_angle(k11, k12, k22)
+    norm, sine, cosine = half_angle(k11, k12, k22)
     angle = 2 * torch.atan2(sine, cosine)
     below = sine * sine - (2 * sine * cosine - angle * (1 - 2 * sine * sine)) / (2 * math.pi)
     return norm * (0.5 - below)  # `below` is (1 - cos of the next layer's angle)/2
@@ -91,11 +101,11 @@ def relu_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
 
 def relu_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
     """E[relu'(u) relu'(v)] = (π - θ) / 2π, with cos θ = k12 / √(k11 k22). Cho and Saul (2009)."""
-    _, sine, cosine = _half_angle(k11, k12, k22)
+    _, sine, cosine = half_angle(k11, k12, k22)
     return torch.atan2(cosine, sine) / math.pi
 
 
-def _half_angle(k11: Tensor, k12: Tensor, k22: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def half_angle(k11: Tensor, k12: Tensor, k22: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """√(k11 k22), sin(θ/2) and cos(θ/2); both are zero where a variance is.
 
     Powers of two are divided out, so that k11 k22 is in range wherever k11 and k22 are.
@@ -340,14 +350,14 @@ def moment(activation: Activation) -> Moment:
     """E[φ(u)φ(v)] of a named activation, or of an elementwise function of tensors."""
     if isinstance(activation, str) and activation in CLOSED_FORMS:
         return ClosedForm(CLOSED_FORMS[activation][0])
-    return HermiteSeries.of(_function(activation))
+    return HermiteSeries.of(smooth_function(activation))
 
 
 def derivative_moment(activation: Activation) -> Moment:
     """E[φ'(u)φ'(v)] of a named activation, or of a function that torch can differentiate."""
     if isinstance(activation, str) and activation in CLOSED_FORMS:
         return ClosedForm(CLOSED_FORMS[activation][1])
-    return HermiteSeries.of(_derivative(_function(activation)))
+    return HermiteSeries.of(_derivative(smooth_function(activation)))
 
 
 def most_in_single(activation: Activation, value: Moment) -> float:
@@ -358,14 +368,11 @@ def most_in_single(activation: Activation, value: Moment) -> float:
     return ONE_SCALE if activation in ("erf", "tanh", "gelu") else ANY_SCALE
 
 
-def _function(activation: Activation) -> Elementwise:
+def smooth_function(activation: Activation) -> Elementwise:
+    """φ of a name without a closed form, or the function itself."""
     if callable(activation):
         return activation
-    if activation not in SMOOTH:
-        known = ", ".join([*CLOSED_FORMS, *SMOOTH])
-        raise ValueError(
-            f"unknown activation {activation!r}; name one of {known}, or give a function"
-        )
+    check_word("activation", activation, [*CLOSED_FORMS, *SMOOTH], ", or give a function")
     return SMOOTH[activation]
 
 

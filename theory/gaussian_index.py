@@ -17,7 +17,7 @@ Rubin, Seroussi and Ringel (2024). r = 1 is regression with the kernel of infini
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from theory.bracket import root
 from theory.effective_temperature import Spectrum, at_ridge
 from theory.order_parameter import features, spectrum
 from theory.single_index import Problem, Ridge, learnability
+from theory.words import check_word
 
 NODES = torch.linspace(-9.0, 9.0, 73, dtype=torch.float64)  # z = x/√r: sums exact to rounding
 WEIGHTS = torch.softmax(-NODES.square() / 2, 0)
@@ -68,6 +69,7 @@ def gaussian_features(cells: Problem, ridge: Ridge, branch: Branch = "lowest") -
     prior comes to) or the one of greatest r ("wide", which forgetting comes to). Cells whose
     residual exceeds 1e-8 are NaN, but for the residual.
     """
+    check_word("branch", branch, get_args(Branch))
 
     def solve(temperature: Tensor, before: _State | None) -> _State:
         count = len(temperature)

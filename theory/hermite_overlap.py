@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from theory.words import check_word
+
 ODD = frozenset({"erf", "linear"})  # activations
 KNOWN = ODD | {"relu"}
 
@@ -34,7 +36,7 @@ def slope(activation: str, square: Tensor) -> Tensor:
     """E[φ'(|w| u)] of |w|² = `square`, so that <x_j φ(w·x)> = w_j E[φ'(|w| u)] for every j."""
     _check(activation)
     if activation == "erf":
-        return 2 / torch.sqrt(math.pi * (1 + 2 * square))
+        return (2 / math.pi**0.5) * torch.sqrt(0.5 / (0.5 + square))
     return torch.full_like(square, 0.5 if activation == "relu" else 1.0)
 
 
@@ -49,11 +51,12 @@ def _overlap(activation: str, q: Tensor, square: Tensor, order: int) -> Tensor:
     if activation == "relu":
         size = relu_coefficient(order) / math.sqrt(math.factorial(order))
         norm = square.sqrt()
-        return size * norm * (q / norm) ** order
+        cosine = q / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # no weight is along nothing
+        return size * norm * cosine**order
     if activation == "linear" or order % 2 == 0:
         return q if order == 1 else torch.zeros_like(q)
     size = math.factorial(2 * half) / math.factorial(half) / math.sqrt(math.factorial(order))
-    scale = 1 / (1 + 2 * square)
+    scale = 0.5 / (0.5 + square)
     sign = 1 - 2 * (half % 2)
     return (sign * size * 2 / math.sqrt(math.pi)) * q * scale.sqrt() * (q.square() * scale) ** half
 
@@ -68,7 +71,4 @@ def relu_coefficient(order: int) -> float:
 
 
 def _check(activation: str) -> None:
-    if activation not in KNOWN:
-        raise ValueError(
-            f"activation is {activation}; single-index theories know {', '.join(sorted(KNOWN))}"
-        )
+    check_word("activation", activation, sorted(KNOWN))

@@ -13,19 +13,30 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from theory.expectations import SMOOTH, Activation, Moment, derivative_moment, moment
+from theory.expectations import (
+    LARGEST,
+    Activation,
+    Elementwise,
+    Moment,
+    derivative_moment,
+    moment,
+    smooth_function,
+)
+from theory.precision import in_range
 
 TINY = torch.finfo(torch.float64).tiny  # so that nothing divided by no variance is nothing
 STEP = 1e-3  # relative, of a fourth-order difference: its error and its rounding are below 1e-12
+
+GAUSS = math.sqrt(2 * math.pi)
 
 # ½ E[φ''(u) φ(v)] where it has a closed form, from k11, k12, κ as a function and E[φ'φ'].
 Curvature = Callable[[Tensor, Tensor, Callable[[], Tensor], Tensor], Tensor]
 CURVATURES: dict[str, Curvature] = {
     "linear": lambda k11, k12, value, slope: torch.zeros_like(k12),
     # The derivative of arcsin s in k11, where ∂s/∂k12 gives E[φ'φ'] and ∂s/∂k11 = -s/(1 + 2 k11).
-    "erf": lambda k11, k12, value, slope: -slope * k12 / (1 + 2 * k11),
+    "erf": lambda k11, k12, value, slope: -slope * (k12 / (0.5 + k11)) / 2,
     # Of degree ½ in k11 at fixed correlation (Euler).
-    "relu": lambda k11, k12, value, slope: (value() - k12 * slope) / (2 * k11.clamp_min(TINY)),
+    "relu": lambda k11, k12, value, slope: (value() - k12 * slope) / k11.clamp_min(TINY) / 2,
     "sin": lambda k11, k12, value, slope: -value() / 2,
 }
 
@@ -33,7 +44,12 @@ CURVATURES: dict[str, Curvature] = {
 MEANS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "relu": (
         lambda k: (k / (2 * math.pi)).sqrt(),
-        lambda k: (8 * math.pi * k.clamp_min(TINY)).rsqrt(),
+        lambda k: k.clamp_min(TINY).rsqrt() / (2 * GAUSS),
+    ),
+    # E[u Φ(u)] = k E[Φ'(u)] (Stein).
+    "gelu": (
+        lambda k: k / (1 + k).sqrt() / GAUSS,
+        lambda k: ((2 + k) / (1 + k)) / (1 + k).sqrt() / (2 * GAUSS),
     ),
     "quadratic": (lambda k: k, torch.ones_like),
 }
@@ -87,22 +103,30 @@ class KernelMap:
             return torch.zeros_like(variance)
         if isinstance(self.activation, str) and self.activation in MEANS:
             return MEANS[self.activation][0](variance)
-        function = SMOOTH[self.activation] if isinstance(self.activation, str) else self.activation
+        function = smooth_function(self.activation)
+        if float(variance.max()) > LARGEST:
+            raise ValueError(
+                f"a pre-activation has variance {float(variance.max()):.3g}, and means of this "
+                f"activation are known up to {LARGEST:.0e}; scale the inputs or the weights down"
+            )
         count = max(FEWEST, math.ceil(2 * REACH / CLOSE * math.sqrt(float(variance.max()))))
         nodes = torch.linspace(-REACH, REACH, count, dtype=torch.float64).to(variance)
         weight = torch.softmax(-nodes.square() / 2, 0)
         roots = variance.sqrt()[:, None].split(POINTS)
-        return torch.cat([function(root * nodes) @ weight for root in roots])
+        return in_range(torch.cat([function(root * nodes) @ weight for root in roots]), variance)
 
     def mean_slope(self, variance: Tensor) -> Tensor:
         """dm/dk = ½ E[φ''(u)] at each variance."""
+        if self.activation in ODD:
+            return torch.zeros_like(variance)
         if isinstance(self.activation, str) and self.activation in MEANS:
             return MEANS[self.activation][1](variance)
         below_two, below, above, above_two = (
             self.mean(variance * (1 + STEP * step)) for step in (-2, -1, 1, 2)
         )
         difference = (8 * (above - below) - (above_two - below_two)) / (12 * STEP)
-        return difference / variance.clamp_min(TINY)
+        still = _bend(smooth_function(self.activation), variance)
+        return torch.where(variance > 0, difference / variance.clamp_min(TINY), still)
 
     def _curvature(self, covariance: Tensor, slope: Tensor) -> Tensor:
         """½ E[φ''(u_μ) φ(u_ν)]: the derivative of κ in the variance of the row."""
@@ -120,7 +144,17 @@ class KernelMap:
             for rows, by in zip(features[count:].split(count), stretch, strict=True)
         )
         difference = (8 * (above - below) - (above_two - below_two)) / (12 * STEP)
-        return (difference - covariance * slope / 2) / variance[:, None].clamp_min(TINY)
+        found = (difference - covariance * slope / 2) / variance[:, None].clamp_min(TINY)
+        still = variance == 0
+        if bool(still.any()):  # u is 0, and κ is φ(0) m
+            found[still] = torch.outer(self.mean_slope(variance[still]), self.mean(variance))
+        return found
+
+
+def _bend(function: Elementwise, like: Tensor) -> Tensor:
+    """½ φ''(0)."""
+    slope = torch.func.grad(torch.func.grad(lambda z: function(z).sum()))
+    return slope(like.new_zeros(())) / 2
 
 
 def _symmetric(expectation: Moment, covariance: Tensor) -> Tensor:

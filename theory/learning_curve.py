@@ -11,6 +11,7 @@ from torch import Tensor
 from theory import nested, spectral
 from theory.pool import Array, Panels, Pool, panels_of
 from theory.refinement import ACCEPTED, TRUSTED, Factor, Fit, fitted
+from theory.words import check_word
 
 # How (K + T)⁻¹ is found: a Cholesky factor of all sizes of one ridge, in double or, with the error
 # of rounding taken from the weights afterwards, in single precision; or an eigendecomposition of
@@ -241,8 +242,9 @@ def _check(
     for ridge in ridges:
         if not 0 <= ridge < math.inf:
             raise ValueError(f"ridge is {ridge:g}; give a finite number, zero or positive")
-    if len(methods) != len(ridges) or not set(methods) <= set(get_args(Method)):
+    for method in methods:
+        check_word("method", method, get_args(Method))
+    if len(methods) != len(ridges):
         raise ValueError(
-            f"methods are {', '.join(methods)} for {len(ridges)} ridges; give one of "
-            f"{', '.join(get_args(Method))} for each"
+            f"methods are {', '.join(methods)} for {len(ridges)} ridges; give one for each"
         )

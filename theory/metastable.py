@@ -13,7 +13,7 @@ the free energy along a branch of fixed share: dF/d(1/T) = n|δ|²/2.
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from theory.order_grid import Grid
 from theory.order_parameter import features, free_energy, is_even, neurons, order_parameter
 from theory.saddle_point import Neurons, saddle_point
 from theory.single_index import Problem, learnability
+from theory.words import check_word
 
 Start = Literal["prior", "teacher"]
 
@@ -72,6 +73,7 @@ def branch(cells: Problem, start: Start, barrier: float) -> Branch:
     the equilibrium. Raises ValueError for problems whose p(q) is not even, and a barrier below one
     nat, which separates nothing.
     """
+    check_word("start", start, get_args(Start))
     if not is_even(cells):
         raise ValueError(
             "branches are of problems with p(q) = p(-q); give odd modes, erf or linear"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from theory.expectations import SMOOTH, Activation, Elementwise
 from theory.kernel_map import KernelMap
+from theory.words import check_word
 
 FUNCTIONS: dict[str, Elementwise] = {
     "linear": lambda z: z,
@@ -140,7 +141,10 @@ def averaged(
 
 def function_of(activation: Activation) -> Callable[[Tensor], Tensor]:
     """φ of a name, or the function itself."""
-    return FUNCTIONS[activation] if isinstance(activation, str) else activation
+    if callable(activation):
+        return activation
+    check_word("activation", activation, FUNCTIONS, ", or give a function")
+    return FUNCTIONS[activation]
 
 
 def _gaussian(width: float) -> Tensor:

@@ -138,7 +138,7 @@ def coupled_orders(activation: str, highest: int) -> tuple[int, ...]:
     Those of the target, and with odd activations 1 and 3, with relu 0, 1 and the even ones up to
     10. Higher modes are neither in the target nor, going as high powers of a small q, learned.
     """
-    if activation in ODD:
+    if in_patches(activation):
         return tuple(range(1, max(highest, 3) + 1, 2))
     modes = range(max(highest, 10) + 1)
     return tuple(k for k in modes if k <= max(highest, 1) or k % 2 == 0)

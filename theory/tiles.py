@@ -17,6 +17,8 @@ from theory.expectations import (
     Activation,
     Moment,
     derivative_moment,
+    erf_at_half_angle,
+    half_angle,
     moment,
     most_in_single,
     saturates,
@@ -24,6 +26,7 @@ from theory.expectations import (
 from theory.precision import in_range, single_does
 
 NARROW = 1 / 256  # sin² of half an angle below which single precision would not tell it from zero
+CLOSE = 1 / 64  # sine of half an angle below which it is the difference of two directions
 FEW = 1 / 64  # of a tile: so many narrow angles are found one by one
 PAIRS = 64  # of points, in double precision
 ROWS = 256
@@ -144,7 +147,9 @@ def layers(network: Network, first: Points, second: Points, same: bool) -> Itera
     covariance = _product(first, second).mul_(scale).add_(network.offset(0))
     yield covariance, None
     match network.activation:
-        case "erf" if not saturates(first.variances, second.variances):
+        case "erf" if saturates(first.variances, second.variances):
+            yield from _saturated_layers(network, first, covariance, second)
+        case "erf":
             yield from _erf_layers(network, first, covariance, second)
         case "relu":
             yield from _relu_layers(network, first, covariance, second, same)
@@ -183,6 +188,46 @@ def _erf_layers(
         if offset := network.offset(layer):
             covariance.add_(offset)
         yield covariance, back
+
+
+def _saturated_layers(
+    network: Network, first: Points, covariance: Tensor, second: Points
+) -> Iterator[Layer]:
+    """erf where pre-activations are so large that it tells of points only how far apart they are.
+
+    Then the kernel follows the angle itself, which for inputs that are near is their difference.
+    """
+    for layer, weight in enumerate(network.weights[1:], start=1):
+        rows, columns = first.variances[:, layer - 1, None], second.variances[:, layer - 1]
+        _, sine, cosine = half_angle(rows, covariance, columns)
+        if layer == 1:
+            _by_difference(network, first, second, sine, cosine)
+        value, back = erf_at_half_angle(rows, sine, cosine, columns)
+        covariance = value.mul_(weight).add_(network.offset(layer))
+        yield covariance, back.mul_(weight)
+
+
+def _by_difference(
+    network: Network, first: Points, second: Points, sine: Tensor, cosine: Tensor
+) -> None:
+    """Sines and cosines of half of the angles near 0 and π anew."""
+    rows, columns = _directions(network, first), _directions(network, second)
+    for part, others in ((sine, columns), (cosine, -columns)):
+        narrow = part < CLOSE
+        if int(narrow.sum()) > FEW * narrow.numel():
+            mode = "donot_use_mm_for_euclid_dist"
+            part.copy_(torch.where(narrow, torch.cdist(rows, others, compute_mode=mode) / 2, part))
+            continue
+        for pairs in narrow.nonzero().split(PAIRS):
+            some, those = pairs.T
+            part[some, those] = (rows[some] - others[those]).norm(dim=1) / 2
+
+
+def _directions(network: Network, points: Points) -> Tensor:
+    """Inputs and the bias as unit vectors."""
+    scale = math.sqrt(network.weights[0] / points.x.shape[1])
+    bias = points.x.new_full((len(points.x), 1), math.sqrt(network.offset(0)))
+    return torch.cat([points.x * scale, bias], dim=1) * _inverse_root(points)[:, None]
 
 
 def _relu_layers(
