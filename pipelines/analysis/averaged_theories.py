@@ -62,8 +62,19 @@ VARIABLES = {
         _CELL, "f8", "kernel eigenvalue of w*·x over that of a linear function across w*"
     ),
     "residual": Variable(_CELL, "f8", "what is left of the equations"),
+    "solved": Variable(
+        _CELL,
+        "u1",
+        "whether the equations are solved to their tolerance",
+        attrs={"flag_values": [0, 1], "flag_meanings": "not_solved solved"},
+    ),
 }
-OF_THE_LIMIT = ("learnability", "hidden_variance", "residual")  # where neurons are thermodynamic
+OF_THE_LIMIT = (
+    "learnability",
+    "hidden_variance",
+    "residual",
+    "solved",
+)  # where neurons are thermodynamic
 
 
 def variables(theory: str) -> dict[str, Variable]:
@@ -75,7 +86,9 @@ def variables(theory: str) -> dict[str, Variable]:
 
 def evaluate(theory: str, cells: Sequence[Cell]) -> Prediction:
     """What a theory predicts for every cell; NaN where its equations are not solved."""
-    return _by_kind(cells, lambda given, specs: _whole(theory, given, specs))
+    found = _by_kind(cells, lambda given, specs: _whole(theory, given, specs))
+    solved = found["hidden_variance"][:, 0].isfinite() & found["residual"].isfinite()
+    return found | {"solved": solved}
 
 
 def varied(
