@@ -29,7 +29,8 @@ def drawn(rng, bias, chains, datasets, rank, *, wrong=0.0, silent=False) -> Comp
     y, roots = rng.normal(size=shape), NOISE * rng.normal(size=(datasets, rank, POINTS))
     spread = np.sqrt(np.square(roots).sum((1, 2)) / chains)[:, None]
     away = np.einsum("dr,drp->dp", rng.normal(size=(datasets, rank)), roots)
-    predicted = y + bias * spread * away / np.linalg.norm(away, axis=1, keepdims=True)
+    away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-300)
+    predicted = y + bias * spread * away
     across = rng.normal(size=shape)
     across -= (across * y).sum(1, keepdims=True) / (y * y).sum(1, keepdims=True) * y
     true = predicted + wrong * spread * across / np.linalg.norm(across, axis=1, keepdims=True)
@@ -166,3 +167,20 @@ def test_the_closer_theory_has_the_lower_criterion_near_the_target():
         )
         criterion = joint_tests.evaluate(both, _over_datasets(both))["criterion"][:, 0]
         assert criterion[0] < criterion[1] - 10
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("datasets", [1, 3])
+@pytest.mark.parametrize("chains", [2, 3])
+@pytest.mark.parametrize("rank", [1, 0], ids=["noisy", "constant"])
+def test_few_chains_and_constant_outputs_raise_no_warning(chains, datasets, rank):
+    """Where nothing is known it is nan, in silence; a third of four units is one observable."""
+    found = drawn(np.random.default_rng(11), 0.0, chains, datasets, rank)
+    over = _over_datasets(found)
+    values = joint_tests.evaluate(found, over)
+    if chains == 2:
+        assert np.isnan(over.error[0, 0, NAMES.index("mse_mean")])
+    if (chains, datasets, rank) == (3, 3, 1):
+        assert np.isfinite(values["joint_p_value"]).all()
+    if chains * datasets < 4:
+        assert np.isnan(values["joint_p_value"]).all()
