@@ -20,6 +20,7 @@ from theory.single_index import Problem, Ridge
 from theory.words import check_word
 
 ITERATIONS = 100
+FRUITLESS = 8  # iterations on which `solve` fails one after another: a cell is then given up
 PRECISION, ACCEPTED = 1e-13, 1e-9  # of ln T_eff
 SLOPES = 0.02, 1.0  # between which that of the fixed-point equation is kept
 
@@ -71,11 +72,13 @@ def at_ridge(
     ridge: Ridge,
     solve: Callable[[Tensor, State | None], State],
     spectrum: Callable[[State], Spectrum],
+    solved: Callable[[State], Tensor] | None = None,
 ) -> tuple[Tensor, State]:
     """The temperature of the closure, (cells,), and what `solve` makes of it.
 
-    `solve` is given a temperature and what it returned last. With the effective ridge, T_eff is
-    found by the secant method in ln T_eff; where it is not found it is NaN.
+    `solve` is given a temperature and what it returned last; `solved` tells in which cells it
+    found what it looks for, where that is not certain. With the effective ridge, T_eff is found by
+    the secant method in ln T_eff; where it is not found it is NaN.
     """
     check_word("ridge", ridge, get_args(Ridge))
     bare = cells.temperature
@@ -86,12 +89,16 @@ def at_ridge(
     before, point = low, torch.log(bare + posterior_variance(cells, spectrum(state), bare))
     excess_before = low - point
     steps = 0
+    failures = torch.zeros_like(bare)
     while True:
         state = solve(point.exp(), state)
         variance = posterior_variance(cells, spectrum(state), point.exp())
         excess = point - torch.log(bare + variance)
         steps += 1
-        if steps == ITERATIONS or bool((excess.abs() <= PRECISION * (1 + point.abs())).all()):
+        if solved is not None:
+            failures = torch.where(solved(state), 0, failures + 1)
+        reached = excess.abs() <= PRECISION * (1 + point.abs())
+        if steps == ITERATIONS or bool((reached | (failures >= FRUITLESS)).all()):
             return torch.where(excess.abs() <= ACCEPTED, point.exp(), torch.nan), state
         moved = point - before
         slope = torch.where(moved != 0, (excess - excess_before) / moved, 1.0)

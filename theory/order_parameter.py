@@ -35,6 +35,9 @@ BEYOND = (torch.arange(256, dtype=torch.float64) + 0.5) * (math.pi / 512)  # q �
 BEND = 0.6  # greatest -d²l of neighbours: a Gaussian is summed to rounding
 FIRST = (0.5, 16.0)  # spacing and reach of the first grid, in prior deviations
 MOST = 2**16  # points
+FAILURES = (
+    3  # grids on which the closure is not solved one after another: then others are not tried
+)
 
 
 class OrderParameter(NamedTuple):
@@ -62,18 +65,22 @@ def order_parameter(cells: Problem, ridge: Ridge) -> OrderParameter:
 
     The free energy, (n/T)[δ·y - |δ|²/2] - N ln Z, obeys dF/d(1/T) = n |δ|²/2, the loss of the mean
     predictor. The readout of a filter at P patches is its part along the teacher's, Σ_i a*_i a_i.
-    Cells whose residual exceeds 1e-9, or whose density no grid of 65536 points holds, are NaN.
+    Cells whose residual exceeds 1e-9, or whose density no grid of 65536 points holds, are NaN; so
+    are those that are not solved on three grids in a row.
     """
     count = len(cells.train)
     found: list[tuple[Tensor, OrderParameter]] = []
     stretch = STRETCH[cells.activation]
     longer_by = 2 if math.isinf(stretch) else 64
-    pending = [(Grid(*FIRST, stretch), torch.arange(count))]
+    pending = [(Grid(*FIRST, stretch), torch.arange(count), torch.zeros(count))]
     while pending:
-        grid, where = pending.pop()
+        grid, where, failures = pending.pop()
         part = cells.of(where)
-        solved, longer, finer = _on_grid(part, ridge, grid)
-        refused = torch.zeros_like(longer)
+        found_here, longer, finer = _on_grid(part, ridge, grid)
+        solved = (found_here.residual <= ACCEPTED) & found_here.temperature.isfinite()
+        failures = torch.where(solved, 0, failures + 1)
+        refused = failures >= FAILURES
+        longer, finer = longer & ~refused, finer & ~refused
         for grows, halves in ((True, False), (False, True), (True, True)):
             wanted = (longer == grows) & (finer == halves)
             reach = grid.reach * (longer_by if grows else 1)
@@ -81,10 +88,9 @@ def order_parameter(cells: Problem, ridge: Ridge) -> OrderParameter:
             if following.size > MOST:
                 refused |= wanted
             elif bool(wanted.any()):
-                pending.append((following, where[wanted]))
+                pending.append((following, where[wanted], failures[wanted]))
         done = ~(longer | finer) | refused
-        sound = (solved.residual <= ACCEPTED) & solved.temperature.isfinite() & ~refused
-        found.append((where[done], _take(_marked(solved, sound), done)))
+        found.append((where[done], _take(_marked(found_here, solved & ~refused), done)))
     order = torch.cat([where for where, _ in found]).argsort()
     parts = zip(*(part for _, part in found), strict=True)
     return OrderParameter(*(torch.cat(values)[order] for values in parts))
@@ -156,7 +162,10 @@ def _on_grid(cells: Problem, ridge: Ridge, grid: Grid) -> tuple[OrderParameter, 
     def eigenvalues(saddle: Saddle) -> Spectrum:
         return spectrum(cells, overlap, square, saddle.probability)
 
-    temperature, saddle = at_ridge(cells, ridge, solve, eigenvalues)
+    def solved(saddle: Saddle) -> Tensor:
+        return saddle.residual <= ACCEPTED
+
+    temperature, saddle = at_ridge(cells, ridge, solve, eigenvalues, solved)
     weight, readout = saddle.probability, saddle.mean_readout
     if even:
         both, weight = torch.cat([-x, x]), torch.cat([weight, weight], 1) / 2

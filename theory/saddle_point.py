@@ -94,9 +94,11 @@ def _newton(neurons: Neurons, start: Tensor) -> Tensor:
     for _ in range(STEPS):
         gradient, curvature = _derivatives(neurons, point)
         step = _solve(curvature, gradient)
-        point = _line_search(neurons, point, step, torch.linalg.vecdot(step, gradient))
+        slope = torch.linalg.vecdot(step, gradient)
+        point, moved = _line_search(neurons, point, step, slope)
         found[active] = point.discrepancy
-        going = step.norm(dim=1) > PRECISION * neurons.target.norm(dim=1)
+        # The step that nothing of was taken would be tried again.
+        going = moved & (step.norm(dim=1) > PRECISION * neurons.target.norm(dim=1))
         if not bool(going.any()):
             break
         if int(going.sum()) <= len(active) / 2:
@@ -156,13 +158,18 @@ def _derivatives(neurons: Neurons, point: _Point) -> tuple[Tensor, Tensor]:
     return gradient, one + stiffness[..., None] * (both @ both.mT)
 
 
-def _line_search(neurons: Neurons, point: _Point, step: Tensor, slope: Tensor) -> _Point:
-    """Halve the steps that do not increase F enough, or more than its rounding allows to see."""
+def _line_search(
+    neurons: Neurons, point: _Point, step: Tensor, slope: Tensor
+) -> tuple[_Point, Tensor]:
+    """Halve the steps that do not increase F enough, or more than its rounding allows to see.
+
+    Also which cells move: those whose step has not shrunk to nothing.
+    """
     rounding = 1e-14 * (1 + point.value.abs() + neurons.stiffness)
     length = torch.ones_like(slope)
     while True:
         following = _at(neurons, point.discrepancy + length[:, None] * step)
         low = following.value < point.value + SUFFICIENT * length * slope - rounding
         if not bool((low & (length > SHORTEST)).any()):
-            return following
+            return following, length > SHORTEST
         length = torch.where(low, length / 2, length)

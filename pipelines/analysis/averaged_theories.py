@@ -86,7 +86,8 @@ def attempted(theory: str, cells: Sequence[Cell]) -> tuple[Prediction, Reasons]:
     found, reasons = _by_kind(
         theory, cells, named, lambda given, specs: _whole(theory, given, specs)
     )
-    lost = found["hidden_variance"][:, 0].isnan().numpy()
+    solved = found["hidden_variance"][:, 0].isfinite() & found["residual"].isfinite()
+    lost = ~solved.numpy()
     reasons[lost & (reasons == "")] = "its equations are not solved to their tolerance"
     return found, reasons
 

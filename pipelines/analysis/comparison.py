@@ -5,7 +5,7 @@ averages over them: then the scatter between datasets is part of the error.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines import doing
 from pipelines.analysis.chains import sound_chains
+from pipelines.analysis.mean_output import OBSERVABLE, MeanOutput
 from pipelines.analysis.measured import kurtosis, measure, observable_names
 from pipelines.analysis.theory_groups import group_name
 from storage.errors import CampaignError
@@ -41,6 +42,7 @@ class Comparison:
     chains: NDArray[np.int64]  # (cell, dataset)
     compared: NDArray[np.bool_]  # (cell, dataset)
     predicted: Array  # (theory, cell, dataset, observable)
+    output: MeanOutput | None = None
 
     @cached_property
     def residual(self) -> Array:
@@ -70,6 +72,14 @@ def compare(store: Store, planned: Plan) -> Comparison:
     measured, error = np.full(shape, np.nan), np.full(shape, np.nan)
     units = np.full((*shape[:2], group["status"].shape[2], len(names)), np.nan)
     chains = np.zeros(shape[:2], dtype=np.int64)
+    theories = [
+        theory
+        for theory in planned.spec.theories
+        if theory not in REGRESSION_THEORIES and group_name(theory) in root
+    ]
+    for theory in theories:
+        _check(theory, root[group_name(theory)], shape)
+    output = MeanOutput.unknown(len(theories), *shape[:2], units.shape[2])
     for number, place in enumerate(np.ndindex(*shape[:2])):
         doing.tell("dataset", number, shape[0] * shape[1])
         found = sound_chains(group, planned, *place)
@@ -78,15 +88,10 @@ def compare(store: Store, planned: Plan) -> Comparison:
             values = measure(found)
             measured[place], error[place] = values.estimate, values.error
             units[place][: len(values.units)] = values.units
-    theories = [
-        theory
-        for theory in planned.spec.theories
-        if theory not in REGRESSION_THEORIES and group_name(theory) in root
-    ]
+            output.put(place, values.errors, _predicted_errors(root, theories, group, place))
     predicted = np.full((len(theories), *shape), np.nan)
     for index, theory in enumerate(theories):
         found = Predicted(root[group_name(theory)], components, [str(d) for d in directions])
-        _check(theory, found.group, shape)
         for place, name in enumerate(names):
             predicted[index, ..., place] = found.observable(name)
     return Comparison(
@@ -99,7 +104,21 @@ def compare(store: Store, planned: Plan) -> Comparison:
         chains,
         np.asarray(root["progress"]["converged"][...]) > 0,
         predicted,
+        output,
     )
+
+
+def _predicted_errors(
+    root: Any, theories: Sequence[str], ensemble: Any, place: tuple[int, int]
+) -> Array:
+    """Mean output minus the label, (theory, test · target); nan where a theory has none."""
+    label = np.asarray(ensemble["label"][place]).reshape(-1)
+    errors = np.full((len(theories), len(label)), np.nan)
+    for index, theory in enumerate(theories):
+        if "output_mean" in root[group_name(theory)]:
+            stored = root[group_name(theory)]["output_mean"][place]
+            errors[index] = np.asarray(stored).reshape(-1) - label
+    return errors
 
 
 def _check(theory: str, group: Any, shape: tuple[int, ...]) -> None:
@@ -144,6 +163,39 @@ class Predicted:
 
     def _datasets(self, values: Array) -> Array:
         return values if values.ndim == 2 else values[:, None]
+
+
+def over_datasets(
+    comparison: Comparison,
+    theory: int,
+    observable: int,
+    cells: NDArray[np.intp],
+    datasets: NDArray[np.intp],
+) -> Averages:
+    """Of a theory and an observable at some cells, over some datasets of them; fields (cell,)."""
+    places = np.ix_(cells, datasets)
+    found = averages(
+        comparison.residual[theory, ..., observable][places].T,
+        comparison.error[..., observable][places].T,
+        comparison.predicted[theory, ..., observable][places].T,
+        comparison.chains[places].T,
+        averaged=bool(comparison.averaged[theory]),
+    )
+    if (
+        comparison.output is None
+        or comparison.averaged[theory]
+        or comparison.observables[observable] != OBSERVABLE
+    ):
+        return found
+    p_value = found.p_value.copy()
+    error = comparison.error[..., observable]
+    known = np.isfinite(comparison.residual[theory, ..., observable]) & (error > 0)
+    for place, cell in enumerate(cells):
+        used = datasets[known[cell, datasets]]
+        predicted = comparison.predicted[theory, cell, used, observable]
+        near = comparison.output.p_value(theory, cell, used, predicted) if len(used) else None
+        p_value[place] = p_value[place] if near is None else near
+    return replace(found, p_value=p_value)
 
 
 def averages(

@@ -17,7 +17,7 @@ from pipelines.analysis import (
     nuisance,
     scaling,
 )
-from pipelines.analysis.comparison import Averages, Comparison, averages, compare
+from pipelines.analysis.comparison import Averages, Comparison, compare, over_datasets
 from pipelines.analysis.convergence import assess
 from storage.plan import Plan
 from storage.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
@@ -103,21 +103,13 @@ def _write(store: Store, planned: Plan, comparison: Comparison) -> None:
 
 def _over_datasets(comparison: Comparison) -> Averages:
     """Every theory averaged over the datasets, (theory, cell, observable)."""
-    rows = [
-        averages(
-            residual.transpose(1, 0, 2),  # (dataset, cell, observable)
-            comparison.error.transpose(1, 0, 2),
-            predicted.transpose(1, 0, 2),
-            comparison.chains.T[:, :, None],
-            averaged=bool(averaged),
+    cells, datasets, observables = comparison.measured.shape
+    shape = (len(comparison.theories), cells, observables)
+    found = Averages(*(np.full(shape, np.nan) for _ in Averages.__dataclass_fields__))
+    for theory, observable in np.ndindex(shape[0], observables):
+        column = over_datasets(
+            comparison, theory, observable, np.arange(cells), np.arange(datasets)
         )
-        for residual, predicted, averaged in zip(
-            comparison.residual, comparison.predicted, comparison.averaged, strict=True
-        )
-    ]
-    shape = (0, *comparison.measured.shape[::2])
-    fields = (
-        [getattr(row, name) for row in rows] if rows else np.empty(shape)
-        for name in Averages.__dataclass_fields__
-    )
-    return Averages(*(np.asarray(field, dtype=np.float64) for field in fields))
+        for name in Averages.__dataclass_fields__:
+            getattr(found, name)[theory, :, observable] = getattr(column, name)
+    return found

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pipelines.analysis.comparison import Averages, Comparison
+from pipelines.analysis.mean_output import LINEAR, OBSERVABLE
 from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.schema import Variable
 from theory.statistics import (
@@ -34,6 +35,7 @@ Array = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-9  # of a unit, relative to the largest: an observable that does not vary
+REPEATED = 1e-3  # of the scatter of an observable that the others leave: below that it is theirs
 
 _PAIR = ("theory", "cell")
 _CELL = ("theory", "cell", "observable")
@@ -132,17 +134,63 @@ def tested(comparison: Comparison, theory: int, cell: int) -> Tested | None:
         groups = [comparison.measured[cell, used] - predicted]
     else:
         groups = [
-            _known_rows(comparison.units[cell, dataset]) - row
+            _residuals(comparison, theory, (cell, dataset), row)
             for dataset, row in zip(used, predicted, strict=True)
         ]
+    several = np.array([len(group) > 1 for group in groups])
     groups = [group for group in groups if len(group) > 1]
     units = sum(len(group) - 1 for group in groups) + 1
     if not groups or units < FEWEST_UNITS:
         return None
-    chosen = np.flatnonzero(_varies(groups))[: units // UNITS_PER_OBSERVABLE]
+    chosen = _independent(groups)[: units // UNITS_PER_OBSERVABLE]
     if not len(chosen):
         return None
-    return Tested(chosen, [group[:, chosen] for group in groups], predicted.mean(0)[chosen])
+    groups = [group[:, chosen] for group in groups]
+    if not comparison.averaged[theory]:
+        _move(comparison, (theory, cell), used[several], chosen, groups)
+    return Tested(chosen, groups, predicted.mean(0)[chosen])
+
+
+def _residuals(
+    comparison: Comparison, theory: int, place: tuple[int, int], predicted: Array
+) -> Array:
+    """Measured in a chain minus predicted, (chain, observable); `mse_mean` linear at the theory.
+
+    It is not known of a theory without a mean output.
+    """
+    rows = _known_rows(comparison.units[place]) - predicted
+    if OBSERVABLE in comparison.observables:
+        column, output = comparison.observables.index(OBSERVABLE), comparison.output
+        rows[:, column] = np.nan
+        if output is not None:
+            along = output.along[place][: len(rows), theory]
+            rows[:, column] = along - output.gram[place][theory, theory]
+    return rows
+
+
+def _move(
+    comparison: Comparison,
+    place: tuple[int, int],
+    datasets: NDArray[np.intp],
+    chosen: NDArray[np.intp],
+    groups: list[Array],
+) -> None:
+    """Move `mse_mean`, in place, to the means that are measured, where that is linear enough."""
+    theory, cell = place
+    names = [comparison.observables[observable] for observable in chosen]
+    if OBSERVABLE not in names or comparison.output is None:
+        return
+    column = names.index(OBSERVABLE)
+    within = np.concatenate([group - group.mean(0) for group in groups])
+    own, others = within[:, column], np.delete(within, column, axis=1)
+    left = own - others @ np.linalg.lstsq(others, own, rcond=None)[0]
+    variance = np.square(left).sum() / (len(within) - len(groups) - others.shape[1])
+    direct = variance * sum(1 / len(group) for group in groups)
+    if direct < LINEAR * comparison.output.quadratic(cell, datasets):
+        return
+    residuals = comparison.residual[theory, cell, datasets, chosen[column]]
+    for group, residual in zip(groups, residuals, strict=True):
+        group[:, column] += residual - group[:, column].mean()
 
 
 def _known_rows(units: Array) -> Array:
@@ -159,6 +207,14 @@ def _varies(groups: list[Array]) -> NDArray[np.bool_]:
     return known & (np.nan_to_num(spread) > ROUNDING * size)
 
 
+def _independent(groups: list[Array]) -> NDArray[np.intp]:
+    """Observables that vary, but for those that repeat what the ones before them say."""
+    varying = np.flatnonzero(_varies(groups))
+    within = np.concatenate([group - group.mean(0) for group in groups])[:, varying]
+    own = np.linalg.qr(within / np.linalg.norm(within, axis=0), mode="r").diagonal()
+    return varying[: len(own)][np.abs(own) > REPEATED]
+
+
 def _criteria(comparison: Comparison, cell: int, kind: NDArray[np.bool_]) -> Array:
     """ν ln(1 + Σ_g n_g r_gᵀ S⁻¹ r_g/ν) of theories of a kind, on the observables that all predict.
 
@@ -171,15 +227,21 @@ def _criteria(comparison: Comparison, cell: int, kind: NDArray[np.bool_]) -> Arr
     if comparison.averaged[kind].any():
         groups, predicted = [comparison.measured[cell, used]], predicted[:, :1]
     else:
-        groups = [_known_rows(comparison.units[cell, dataset]) for dataset in used]
+        predicted = predicted.copy()
+        groups = [
+            _common(comparison, (cell, dataset), np.flatnonzero(kind), predicted[:, place])
+            for place, dataset in enumerate(used)
+        ]
         several = np.array([len(rows) > 1 for rows in groups], dtype=bool)
         groups, predicted = [rows for rows in groups if len(rows) > 1], predicted[:, several]
     free = sum(len(rows) - 1 for rows in groups)
     if not groups or free + 1 < FEWEST_UNITS:
         return found
     speaks = np.isfinite(predicted).any((1, 2))  # a theory that failed at the cell is left out
-    common = np.isfinite(predicted[speaks]).all((0, 1)) & _varies(groups)
-    chosen = np.flatnonzero(common)[: (free + 1) // UNITS_PER_OBSERVABLE]
+    common = np.isfinite(predicted[speaks]).all((0, 1))
+    chosen = np.flatnonzero(common)
+    chosen = chosen[_independent([rows[:, chosen] for rows in groups])]
+    chosen = chosen[: (free + 1) // UNITS_PER_OBSERVABLE]
     if not len(chosen):
         return found
     groups = [rows[:, chosen] for rows in groups]
@@ -190,6 +252,24 @@ def _criteria(comparison: Comparison, cell: int, kind: NDArray[np.bool_]) -> Arr
         )
         found[theory] = free * np.log1p(total / free)
     return found
+
+
+def _common(
+    comparison: Comparison, place: tuple[int, int], theories: NDArray[np.intp], predicted: Array
+) -> Array:
+    """Measured in a chain, (chain, observable); `mse_mean` is linear at the mean of the theories.
+
+    What they predict of it, (theory, observable), is replaced in `predicted`.
+    """
+    rows = _known_rows(comparison.units[place]).copy()
+    if OBSERVABLE in comparison.observables:
+        column, output = comparison.observables.index(OBSERVABLE), comparison.output
+        rows[:, column] = predicted[:, column] = np.nan
+        speaks = theories[np.isfinite(predicted).any(1)]
+        if output is not None and len(speaks):
+            rows[:, column] = output.along[place][: len(rows), speaks].mean(1)
+            predicted[:, column] = output.gram[place][np.ix_(theories, speaks)].mean(1)
+    return rows
 
 
 def _grid(p_values: Array) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis.chains import Chains
+from pipelines.analysis.mean_output import noise, quadratic_variance
 from storage.coordinates import overlap_edges
 from storage.schema import PARTS
 
@@ -31,11 +32,17 @@ class Measured:
 
     estimate: Array  # (observable,)
     units: Array  # (chain, observable): nan where there are too few chains
+    quadratic: Array  # (observable,): variance of what is quadratic in the noise of the chains
+    errors: Array  # (chain, test · target): mean output minus the label
 
     @property
     def error(self) -> Array:
-        """Standard error, from independent chains, (observable,)."""
-        return self.units.std(0, ddof=1) / np.sqrt(len(self.units))
+        """Standard error, from independent chains, (observable,).
+
+        The jackknife counts the quadratic part twice, and its own error can hide all of it.
+        """
+        jackknife = self.units.var(0, ddof=1) / len(self.units)
+        return np.sqrt(np.maximum(jackknife - self.quadratic, self.quadratic))
 
 
 def observable_names(group: Any, components: Sequence[str], directions: Sequence[str]) -> list[str]:
@@ -79,7 +86,11 @@ def measure(chains: Chains) -> Measured:
             columns.append(variances_without_each(moments).reshape(len(mean) + 1, -1))
         table = np.concatenate(columns, axis=1)
         count = len(mean)
-        return Measured(table[0], count * table[0] - (count - 1) * table[1:])
+        units = count * table[0] - (count - 1) * table[1:]
+    errors = mean - label
+    quadratic = np.zeros(table.shape[1])
+    quadratic[columns[0].shape[1]] = quadratic_variance(noise(errors)[1], count)
+    return Measured(table[0], units, quadratic, errors)
 
 
 def without_each(values: Array) -> Array:

@@ -7,6 +7,7 @@ even the best value is rejected. The slope of the bias of an unadjusted sampler 
 step check, not fitted.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from pipelines.analysis.averaged_theories import ADJUSTABLE, varied
 from pipelines.analysis.comparison import Comparison
 from pipelines.analysis.joint_tests import Tested, tested
 from storage.coordinates import physical_temperature
-from storage.plan import Plan
+from storage.plan import Cell, Plan
 from storage.schema import PARTS, Variable
 from theory.curve_fit import profile
 
@@ -49,35 +50,60 @@ def evaluate(planned: Plan, comparison: Comparison) -> dict[str, Array]:
         effective = varied(theory, planned.cells)["closure_temperature"]
         units = {"temperature": effective.numpy() / bare, "chi": np.ones(len(bare))}
         values["nuisance_predicted"][place] = np.stack([units[name] for name in PARAMETERS], 1)
-        scans = {
-            "temperature": [
-                varied(theory, planned.cells, temperature=factor * effective) for factor in FACTORS
-            ],
-            "chi": [varied(theory, planned.cells, chi=factor) for factor in FACTORS],
-        }
+        asked = [cell for cell in range(len(bare)) if tested(comparison, place, cell) is not None]
         for column, parameter in enumerate(PARAMETERS):
-            table = _table(comparison, scans[parameter])
-            for cell in range(len(bare)):
+            table = _scanned(comparison, theory, planned.cells, effective, asked, parameter)
+            for cell in asked:
                 found = _fitted(comparison, place, cell, table[:, cell], units[parameter][cell])
                 for name, value in found.items():
                     values[name][place, cell, column] = value
     return values
 
 
-def _table(comparison: Comparison, scan: list[dict[str, torch.Tensor]]) -> Array:
-    """Observables at every value of a parameter, (value, cell, observable); nan if unmoved."""
-    first = scan[0]["weight_norm"]
-    table = np.full((len(scan), len(first), len(comparison.observables)), np.nan)
+def _scanned(
+    comparison: Comparison,
+    theory: str,
+    cells: Sequence[Cell],
+    effective: torch.Tensor,
+    asked: list[int],
+    parameter: str,
+) -> Array:
+    """Observables at every value of a parameter, (value, cell, observable), of the cells asked for.
+
+    From the theory itself outwards: beyond a value at which its equations are not solved a cell is
+    not tried, since what fails takes the most time. There it is nan, as what is unmoved is.
+    """
+    table = np.full((len(FACTORS), len(cells), len(comparison.observables)), np.nan)
+    middle = len(FACTORS) // 2
+    for side in (range(middle, len(FACTORS)), range(middle - 1, -1, -1)):
+        left = np.array(asked, dtype=np.intp)
+        if side.start < middle:
+            left = left[np.isfinite(table[middle, left]).any(1)]
+        for value in side:
+            if not len(left):
+                break
+            some, factor = [cells[cell] for cell in left], float(FACTORS[value])
+            if parameter == "temperature":
+                found = varied(theory, some, temperature=factor * effective[left])
+            else:
+                found = varied(theory, some, chi=factor)
+            table[value, left] = _row(comparison, found)
+            left = left[found["closure_temperature"].isfinite().numpy()]
+    return table
+
+
+def _row(comparison: Comparison, found: dict[str, torch.Tensor]) -> Array:
+    """The observables that a parameter moves, (cell, observable); nan if unmoved."""
+    row = np.full((len(found["weight_norm"]), len(comparison.observables)), np.nan)
     parts = [name for name in comparison.observables if name.startswith("learnability ")]
     for place, name in enumerate(comparison.observables):
-        for value, found in enumerate(scan):
-            if name in parts:
-                table[value, :, place] = found["learnability"][:, parts.index(name)]
-            elif name == "weight_norm":
-                table[value, :, place] = found["weight_norm"]
-            elif name == f"hidden_variance {PARTS[0]}":
-                table[value, :, place] = found["hidden_variance"][:, 0]
-    return table
+        if name in parts:
+            row[:, place] = found["learnability"][:, parts.index(name)]
+        elif name == "weight_norm":
+            row[:, place] = found["weight_norm"]
+        elif name == f"hidden_variance {PARTS[0]}":
+            row[:, place] = found["hidden_variance"][:, 0]
+    return row
 
 
 def _fitted(

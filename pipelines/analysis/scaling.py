@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analysis.comparison import Averages, Comparison, averages
+from pipelines.analysis.comparison import Averages, Comparison, over_datasets
 from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.coordinates import setting_name
 from storage.plan import Cell, Plan
@@ -168,13 +168,7 @@ def _fitted(
     present, paired = _pairing(known)
     if not present.any():
         return {}
-    over = averages(
-        residual[np.ix_(present, paired)].T,
-        error[np.ix_(present, paired)].T,
-        comparison.predicted[theory, cells, :, observable][np.ix_(present, paired)].T,
-        comparison.chains[cells][np.ix_(present, paired)].T,
-        averaged=bool(comparison.averaged[theory]),
-    )
+    over = over_datasets(comparison, theory, observable, cells[present], np.flatnonzero(paired))
     return (
         _size_by_size(over, present)
         | law_of(over, sizes[present])
