@@ -15,7 +15,9 @@ from numpy.lib import format as npy
 from storage.errors import CampaignError
 from storage.reading import dump_yaml, validate
 from workers import memory
-from workers.data import mnist
+from workers.data import mnist, npz
+from workers.data.dataset import drawn
+from workers.data.limits import check_sizes
 
 REGRESSION = {
     "kernel": {"activation": "erf", "weight_variance": [1, 1]},
@@ -271,3 +273,26 @@ def test_a_sparse_pool_is_as_good_as_any(finitewidth):
         file.write(dump_yaml(validate(raw)))
     status, _, err = finitewidth("plan", "campaign.yaml")
     assert status == 0, err
+
+
+@pytest.mark.parametrize("dtype", [">f8", "<f4", "f2", "u1", ">i4", "?", "g"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_numbers_of_every_kind_and_order_are_read_as_they_are(tmp_path, dtype, order):
+    x = np.arange(24).reshape(8, 3).astype(dtype)
+    path = tmp_path / "own.npz"
+    np.savez(path, **arrays(x_train=np.asarray(x, order=order)))
+    found = npz.load(path).values[:8]
+    assert found.dtype == np.float64
+    assert np.array_equal(found, x)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1.0])
+def test_sizes_up_to_the_square_root_of_the_largest_number_are_taken(precision, value):
+    """|x|⁴ of what is taken is a number of the precision, and of what is refused it is not."""
+    limit = float(np.finfo(precision).max) ** 0.25
+    y = np.ones(2)
+    check_sizes(np.array([[0.0], [limit * (1 - 1e-6)]]), y, precision, drawn("the points"))
+    wrong = value * limit * (1 + 1e-6)
+    with pytest.raises(CampaignError, match=f"row 1 of the points has .* for {precision}"):
+        check_sizes(np.array([[0.0], [wrong]]), y, precision, drawn("the points"))
