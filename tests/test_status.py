@@ -13,9 +13,15 @@ from storage.store import Store
 
 def pace(store: Store, **changes) -> Pace:
     work = {"/".join(place): (10.0, count) for place, count in _plan(store).work.items()}
-    now = time.time()
-    return Pace(**{"began": now - 36000, "cores": 2, "simulation": 3600.0, "work": work, "before": {},
-                   "stages": {"predict": 36000.0, "report": 36000.0}, **changes})  # fmt: skip
+    usual = {
+        "began": time.time() - 36000,
+        "cores": 2,
+        "simulation": 3600.0,
+        "work": work,
+        "before": {},
+        "stages": {"predict": 36000.0, "report": 36000.0},
+    }
+    return Pace(**usual | changes)
 
 
 def _plan(store: Store):
