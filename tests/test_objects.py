@@ -206,6 +206,55 @@ def test_zarr_reads_back_what_it_wrote_here(tmp_path):
     np.testing.assert_array_equal(again[:], np.arange(6.0).reshape(2, 3))
 
 
+FULL = """
+import resource, signal, sys
+import numpy as np, zarr
+from storage.errors import CampaignError
+from storage.objects import Objects
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+place = Objects(sys.argv[1])
+group = zarr.open_group(place.zarr(), mode="w")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+noise = np.random.default_rng(0).random(10_000)
+for write in (
+    lambda: place.put("large", noise.tobytes()),
+    lambda: zarr.create_array(place.zarr(), name="x", data=noise),
+):
+    try:
+        write()
+    except CampaignError as error:
+        print(str(error))
+place.put("small", b"1")
+print(place.names())
+"""
+
+
+def test_a_place_without_room_is_one_line_also_under_zarr(tmp_path):
+    said, err = start(FULL, tmp_path / "place").communicate(timeout=60)
+    first, second, names = said.splitlines()
+    assert err == ""
+    for line in (first, second):
+        assert line.startswith(f"cannot write {tmp_path}/place/")
+        assert line.endswith("check the permissions and the space left, or choose another --store")
+    assert eval(names) == ["small", "x/zarr.json", "zarr.json"]
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "a\nb", "a\x00b"])
+def test_a_name_that_is_no_text_is_refused_in_one_line(name):
+    with pytest.raises(
+        CampaignError, match=r"^found a store at [^\n]*, wanted a name in UTF-8"
+    ) as said:
+        Objects(name)
+    str(said.value).encode()
+
+
+def test_a_file_in_the_place_of_a_folder_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CampaignError, match="a file is in the place of a folder"):
+        Objects(str(tmp_path / "file")).names("specs")
+
+
 # Killed writers
 
 WRITER = """

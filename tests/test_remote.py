@@ -107,6 +107,19 @@ def test_without_a_short_folder_one_line_names_tmpdir(long, monkeypatch):
     assert "\n" not in str(said.value)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("Timed out\nwaiting"), OSError("Too many files")])
+def test_a_ray_that_cannot_start_is_one_line_and_leaves_nothing(error, short, monkeypatch):
+    def init(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ray.init", init)
+    refused = r"^Ray cannot start here \(T.*; .*inline$"
+    with pytest.raises(CampaignError, match=refused) as said, cluster(cpus=1):
+        pass
+    assert "\n" not in str(said.value)
+    assert list(short.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def executor(tmp_path_factory) -> Iterator[RayExecutor]:
     """One cluster for all tests that only use it; its workers inherit MORTAL_FILE."""

@@ -131,14 +131,7 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
         if address:
             _attach(ray, address)
         else:
-            ray.init(
-                address="local",
-                num_cpus=cpus or available_cores(),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE,
-                _temp_dir=folder,
-                logging_level=logging.ERROR,
-            )
+            _start(ray, cpus or available_cores(), folder)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # ray.init puts sys.exit in its place
         slots = max(int(ray.cluster_resources().get("CPU", 0)), 1)
@@ -199,6 +192,25 @@ def check(address: str | None) -> None:
         raise CampaignError(
             f"--address {address}: no Ray cluster answers there ({reason}); {advice}"
         ) from None
+
+
+def _start(ray: Any, cpus: int, folder: str | None) -> None:
+    """A local cluster; one line where the machine has too little for it, such as open files."""
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE,
+            _temp_dir=folder,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CampaignError(
+            f"Ray cannot start here ({reason}); raise the limits of this machine (ulimit -a), or "
+            "use --executor inline"
+        ) from error
 
 
 def _attach(ray: Any, address: str) -> None:
