@@ -165,7 +165,7 @@ def scalars(chains: Chains, assessed: Mapping[str, int | None]) -> Array:
 
 def diagnostics(values: Array) -> Diagnostics:
     """R-hat, ESS and MCSE of values (chain, draw, quantity); NaN for one that is not known."""
-    known = np.isfinite(values).all((0, 1))
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(values).all((0, 1)))
     found = {name: np.full(len(known), np.nan) for name in _MEASURES}
     varies = np.zeros(len(known), dtype=bool)
     if known.any():

@@ -49,11 +49,19 @@ class MeanOutput:
     def unknown(cls, theories: int, cells: int, datasets: int, chains: int) -> "MeanOutput":
         """Of which nothing is known yet."""
         place = (cells, datasets)
-        shapes = (
-            (*place, chains, theories), (*place, theories, theories), (theories, *place),
-            place, place, place,
-        )  # fmt: skip
-        return cls(*(np.full(shape, np.nan) for shape in shapes), np.zeros(place, dtype=np.int64))
+
+        def nan(*shape: int) -> Array:
+            return np.full(shape, np.nan)
+
+        return cls(
+            nan(*place, chains, theories),
+            nan(*place, theories, theories),
+            nan(theories, *place),
+            nan(*place),
+            nan(*place),
+            nan(*place),
+            np.zeros(place, dtype=np.int64),
+        )
 
     def put(self, place: tuple[int, int], errors: Array, predicted: Array) -> None:
         """f_c - y of the chains (chain, point), and f* - y of the theories (theory, point)."""

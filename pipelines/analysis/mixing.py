@@ -87,7 +87,7 @@ def _autocovariance(values: Array) -> Array:
     """Mean over the chains of the autocovariance at each lag, (lag, quantity)."""
     draws = values.shape[1]
     length = next_fast_len(2 * draws)
-    waves = rfft(values - values.mean(1, keepdims=True), n=length, axis=1)
+    waves = np.asarray(rfft(values - values.mean(1, keepdims=True), n=length, axis=1))
     power = (waves * waves.conj()).mean(0)
     return irfft(power, n=length, axis=0)[:draws] / draws
 

@@ -3,7 +3,7 @@
 What is undefined is NaN in `fits`, is compared with no theory, and is part of no joint test.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,11 +51,13 @@ def _parts(fits: "Dataset") -> int:
 
 
 def _without(
-    fits: "Dataset", name: str, where: np.ndarray, reasons: dict[str, str]
+    fits: "Dataset", name: str, where: np.ndarray, reasons: Mapping[str, str]
 ) -> Iterator[str]:
     """Of the observables with a reason, those that have no number of this name somewhere."""
     missing = fits[name].isnull().transpose("observable", "cell", "dataset").values & where
-    for observable, cells in zip(fits["observable"].values, missing.any(2), strict=True):
+    for observable, cells in zip(
+        fits["observable"].values, np.asarray(missing.any(2)), strict=True
+    ):
         reason = reasons.get(str(observable).partition(" ")[0])
         if reason is None or not cells.any():
             continue
