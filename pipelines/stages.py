@@ -1,5 +1,6 @@
 """The stages after the simulation, with everything heavy imported where it is used."""
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -57,15 +58,18 @@ def analyze(store: Store, plugins: Plugins, names: Sequence[str] = tuple(STAGES)
 def in_order(names: Sequence[str], run: Callable[[str], object]) -> None:
     """Run stages by their names, and then raise what the first that failed has raised.
 
-    The others have had their turn by then, the report among them: it shows what there is.
+    The others have had their turn by then, the report among them: it shows what there is. What
+    they raised is a line each, since it often follows from the first.
     """
     for name in names:
         if name not in STAGES:
             raise CampaignError(f"there is no stage {name}; choose from {', '.join(STAGES)}")
     failures = [found for name in names if (found := _failure(name, run)) is not None]
     if failures:
-        if REPORT not in names:
-            _failure(REPORT, run)
+        if REPORT not in names and (found := _failure(REPORT, run)) is not None:
+            failures.append(found)
+        for other in failures[1:]:
+            print(f"then {other or type(other).__name__}", file=sys.stderr)  # noqa: T201
         raise failures[0]
 
 

@@ -21,7 +21,7 @@ def breaks(store: object, plugins: object) -> None:
     raise ZeroDivisionError("of ours")
 
 
-def test_all_stages_have_their_turn_and_the_first_failure_is_raised():
+def test_all_stages_have_their_turn_and_the_first_failure_is_raised(capsys):
     ran = []
 
     def run(name: str) -> None:
@@ -32,6 +32,7 @@ def test_all_stages_have_their_turn_and_the_first_failure_is_raised():
     with pytest.raises(CampaignError, match=r"^predict$"):
         stages.in_order(["predict", "fit", "report"], run)
     assert ran == ["predict", "fit", "report"]
+    assert capsys.readouterr().err == "then fit\n"
     ran.clear()
     with pytest.raises(CampaignError, match=r"^fit$"):
         stages.in_order(["fit"], run)

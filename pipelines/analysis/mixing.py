@@ -19,6 +19,8 @@ CONSTANT = 1e-15  # range of values that are all the same
 
 def rhat(values: Array) -> Array:
     """Rank-normalized split R-hat, the larger of that of the draws and of their distances."""
+    if not _enough(values):
+        return _unknown(values)
     halves = split(values)
     folded = np.abs(halves - np.median(halves, axis=(0, 1)))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -28,11 +30,15 @@ def rhat(values: Array) -> Array:
 
 def ess_bulk(values: Array) -> Array:
     """Effective sample size of the normal scores."""
+    if not _enough(values):
+        return _unknown(values)
     return _where_known(values, effective(normal_scores(split(values))))
 
 
 def ess_tail(values: Array) -> Array:
     """The smaller of the effective sample sizes of two quantiles."""
+    if not _enough(values):
+        return _unknown(values)
     with np.errstate(invalid="ignore"):
         quantiles = np.quantile(values, TAILS, axis=(0, 1))
         below = [(values <= quantile).astype(np.float64) for quantile in quantiles]
@@ -41,6 +47,8 @@ def ess_tail(values: Array) -> Array:
 
 def mcse(values: Array) -> Array:
     """Monte Carlo standard error of the mean."""
+    if not _enough(values):
+        return _unknown(values)
     deviation = values.std(axis=(0, 1), ddof=1)
     return _where_known(values, deviation / np.sqrt(effective(split(values))))
 
@@ -88,8 +96,8 @@ def _autocovariance(values: Array) -> Array:
     draws = values.shape[1]
     length = next_fast_len(2 * draws)
     waves = np.asarray(rfft(values - values.mean(1, keepdims=True), n=length, axis=1))
-    power = (waves * waves.conj()).mean(0)
-    return irfft(power, n=length, axis=0)[:draws] / draws
+    power = np.square(np.abs(waves)).mean(0)
+    return np.asarray(irfft(power, n=length, axis=0))[:draws] / draws
 
 
 def _sequence(correlation: Array) -> float:
@@ -118,6 +126,13 @@ def _sequence(correlation: Array) -> float:
 
 
 def _where_known(values: Array, found: Array) -> Array:
-    """nan for quantities with draws that are not numbers, and for too few draws."""
-    known = np.isfinite(values).all((0, 1)) & (values.shape[1] >= FEWEST_DRAWS)
-    return np.where(known, found, np.nan)
+    """nan for quantities with draws that are not numbers."""
+    return np.where(np.isfinite(values).all((0, 1)), found, np.nan)
+
+
+def _enough(values: Array) -> bool:
+    return values.shape[1] >= FEWEST_DRAWS
+
+
+def _unknown(values: Array) -> Array:
+    return np.full(values.shape[2], np.nan)
