@@ -293,7 +293,7 @@ def _half_angle(
 def _inverse_root(points: Points) -> Tensor:
     """1/√k of the inputs, and zero for those of zero, which are at right angles to all."""
     variance = points.variances[:, 0]
-    return torch.where(variance > 0, variance, torch.inf).rsqrt()
+    return 1 / torch.where(variance > 0, variance, torch.inf).sqrt()
 
 
 def _exactly(network: Network, first: Points, second: Points, below: Tensor, above: Tensor) -> None:
