@@ -164,9 +164,10 @@ def scalars(chains: Chains, assessed: Mapping[str, int | None]) -> Array:
 
 def diagnostics(values: Array) -> Diagnostics:
     """R-hat, ESS and MCSE of values (chain, draw, quantity); NaN for one that is not known."""
-    known = np.isfinite(values).all((0, 1))
-    found = {name: np.full(len(known), np.nan) for name in ("rhat", "ess_bulk", "ess_tail", "mcse")}
-    varies = np.zeros(len(known), dtype=bool)
+    known = np.asarray(np.isfinite(values).all((0, 1)))
+    count = values.shape[-1]
+    found = {name: np.full(count, np.nan) for name in ("rhat", "ess_bulk", "ess_tail", "mcse")}
+    varies = np.zeros(count, dtype=bool)
     if known.any():
         varies[known] = np.ptp(values[..., known], axis=(0, 1)) > 0
         for name, dataset in _arviz_of(values[..., known]).items():

@@ -134,7 +134,7 @@ def tested(comparison: Comparison, theory: int, cell: int) -> Tested | None:
         groups = [comparison.measured[cell, used] - predicted]
     else:
         groups = [
-            _residuals(comparison, theory, (cell, dataset), row)
+            _residuals(comparison, theory, (cell, int(dataset)), row)
             for dataset, row in zip(used, predicted, strict=True)
         ]
     several = np.array([len(group) > 1 for group in groups])
@@ -211,8 +211,9 @@ def _independent(groups: list[Array]) -> NDArray[np.intp]:
     """Observables that vary, but for those that repeat what the ones before them say."""
     varying = np.flatnonzero(_varies(groups))
     within = np.concatenate([group - group.mean(0) for group in groups])[:, varying]
-    own = np.linalg.qr(within / np.linalg.norm(within, axis=0), mode="r").diagonal()
-    return varying[: len(own)][np.abs(own) > REPEATED]
+    triangle = np.asarray(np.linalg.qr(within / np.linalg.norm(within, axis=0), mode="r"))
+    own = np.abs(triangle.diagonal())
+    return varying[: len(own)][own > REPEATED]
 
 
 def _criteria(comparison: Comparison, cell: int, kind: NDArray[np.bool_]) -> Array:
@@ -229,7 +230,7 @@ def _criteria(comparison: Comparison, cell: int, kind: NDArray[np.bool_]) -> Arr
     else:
         predicted = predicted.copy()
         groups = [
-            _common(comparison, (cell, dataset), np.flatnonzero(kind), predicted[:, place])
+            _common(comparison, (cell, int(dataset)), np.flatnonzero(kind), predicted[:, place])
             for place, dataset in enumerate(used)
         ]
         several = np.array([len(rows) > 1 for rows in groups], dtype=bool)

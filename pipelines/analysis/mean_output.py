@@ -49,11 +49,13 @@ class MeanOutput:
     def unknown(cls, theories: int, cells: int, datasets: int, chains: int) -> "MeanOutput":
         """Of which nothing is known yet."""
         place = (cells, datasets)
-        shapes = (
-            (*place, chains, theories), (*place, theories, theories), (theories, *place),
-            place, place, place,
-        )  # fmt: skip
-        return cls(*(np.full(shape, np.nan) for shape in shapes), np.zeros(place, dtype=np.int64))
+        return cls(
+            np.full((*place, chains, theories), np.nan),
+            np.full((*place, theories, theories), np.nan),
+            np.full((theories, *place), np.nan),
+            *(np.full(place, np.nan) for _ in ("variance", "square", "direct")),
+            chains=np.zeros(place, dtype=np.int64),
+        )
 
     def put(self, place: tuple[int, int], errors: Array, predicted: Array) -> None:
         """f_c - y of the chains (chain, point), and f* - y of the theories (theory, point)."""
