@@ -70,7 +70,7 @@ def judged(found: Comparison) -> tuple[float, np.ndarray]:
 def as_often_as_said(p_values, level: float) -> bool:
     """Whether so many of the p-values below the level are what the binomial law allows."""
     p = np.asarray(p_values)
-    return stats.binomtest(int((p < level).sum()), len(p), level).pvalue > ALPHA
+    return bool(stats.binomtest(int((p < level).sum()), len(p), level).pvalue > ALPHA)
 
 
 @pytest.mark.slow

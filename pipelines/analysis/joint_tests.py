@@ -211,9 +211,9 @@ def _independent(groups: list[Array]) -> NDArray[np.intp]:
     """Observables that vary, but for those that repeat what the ones before them say."""
     varying = np.flatnonzero(_varies(groups))
     within = np.concatenate([group - group.mean(0) for group in groups])[:, varying]
-    triangle = np.linalg.qr(within / np.linalg.norm(within, axis=0)).R
-    own = triangle.diagonal()
-    return varying[: len(own)][np.abs(own) > REPEATED]
+    triangle = np.asarray(np.linalg.qr(within / np.linalg.norm(within, axis=0), mode="r"))
+    own = np.abs(triangle.diagonal())
+    return varying[: len(own)][own > REPEATED]
 
 
 def _criteria(comparison: Comparison, cell: int, kind: NDArray[np.bool_]) -> Array:

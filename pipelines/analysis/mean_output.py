@@ -49,18 +49,12 @@ class MeanOutput:
     def unknown(cls, theories: int, cells: int, datasets: int, chains: int) -> "MeanOutput":
         """Of which nothing is known yet."""
         place = (cells, datasets)
-
-        def nan(*shape: int) -> Array:
-            return np.full(shape, np.nan)
-
         return cls(
-            nan(*place, chains, theories),
-            nan(*place, theories, theories),
-            nan(theories, *place),
-            nan(*place),
-            nan(*place),
-            nan(*place),
-            np.zeros(place, dtype=np.int64),
+            np.full((*place, chains, theories), np.nan),
+            np.full((*place, theories, theories), np.nan),
+            np.full((theories, *place), np.nan),
+            *(np.full(place, np.nan) for _ in ("variance", "square", "direct")),
+            chains=np.zeros(place, dtype=np.int64),
         )
 
     def put(self, place: tuple[int, int], errors: Array, predicted: Array) -> None:

@@ -3,7 +3,7 @@
 What is undefined is NaN in `fits`, is compared with no theory, and is part of no joint test.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +42,7 @@ def undefined(tree: "DataTree") -> list[str]:
     reasons = REASONS | ({"learnability": FEW_POINTS} if points < _parts(fits) else {})
     lines = [*_without(fits, "measured", sampled, reasons)]
     few = sampled & (progress["chains"] < FEWEST_FOR_PAIRS).transpose("cell", "dataset").values
-    pairs = dict.fromkeys(("mse_mean", "predictive_variance"), FEW)
+    pairs = {"mse_mean": FEW, "predictive_variance": FEW}
     return [*lines, *_without(fits, "standard_error", few, pairs)]
 
 
@@ -51,13 +51,12 @@ def _parts(fits: "Dataset") -> int:
 
 
 def _without(
-    fits: "Dataset", name: str, where: np.ndarray, reasons: Mapping[str, str]
+    fits: "Dataset", name: str, where: np.ndarray, reasons: dict[str, str]
 ) -> Iterator[str]:
     """Of the observables with a reason, those that have no number of this name somewhere."""
     missing = fits[name].isnull().transpose("observable", "cell", "dataset").values & where
-    for observable, cells in zip(
-        fits["observable"].values, np.asarray(missing.any(2)), strict=True
-    ):
+    for place, observable in enumerate(fits["observable"].values):
+        cells = missing[place].any(1)
         reason = reasons.get(str(observable).partition(" ")[0])
         if reason is None or not cells.any():
             continue
