@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.analysis.theory_groups import not_predicted
+from pipelines.analysis.undefined import undefined
 from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, size_of, summary
 from pipelines.report.curve_conclusions import curve_lines
 from pipelines.report.figures.cells import group, label, swept, symbol
@@ -372,21 +373,12 @@ def _is(number: int) -> str:
 
 # -- all of them ----------------------------------------------------------------------------
 
-# Sentences of the analysis on what it has left undefined: a function of the tree each.
-UNDEFINED: tuple[Callable[["DataTree"], Iterable[str]], ...] = ()
-
-
-def _undefined(tree: "DataTree") -> Iterator[str]:
-    for say in UNDEFINED:
-        yield from say(tree)
-
-
 # What a campaign shows, in its order; each by itself, so that one that fails leaves the others.
 PARTS: dict[str, Callable[["DataTree"], Iterable[str]]] = {
     "chains that diverged": _divergence,
     "convergence": _convergence,
     "the step": _steps,
-    "what is undefined": _undefined,
+    "what is undefined": undefined,
     "theories as a whole": _together,
     "theories": _theories_in_order,
     "pre-activations": shape_lines,
