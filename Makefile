@@ -6,11 +6,11 @@ PIP_ARGS ?=
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help demo test quick lint bench clean
+.PHONY: help demo test quick campaigns lint bench clean
 .NOTPARALLEL:
 
 help: ## this page
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo 'PYTHON=python3.12 chooses the Python of a new .venv; PIP_ARGS="..." goes to each pip install.'
 
 demo: .venv/.installed ## install, then run the quickstart campaign; KEEP_UI=1 keeps its server up
@@ -20,7 +20,10 @@ test: .venv/.installed-dev ## install what the tests need, then run all of them
 	$(BIN)/pytest
 
 quick: .venv/.installed-dev ## the tests that need neither patience nor a server
-	$(BIN)/pytest -m "not slow and not ray and not prefect"
+	$(BIN)/pytest -m "not slow and not ray and not prefect and not campaigns"
+
+campaigns: .venv/.installed-dev ## campaigns that cover every pair of choices, each to its end and beyond
+	$(BIN)/pytest -m campaigns --dist load tests/test_campaigns.py
 
 lint: .venv/.installed-dev ## style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -36,7 +39,6 @@ bench: .venv/.installed-dev .venv/.installed-peers .venv/.installed-peers-nt ## 
 	$(BIN)/python tests/benchmarks/bench_kernels.py .venv/peers-nt/bin/python
 	$(BIN)/python tests/benchmarks/bench_theories.py
 	$(BIN)/python tests/benchmarks/bench_features.py .venv/peers/bin/python
-	$(BIN)/python tests/benchmarks/bench_plan.py
 
 clean: ## remove caches and .venv; results stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

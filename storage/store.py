@@ -356,7 +356,9 @@ def _write_region(array: Any, shard: Shard, value: np.ndarray | np.generic) -> s
     value = _padded(array, value, bare)
     if value.shape != bare:
         raise ValueError(f"{array.name}: found shape {value.shape}, wanted {bare}")
-    content = np.ascontiguousarray(value, dtype=array.dtype).reshape(shape)
+    # What a chain on its way to divergence had beyond the range of float32 is infinite there.
+    with np.errstate(over="ignore"):
+        content = np.ascontiguousarray(value, dtype=array.dtype).reshape(shape)
     # a finished chunk of fill values is a file too, so that a missing one is noticed
     array.with_config({"write_empty_chunks": True})[region] = content
     return digest(content)

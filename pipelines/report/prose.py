@@ -105,8 +105,10 @@ def _kind(spec: Campaign) -> str:
     if found.image is None:
         patches = value(spec, "network.patches")
         return f"convolutional, with filters on {patches} patches that do not overlap"
-    layers = f"layer{'s' * (len(found.pool_after) > 1)} {listed(found.pool_after)}"
-    pools = f", averages over 2 × 2 after {layers}" * bool(found.pool_after)
+    pools = ""
+    if found.pool_after:
+        layers = f"layer{'s' * (len(found.pool_after) > 1)} {listed(found.pool_after)}"
+        pools = f", averages over 2 × 2 after {layers}"
     channels, height, width = found.image
     return (
         f"convolutional, with 3 × 3 filters on images of {channels} × {height} × {width}{pools} "

@@ -81,6 +81,12 @@ def _leading(kernel: np.ndarray) -> np.ndarray:
     return vector * np.sign(vector.sum() or 1.0)
 
 
+def _size(values: xr.DataArray, share: float) -> float:
+    """How large all but the largest few are: the ends of a scale of colours, also for nothing."""
+    known = np.abs(values.values[np.isfinite(values.values)])
+    return (float(np.quantile(known, share)) if known.size else 0.0) or 1.0
+
+
 def _draw(data: xr.Dataset) -> Figure:
     rows = data.sizes["cell"]
     figure = style.figure(0.75 + 1.75 * rows)
@@ -89,11 +95,11 @@ def _draw(data: xr.Dataset) -> Figure:
     )
     places = spread(data.sizes["probe"], MOST_POINTS)
     data = data.isel(probe=places, probe_2=places)
-    limit = float(np.nanquantile(np.abs(data["predicted"]), 0.98))
+    limit = _size(data["predicted"], 0.98)
     shared: AxesImage | None = None
     for row in range(rows):
         one = data.isel(cell=row)
-        largest = float(np.nanquantile(np.abs(one["difference"]), 0.99)) or 1.0
+        largest = _size(one["difference"], 0.99)
         for column, name in enumerate(TITLES):
             axes = figure.add_subplot(cells[row, column])
             last = name == "difference"

@@ -1,0 +1,70 @@
+"""What is accepted runs to its end: campaigns that cover every pair of choices."""
+
+from contextlib import chdir
+
+import pytest
+from campaign_space import (
+    FACTORS,
+    PLAINEST,
+    all_pairs,
+    pairs_of,
+    possible,
+    prepared,
+    read_array,
+    write_files,
+    written,
+)
+from campaign_trial import Refused, trial
+
+ROWS = read_array()
+# A few campaigns that between them have nearly every level of every factor: each takes the row
+# that adds most levels to those before it.
+OF_ALL_TESTS = 8
+
+
+def first_rows(count):
+    """Numbers of the rows that together have most levels, one after another."""
+    seen, chosen = set(PLAINEST.items()), []
+    for _ in range(count):
+        best = max(range(len(ROWS)), key=lambda number: len(set(ROWS[number].items()) - seen))
+        chosen.append(best)
+        seen |= set(ROWS[best].items())
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with what the sources of the space read."""
+    folder = tmp_path_factory.mktemp("space")
+    write_files(folder)
+    with chdir(folder):
+        yield folder
+
+
+@pytest.mark.slow
+def test_every_row_is_accepted(files):
+    assert [written(row) for row in ROWS if not prepared(row)] == []
+
+
+def test_every_level_stands_in_a_row():
+    found = set().union(*(row.items() for row in ROWS))
+    assert {(factor, level) for factor, levels in FACTORS.items() for level in levels} == found
+
+
+@pytest.mark.slow
+def test_every_pair_that_can_be_had_stands_in_a_row(files):
+    found = set().union(*(pairs_of(row) for row in ROWS))
+    absent = [pair for pair in all_pairs() if pair not in found]
+    assert [pair for pair in absent if possible(pair) is not None] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", first_rows(OF_ALL_TESTS))
+def test_a_campaign_runs_to_its_end(number, tmp_path):
+    trial(ROWS[number], tmp_path)
+
+
+@pytest.mark.campaigns
+@pytest.mark.parametrize("number", range(len(ROWS)))
+def test_every_campaign_runs_to_its_end(number, tmp_path):
+    trial(ROWS[number], tmp_path)
