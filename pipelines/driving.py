@@ -146,7 +146,7 @@ def analyze(driven: Drive, progress: Progress) -> None:
             tuple(stages.STAGES),
             lambda name: (
                 progress.stage(name),
-                stages.run(name, driven.store, driven.prepared.plugins),
+                stages.run_if_changed(name, driven.store, driven.prepared.plugins),
             ),
         )
 

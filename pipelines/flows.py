@@ -44,7 +44,7 @@ def wave(name: str, driven: Any, index: int, progress: Any, bar: Any) -> Any:
 def stage(name: str, driven: Any) -> Any:
     """Run one stage on what is stored."""
     try:
-        stages.run(name, driven.store, driven.prepared.plugins)
+        stages.run_if_changed(name, driven.store, driven.prepared.plugins)
     except CampaignError as error:
         return Failed(message=str(error))
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from pipelines import failed_stages
+from pipelines import failed_stages, freshness
 from storage.errors import CampaignError
 from storage.plugins import Plugins
 from storage.store import Store
@@ -52,7 +52,7 @@ COMPARING = ("assess convergence", "predict", "fit")  # those that a campaign re
 
 def analyze(store: Store, plugins: Plugins, names: Sequence[str] = tuple(STAGES)) -> None:
     """The stages after the simulation, in their order, as `in_order` runs them."""
-    in_order(names, lambda name: run(name, store, plugins))
+    in_order(names, lambda name: run_if_changed(name, store, plugins))
 
 
 def in_order(names: Sequence[str], run: Callable[[str], object]) -> None:
@@ -81,11 +81,20 @@ def _failure(name: str, run: Callable[[str], object]) -> Exception | None:
     return None
 
 
+def run_if_changed(name: str, store: Store, plugins: Plugins) -> None:
+    """Run one stage, unless it has ended before and would do the same again."""
+    if not freshness.is_fresh(store, name, freshness.state(store, plugins)):
+        run(name, store, plugins)
+
+
 def run(name: str, store: Store, plugins: Plugins) -> None:
     """Run one stage on what is stored; where it fails, the store keeps the reason for the report.
 
     Raises CampaignError as the stage does, with its name before the reason.
     """
+    order = list(STAGES)
+    freshness.forget(store, order[order.index(name) :])  # later ones read what this one writes
+    now = freshness.state(store, plugins)
     try:
         STAGES[name](store, plugins)
     except Exception as error:
@@ -95,3 +104,4 @@ def run(name: str, store: Store, plugins: Plugins) -> None:
             raise CampaignError(f"the stage {name} failed: {error}") from error
         raise
     failed_stages.keep(store, name, None)
+    freshness.keep(store, name, now)

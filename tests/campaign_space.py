@@ -12,7 +12,7 @@ import random
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pipelines.engine import prepare
 from storage.errors import CampaignError
 from storage.reading import validate
 from storage.regression_spec import REGRESSION_THEORIES
-from storage.theory_spec import ENSEMBLE_THEORIES, THEORIES
+from storage.theory_spec import THEORIES
 
 HERE = Path(__file__).parent
 ARRAY = HERE / "campaign_array.txt"
@@ -194,7 +194,7 @@ def _network(row: Row) -> dict[str, Any]:
         case "patches":
             network |= {"architecture": "cnn", "patches": 2}
         case "image" | "pooled":
-            side = int((inputs // (1 if inputs > DIMENSION else 1)) ** 0.5)
+            side = int(inputs**0.5)
             network |= {"architecture": "cnn", "image": [1, side, side], "head": "flatten"}
             if row["architecture"] == "pooled":
                 network |= {"pool_after": [1], "head": "average"}
@@ -390,7 +390,7 @@ def write_files(folder: Path) -> None:
         columns = 0 if outputs == 0 else slice(0, outputs)
         y, y_test = np.tanh(x)[:, columns], np.tanh(x_test)[:, columns]
         np.savez(folder / f"{name}.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
-    # One of everything odd: whole numbers, a zero row, repeated rows, Fortran order, (n, 1) targets.
+    # Whole numbers, a zero row, repeated rows, Fortran order, targets (n, 1): all that is odd.
     x = np.asfortranarray(draw.integers(-3, 4, size=(28, DIMENSION)).astype(np.int16))
     x[3], x[5] = 0, x[4]
     y = np.sign(x[:, :1] + 0.5).astype(np.float32)
@@ -506,8 +506,8 @@ def _grown(row: Row, fixed: set[str], missing: set[Pair], draw: random.Random) -
     draw.shuffle(free)
     for factor in free:
         gains = sorted(
-            ((-_gain(row | {factor: level}, factor, missing), draw.random(), level)
-             for level in FACTORS[factor])
+            (-_gain(row | {factor: level}, factor, missing), draw.random(), level)
+             for level in FACTORS[factor]
         )  # fmt: skip
         here = _gain(row, factor, missing)
         for gain, _, level in gains:

@@ -30,7 +30,7 @@ class Ended(NamedTuple):
     err: str
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What `plan` says of a campaign that it does not accept."""
 
 
@@ -65,7 +65,7 @@ def succeed(*arguments: object) -> Ended:
 def trial(row: Row, folder: Path) -> Path:
     """Take the campaign of a row through all that a user may do with it; its store.
 
-    Raises Refused where `plan` does not accept it, and `run` says the same.
+    Raises RefusedError where `plan` does not accept it, and `run` says the same.
     """
     write_files(folder)
     spec = specification(row)
@@ -74,7 +74,7 @@ def trial(row: Row, folder: Path) -> Path:
         planned = command("plan", "spec.yaml", "--plugins", PLUGIN)
         if planned.status:
             refuse(planned)
-            raise Refused(planned.err.strip())
+            raise RefusedError(planned.err.strip())
         store = run("spec.yaml")
         look(store)
         receipts = receipts_of(store)
@@ -179,9 +179,9 @@ def main(lines: Sequence[str]) -> None:
             try:
                 trial(rows[number], Path(folder))
                 came = "ok"
-            except Refused as error:
+            except RefusedError as error:
                 came = f"refused: {error}"
-            except BaseException as error:
+            except Exception as error:  # noqa: BLE001  the next row has its turn
                 frame = traceback.extract_tb(error.__traceback__)[-1]
                 came = f"FAILED {type(error).__name__} {frame.filename}:{frame.lineno} {error}"
         print(f"{number} {time.process_time() - began:.0f}s {came}", flush=True)

@@ -14,7 +14,7 @@ from campaign_space import (
     write_files,
     written,
 )
-from campaign_trial import Refused, trial
+from campaign_trial import trial
 
 ROWS = read_array()
 # A few campaigns that between them have nearly every level of every factor: each takes the row

@@ -1,0 +1,89 @@
+"""Which stages need not run again: what they follow from is as it was when they last ended.
+
+A stage follows from the finished shards, the specs, the plug-ins and the code. The record of it is
+taken away before the stage begins and written when it has ended, so that one which was killed in
+the middle runs again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from storage.plugins import Plugins
+from storage.store import Store
+
+FRESH = "provenance/stages.json"
+PACKAGES = ("pipelines", "storage", "theory", "workers")
+LIBRARIES = ("matplotlib", "numpy", "scipy", "torch", "xarray")
+
+
+def state(store: Store, plugins: Plugins) -> str:
+    """A digest of all that the stages follow from."""
+    specs = [store.objects.get(name) or b"" for name in store.objects.numbered("specs", "yaml")]
+    return _digest(
+        [
+            _code(),
+            plugins.digests,
+            [hashlib.sha256(spec).hexdigest() for spec in specs],
+            [[each.specs, *map(dict, each.points)] for each in store.rounds()],
+            sorted(store.ledger.finished()),
+        ]
+    )
+
+
+def is_fresh(store: Store, name: str, now: str) -> bool:
+    """Whether a stage last ended in this state, and what it wrote then is still there."""
+    then, written = _records(store).get(name, ["", []])
+    return then == now and set(written) <= set(_written(store))
+
+
+def keep(store: Store, name: str, now: str) -> None:
+    """A stage has ended: remember of what."""
+    _put(store, _records(store) | {name: [now, _written(store)]})
+
+
+def forget(store: Store, names: Sequence[str]) -> None:
+    """These stages have to run."""
+    records = _records(store)
+    if any(name in records for name in names):
+        _put(store, {name: record for name, record in records.items() if name not in names})
+
+
+def _records(store: Store) -> dict[str, Any]:
+    """What is remembered; nothing where nobody can read it any more."""
+    try:
+        found = json.loads(store.objects.get(FRESH) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _put(store: Store, records: dict[str, Any]) -> None:
+    store.objects.put(FRESH, json.dumps(records, indent=1).encode())
+
+
+def _written(store: Store) -> list[str]:
+    """The groups of the store, and the page."""
+    groups = [name for name, _ in store.root.groups()]
+    theories = [name for name, _ in store.root["theory"].groups()] if "theory" in groups else []
+    page = ["report"] if store.objects.exists("report/report.html") else []
+    return sorted([*groups, *(f"theory/{name}" for name in theories), *page])
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Of our own packages, and of the libraries that make numbers and pictures."""
+    found = hashlib.sha256(repr([version(name) for name in LIBRARIES]).encode())
+    top = Path(__file__).parent.parent
+    for package in PACKAGES:
+        for path in sorted((top / package).rglob("*.py")):
+            found.update(path.read_bytes())
+    return found.hexdigest()
