@@ -10,7 +10,7 @@ from storage.plan import Plan
 from storage.spec import Campaign
 from workers import memory
 from workers.cores import available_cores
-from workers.datasets import dataset
+from workers.datasets import dataset, pool
 from workers.models import network_of
 from workers.networks import Model
 
@@ -97,8 +97,12 @@ def inputs_of(spec: Campaign, prepared: Prepared) -> int:
     data = spec.data.model_dump(mode="json", exclude={"train", "test", "label_noise"})
     key = digest(data), digest(prepared.sources)
     if key not in _inputs:
-        found = dataset(spec, 0, prepared.plugins, prepared.sources)
-        _inputs[key] = found.x_train.shape[1]
+        given = prepared.plugins, prepared.sources
+        if spec.ensemble is not None:
+            points = dataset(spec, 0, *given).x_train
+        else:
+            points = pool(spec, *given).x
+        _inputs[key] = points.shape[1]
     return _inputs[key]
 
 
