@@ -23,6 +23,7 @@ from storage.ledger import Ledger
 from storage.objects import Objects
 from storage.plan import Plan, Round, Shard
 from storage.reading import dump_yaml, parse_stored
+from storage.resizing import resize
 from storage.schema import (
     CONVENTIONS,
     COORDINATE_CHUNK,
@@ -305,7 +306,7 @@ def _write_coordinate(group: Any, name: str, coordinate: Coordinate) -> None:
     if array is None or array.dtype != values.dtype or _dims(array) != coordinate.dims:
         array = _create_coordinate(group, name, coordinate.dims, values)
     if array.shape != values.shape:
-        _resize(array, values.shape)
+        resize(array, values.shape)
     if not np.array_equal(array[...], values, equal_nan=values.dtype.kind == "f"):
         array[...] = values
     _update_attributes(array, coordinate.attrs)
@@ -334,14 +335,7 @@ def _grow(array: Any, shape: tuple[int, ...]) -> None:
             "plan with all specs of the store"
         )
     if array.shape != shape:
-        _resize(array, shape)
-
-
-def _resize(array: Any, shape: tuple[int, ...]) -> None:
-    """Change the metadata alone: Zarr's own way asks for the end of every chunk outside."""
-    from zarr.core.sync import sync
-
-    sync(array.async_array.resize(shape, delete_outside_chunks=False))
+        resize(array, shape)
 
 
 def _update_attributes(node: Any, wanted: Mapping[str, Any]) -> None:

@@ -79,7 +79,7 @@ WRONG = {
     "another cloud": (["run", SMALL, "--store", "gs://mine"], "found a store at gs://mine"),
     "a file for a folder": (
         ["run", SMALL, "--executor", "inline", "--store", "empty.yaml"],
-        "choose another --store",
+        "Not a directory",
     ),
     "no cluster": (["run", SMALL, "--address", "here"], "--address here: found no host:port"),
     "code not allowed": (

@@ -46,7 +46,7 @@ def test_starts_are_told_apart():
     with style.look():
         panel = starts.panel(xr.DataTree.from_dict({"ensemble": ensemble()}))
     assert panel is not None
-    assert panel.figure.axes[0].get_ylabel() == "learnability He1"
+    assert panel.figure.axes[0].get_ylabel().replace("\n", " ") == "learnability He1"
 
 
 def test_evidence_is_drawn_with_what_theories_miss():

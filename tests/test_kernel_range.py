@@ -4,6 +4,7 @@ A correlation is rounded when a covariance is formed, by a few parts in 1/eps. S
 right if it is that of a correlation so near.
 """
 
+import json
 import math
 
 import mpmath
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-import yaml
 from torch import Tensor
 
 from pipelines import engine
@@ -265,7 +265,7 @@ def errors(folder, x: np.ndarray, y: np.ndarray, activation: str, precision: str
             "precision": precision,
         },
     }
-    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (folder / "spec.yaml").write_text(json.dumps(spec))
     campaign = engine.prepare(read(folder / "spec.yaml"), str(folder), [])
     with engine.drive(campaign, engine.Inline()) as driven:
         for wave in driven.left:

@@ -14,6 +14,7 @@ import zarr
 from fake_shards import TEXT, finish_all, planned, values
 from zarr.storage import ObjectStore
 
+from storage.errors import CampaignError
 from storage.plan import Plan, Shard, plan
 from storage.reader import open_campaign, open_raw
 from storage.reading import parse
@@ -126,7 +127,7 @@ def test_growth_that_was_interrupted_shows_nothing_and_ends_the_same(
     raw, labelled = open_raw(store.url).load(), open_campaign(store.url).load()
     with monkeypatch.context() as patch:
         patch.setattr(ObjectStore, "set", killed_after(writes))
-        with pytest.raises(OSError, match="killed"):
+        with pytest.raises(CampaignError, match="killed"):
             planned(store, *ALL)
     xr.testing.assert_identical(open_raw(store.url).load(), raw)
     xr.testing.assert_identical(open_campaign(store.url).load(), labelled)
@@ -215,7 +216,7 @@ def test_room_that_was_interrupted_shows_nothing_and_ends_the_same(
     lengths, labelled = places(store), open_campaign(store.url).load()
     with monkeypatch.context() as patch:
         patch.setattr(ObjectStore, "set", killed_after(writes))
-        with pytest.raises(OSError, match="killed"):
+        with pytest.raises(CampaignError, match="killed"):
             with_room(store, after, *overrides)
     assert places(store) == lengths
     xr.testing.assert_identical(open_campaign(store.url).load(), labelled)

@@ -254,7 +254,7 @@ MISTAKES = [
         {"a": {"network.weight_variance.0": [1]}, "b": {"network.weight_variance": [[1, 2]]}},
         "network.weight_variance.0 is part of network.weight_variance, which axis b sweeps",
     ),
-    (TOO_MANY, "sweep: found 100651 cells, at most 10000 are allowed"),
+    (TOO_MANY, "sweep: found 100651 cells, at most 100000 are allowed"),
     ({"w": {"network.widht": [1]}}, "sweep at network.widht = 1: network: unknown key widht"),
     ({"w": {"network.width": [1, 0]}}, "sweep at network.width = 0: network.width: found 0"),
     ({"w": {"network.width": ["1"]}}, "sweep at network.width = '1': network.width: found '1'"),

@@ -10,24 +10,22 @@ Novak et al. (2019), Garriga-Alonso et al. (2019).
 import itertools
 import math
 from collections.abc import Collection, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from theory.coincidence import first_equal, met, settle
+from theory.convolution_inputs import Head, check_images, check_patches, checked_weights
 from theory.expectations import Activation, Moment, moment, most_in_single
 from theory.kernels import nngp
 from theory.precision import check_diagonals, in_range, single_does
-from theory.words import check_word
 
 ALIGNED = 1 << 23  # covariances at a time where p = p', so that those of a position are many
 ALL_PAIRS = 1 << 20  # covariances at a time of all pairs of positions, which stay in cache
 ROWS = 512  # of a kernel at a time
 WINDOW = 9  # positions that a 3 x 3 filter sees
-
-Head = Literal["flatten", "average"]
 
 
 def patch_nngp(
@@ -47,8 +45,8 @@ def patch_nngp(
     dense. x1 is (n1, P S), x2 (n2, P S) or None for x1 itself; `weight_variance` is
     (σ_0², ..., σ_a²), depth + 1 numbers. Raises ValueError for what does not fit.
     """
-    weights = _weights(weight_variance, depth)
-    _check_patches(x1, x2, patches)
+    weights = checked_weights(weight_variance, depth)
+    check_patches(x1, x2, patches)
     together, value = x1 if x2 is None else torch.cat([x1, x2]), moment(activation)
     variances = _patch_variances(together.double(), patches, value, weights)
     check_diagonals(variances[-1:], x1.dtype)
@@ -90,8 +88,8 @@ def patch_pre_activation_kernels(
     Arguments as in `patch_nngp`. K_0 is (n P, n P), over the patches of one point after those of
     the other, since patches at different places share their filters; the others are (n, n).
     """
-    weights = _weights(weight_variance, depth)
-    _check_patches(x, None, patches)
+    weights = checked_weights(weight_variance, depth)
+    check_patches(x, None, patches)
     columns = x.unflatten(1, (patches, -1)).flatten(0, 1)
     dense = [
         patch_nngp(
@@ -135,9 +133,9 @@ def convolutional_nngp(
     each pair of points; otherwise all pairs of positions are. Raises ValueError for what does not
     fit.
     """
-    weights = _weights(weight_variance, len(weight_variance) - 1)
+    weights = checked_weights(weight_variance, len(weight_variance) - 1)
     network = _Network(frozenset(pool_after), head, moment(activation), weights)
-    _check_images(network, x1, x2, image)
+    check_images(network.head, len(network.weights) - 1, network.pools, x1, x2, image)
     aligned = head == "flatten" and not network.pools
     evaluate = _aligned if aligned else _all_pairs
     positions = image[1] * image[2]
@@ -367,55 +365,3 @@ def _patch_variances(
 
 def _parts(count: int, side: int) -> list[slice]:
     return [slice(start, min(start + side, count)) for start in range(0, count, side)]
-
-
-def _weights(weight_variance: Sequence[float], depth: int) -> tuple[float, ...]:
-    weights = tuple(float(variance) for variance in weight_variance)
-    if depth < 1 or len(weights) != depth + 1:
-        raise ValueError(
-            f"{len(weights)} weight variances for {depth} hidden layers; give one for each of at "
-            "least 1 layer, and one for the readout"
-        )
-    if not all(0 <= variance < math.inf for variance in weights):
-        raise ValueError(f"variances are {weights}; give finite numbers, none negative")
-    return weights
-
-
-def _check_patches(x1: Tensor, x2: Tensor | None, patches: int) -> None:
-    if x1.ndim != 2 or patches < 1 or x1.shape[1] % patches:
-        raise ValueError(
-            f"inputs are {tuple(x1.shape)}, with {patches} patches; give (points, dimension) and "
-            "a number of patches that divides the dimension"
-        )
-    _check_second(x1, x2)
-
-
-def _check_images(
-    network: _Network, x1: Tensor, x2: Tensor | None, image: tuple[int, int, int]
-) -> None:
-    channels, height, width = image
-    if x1.ndim != 2 or x1.shape[1] != math.prod(image):
-        raise ValueError(
-            f"inputs are {tuple(x1.shape)} for images of {channels} x {height} x {width}; give "
-            f"(points, {math.prod(image)})"
-        )
-    _check_second(x1, x2)
-    check_word("head", network.head, get_args(Head))
-    depth, pools = len(network.weights) - 1, network.pools
-    if not pools <= set(range(1, depth + 1)):
-        raise ValueError(
-            f"pool_after is {sorted(pools)} for {depth} convolutions; count them from 1 to {depth}"
-        )
-    if height % 2 ** len(pools) or width % 2 ** len(pools):
-        raise ValueError(
-            f"{len(pools)} times pooling halves {height} x {width} positions to no whole number; "
-            "pool after fewer layers"
-        )
-
-
-def _check_second(x1: Tensor, x2: Tensor | None) -> None:
-    if x2 is not None and (x2.shape[1:] != x1.shape[1:] or x2.dtype != x1.dtype):
-        raise ValueError(
-            f"the second inputs are {tuple(x2.shape)} of {x2.dtype}; give "
-            f"(points, {x1.shape[1]}) of {x1.dtype} like the first"
-        )

@@ -12,8 +12,12 @@ ONE_SCALE, ANY_SCALE = 1e3, 30.0
 
 
 def in_range(value: Tensor, *variances: Tensor) -> Tensor:
-    """What was computed of these variances, if all of it is finite; else raises ValueError."""
-    if not bool(value.isfinite().all()):
+    """What was computed of these variances, if all of it is finite; else raises ValueError.
+
+    What comes of variances that are unknown, NaN, is unknown and no matter of range.
+    """
+    unknown = any(bool(variance.isnan().any()) for variance in variances)
+    if not unknown and not bool(value.isfinite().all()):
         largest = max(float(variance.max()) for variance in variances)
         raise ValueError(
             f"a pre-activation has variance {largest:.3g}, and {_end(value.dtype)}, before an "

@@ -189,6 +189,8 @@ def _move(
     if direct < LINEAR * comparison.output.quadratic(cell, datasets):
         return
     residuals = comparison.residual[theory, cell, datasets, chosen[column]]
+    if not np.isfinite(residuals).all():  # a plug-in may predict the mean output, not its error
+        return
     for group, residual in zip(groups, residuals, strict=True):
         group[:, column] += residual - group[:, column].mean()
 

@@ -47,7 +47,6 @@ from storage.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from workers.data.dataset import Dataset
 from workers.data.numbers import real_numbers, require_finite
 from workers.datasets import content_digests, dataset
-from workers.plugin_checks import failing
 
 _DATASET = ("cell", "dataset")
 _LAYER = (*_DATASET, "layer", "direction")
@@ -231,8 +230,7 @@ def _evaluate(
 
 def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:
     """predict(spec, dataset) -> numbers by name, checked: any of those in `SUMMARY`."""
-    with failing(theory, "theory"):
-        made = problem.plugins.get(theory)(spec, problem.data)
+    made = problem.plugins.get(theory)(spec, problem.data)
     if not isinstance(made, Mapping) or not made:
         raise CampaignError(f"{theory} must return a dict with any of {', '.join(SUMMARY)}")
     return {str(name): _checked(theory, str(name), made[name], problem.data) for name in made}

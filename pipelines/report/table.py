@@ -24,7 +24,7 @@ def cell_rows(
     """
     tree = open_raw(store.url)
     fits, progress, nngp = (
-        tree[name].to_dataset().reindex(cell=range(len(planned.cells)))  # it may know fewer
+        _numbers(tree[name].to_dataset()).reindex(cell=range(len(planned.cells)))  # maybe fewer
         if name in tree.groups
         else None
         for name in ("/fits", "/progress", "/theory/nngp")
@@ -44,6 +44,12 @@ def cell_rows(
             converged.append(False)
         rows.append(row)
     return rows, converged
+
+
+def _numbers(data: xr.Dataset) -> xr.Dataset:
+    """Without text, which has no word for what is missing."""
+    text = [name for name, each in data.variables.items() if each.dtype.kind in "OTU"]
+    return data.drop_vars(text)
 
 
 def settings_row(cell: Cell) -> dict[str, str]:

@@ -107,9 +107,12 @@ def _trace(axes: Axes, values: xr.DataArray) -> None:
 def _ranks(axes: Axes, values: xr.DataArray) -> None:
     """Histograms of the ranks among the draws of all chains: flat where chains agree."""
     table = values.transpose("chain", "draw").values
-    ranks = rankdata(table, nan_policy="omit").reshape(table.shape) / np.isfinite(table).sum()
+    known = np.isfinite(table)
+    ranks = rankdata(table, nan_policy="omit").reshape(table.shape) / max(known.sum(), 1)
     for chain, colour in zip(ranks[:MOST_CHAINS], COLOURS, strict=False):
         kept = chain[np.isfinite(chain)]
+        if not kept.size:
+            continue
         bins = min(RANK_BINS, max(len(kept) // 7, 2))
         counts, edges = np.histogram(kept, bins, range=(0, 1))
         axes.stairs(counts / counts.mean(), edges, baseline=None, color=colour, lw=1.2)
