@@ -20,7 +20,7 @@ from pipelines.engine import Prepared
 from pipelines.speeds import Speeds
 from storage import schema
 from storage.data_spec import number_of_test_points
-from storage.errors import CampaignError
+from storage.errors import refused
 from storage.identity import digest
 from storage.network_spec import Kernel
 from storage.plan import Cell, Place, Plan, Shard
@@ -313,17 +313,11 @@ def _pair(prepared: Prepared, speeds: Speeds, measure: bool, cell: Cell, kernel:
 @contextmanager
 def _explained(cell: Cell) -> Iterator[None]:
     """What is tried here would fail in a run as well: code of the user's own may raise anything."""
-    try:
+    where = f"the cell {cell.words}" if cell.words else "its only cell"
+    with refused(
+        lambda problem: f"the first steps of {where} failed: {problem}; put right what it names"
+    ):
         yield
-    except CampaignError:
-        raise
-    except Exception as error:
-        settings = ", ".join(f"{path} {value}" for path, value in cell.settings.items())
-        problem = " ".join(f"{type(error).__name__}: {error}".split())
-        raise CampaignError(
-            f"the first steps of {f'the cell {settings}' if settings else 'its only cell'} failed: "
-            f"{problem}; put right what it names"
-        ) from error
 
 
 # -- the stages after the simulation ----------------------------------------------------------

@@ -142,12 +142,9 @@ def grow(driven: Drive, progress: Progress) -> None:
 def analyze(driven: Drive, progress: Progress) -> None:
     """The stages after the simulation, telling what they do."""
     with doing.heard(progress.detail):
-        stages.in_order(
-            tuple(stages.STAGES),
-            lambda name: (
-                progress.stage(name),
-                stages.run_if_changed(name, driven.store, driven.prepared.plugins),
-            ),
+        store, plugins = driven.store, driven.prepared.plugins
+        stages.all_in_order(
+            lambda name: stages.run_if_changed(name, store, plugins), tell=progress.stage
         )
 
 

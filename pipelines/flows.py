@@ -66,10 +66,7 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
                 _simulate(driven, progress, bar)
             driving.tell_others(driven, progress)
             with doing.heard(progress.detail):
-                stages.in_order(
-                    tuple(stages.STAGES),
-                    lambda title: (progress.stage(title), stage(title, driven)),
-                )
+                stages.all_in_order(lambda title: stage(title, driven), tell=progress.stage)
             bar.move(1.0, at_once=True)
             artifacts.publish(name, driven.store)
     except (CampaignError, FailedRun) as error:

@@ -9,10 +9,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipelines.code_digest import code_digest
 from storage.plugins import Plugins
 from storage.store import Store
 
@@ -81,9 +81,6 @@ def _digest(content: object) -> str:
 @cache
 def _code() -> str:
     """Of our own packages, and of the libraries that make numbers and pictures."""
-    found = hashlib.sha256(repr([version(name) for name in LIBRARIES]).encode())
     top = Path(__file__).parent.parent
-    for package in PACKAGES:
-        for path in sorted((top / package).rglob("*.py")):
-            found.update(path.read_bytes())
-    return found.hexdigest()
+    folders = (top / package for package in PACKAGES)
+    return code_digest((path for each in folders for path in sorted(each.rglob("*.py"))), LIBRARIES)

@@ -101,9 +101,7 @@ def again(store: Store, plugins: Sequence[str]) -> None:
     """The stages after the simulation, on what is stored."""
     found = allow(store.specs()[-1], allowed_plugins(plugins), Path.cwd())
     with acquire(store.objects):
-        stages.in_order(
-            tuple(stages.STAGES), lambda name: (_say(name), stages.run(name, store, found))
-        )
+        stages.all_in_order(lambda name: stages.run(name, store, found), tell=_say)
     _say(f"report  {store.url}/report/report.html")
 
 

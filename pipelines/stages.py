@@ -55,6 +55,16 @@ def analyze(store: Store, plugins: Plugins, names: Sequence[str] = tuple(STAGES)
     in_order(names, lambda name: run_if_changed(name, store, plugins))
 
 
+def all_in_order(run: Callable[[str], object], tell: Callable[[str], object]) -> None:
+    """Run every stage as `in_order` does, telling its name before."""
+
+    def told(name: str) -> None:
+        tell(name)
+        run(name)
+
+    in_order(tuple(STAGES), told)
+
+
 def in_order(names: Sequence[str], run: Callable[[str], object]) -> None:
     """Run stages by their names, and then raise what the first that failed has raised.
 
@@ -83,8 +93,9 @@ def _failure(name: str, run: Callable[[str], object]) -> Exception | None:
 
 def run_if_changed(name: str, store: Store, plugins: Plugins) -> None:
     """Run one stage, unless it has ended before and would do the same again."""
-    if not freshness.is_fresh(store, name, freshness.state(store, plugins)):
-        run(name, store, plugins)
+    now = freshness.state(store, plugins)
+    if not freshness.is_fresh(store, name, now):
+        _run(name, store, plugins, now)
 
 
 def run(name: str, store: Store, plugins: Plugins) -> None:
@@ -92,9 +103,12 @@ def run(name: str, store: Store, plugins: Plugins) -> None:
 
     Raises CampaignError as the stage does, with its name before the reason.
     """
+    _run(name, store, plugins, freshness.state(store, plugins))
+
+
+def _run(name: str, store: Store, plugins: Plugins, now: str) -> None:
     order = list(STAGES)
     freshness.forget(store, order[order.index(name) :])  # later ones read what this one writes
-    now = freshness.state(store, plugins)
     try:
         STAGES[name](store, plugins)
     except Exception as error:

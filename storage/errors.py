@@ -1,5 +1,24 @@
-"""The one exception that a user is meant to see."""
+"""The one exception that a user is meant to see, and how others become it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class CampaignError(Exception):
     """What a user can put right, in one line: what was found, what was wanted, what to do."""
+
+
+def in_one_line(error: Exception) -> str:
+    """`ZeroDivisionError: division by zero`, whatever lines the error has."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+@contextmanager
+def refused(line: Callable[[str], str]) -> Iterator[None]:
+    """Make whatever is raised inside, as by code of the user's, the CampaignError of its line."""
+    try:
+        yield
+    except CampaignError:
+        raise
+    except Exception as error:
+        raise CampaignError(line(in_one_line(error))) from error

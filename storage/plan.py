@@ -40,6 +40,11 @@ class Cell:
     refined: bool = False  # added by the campaign itself, off the grid
 
     @property
+    def words(self) -> str:
+        """What the sweep sets in it: `network.width 4, data.train 20`; empty without a sweep."""
+        return ", ".join(f"{path} {value}" for path, value in self.settings.items())
+
+    @property
     def key(self) -> str:
         """The name of the cell in the ledger."""
         return self.identity[:16]

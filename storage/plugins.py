@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.data_spec import PLUGIN
-from storage.errors import CampaignError
+from storage.errors import CampaignError, in_one_line
 from storage.spec import Campaign
 
 ALLOWED = "FINITEWIDTH_PLUGINS"  # environment variable: module names, separated by commas
@@ -42,7 +42,7 @@ class Plugins:
         try:
             found = importlib.import_module(module)
         except Exception as error:  # whatever the user's code does
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = in_one_line(error)
             raise CampaignError(f"{name}: cannot import {module}: {reason}") from error
         if not hasattr(found, attribute):
             raise CampaignError(f"{name}: the module {module} has no {attribute}")

@@ -228,9 +228,8 @@ def test_room_is_told_from_cells_and_shown_by_none_of_our_readers(ended):
         assert room["loss"].isnull().all()
         assert not room["finished"].any()
         assert labelled["ensemble"].sizes["size"] == 2
-        rows = re.findall(r"^\s*\d\S*\s+\d+ of \d+\s", lines, flags=re.MULTILINE)
-        if "progress" in raw:
-            assert len(rows) == cells, lines
+        assert len(re.findall(r"^  \d+ +\d+ of 20\b", lines, flags=re.MULTILINE)) == cells
+        assert lines.count(" of 2  ") == (cells if "progress" in raw else 0)  # of its datasets
         assert bad == []
         analyzed = [group for group in raw.subtree if group.path.startswith(("/fits", "/theory/n"))]
         assert len(analyzed) == (0 if index < 2 else 2)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from storage.data_spec import Data, PluginData, number_of_test_points
-from storage.errors import CampaignError
+from storage.errors import CampaignError, in_one_line
 from storage.identity import Sources, data_identity, digest, seed_of
 from storage.plugins import Plugins, named
 from storage.spec import Campaign
@@ -153,7 +153,7 @@ def _plugin_arrays(data: PluginData, plugins: Plugins, train: int, seed: int) ->
     try:
         made = make(train, number_of_test_points(data), seed, **data.settings)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = in_one_line(error)
         raise CampaignError(f"{data.source} failed: {reason}") from error
     if not isinstance(made, tuple | list) or len(made) != len(ARRAYS):
         raise CampaignError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from storage.data_spec import PLUGIN
-from storage.errors import CampaignError
+from storage.errors import CampaignError, refused
 from storage.network_spec import Network
 from storage.plugins import Plugins
 from storage.spec import Campaign
@@ -56,14 +56,9 @@ def measured(name: str, value: Any, chains: int) -> Any:
 @contextmanager
 def failing(name: str, what: str) -> Iterator[None]:
     """Put any error of code of the user's into one line that names it."""
-    try:
+    subject = name if PLUGIN.fullmatch(name) else f"{what} {name}"
+    with refused(lambda problem: f"{subject} failed: {problem[:300]}"):
         yield
-    except CampaignError:
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        subject = name if PLUGIN.fullmatch(name) else f"{what} {name}"
-        raise CampaignError(f"{subject} failed: {reason}") from error
 
 
 def _try_activation(name: str, phi: Any, spec: Campaign) -> None:

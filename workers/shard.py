@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from storage import lease
 from storage.checkpoint import CorruptCheckpoint, load, save
-from storage.errors import CampaignError
+from storage.errors import CampaignError, in_one_line
 from storage.plan import SAMPLED, WARMUP, Shard
 from storage.plugins import Plugins
 from storage.store import Store, checkpoint_name
@@ -73,7 +73,7 @@ def failure(shard: Shard, error: Exception) -> dict[str, Any]:
     """
     certain = not (isinstance(error, OSError | MemoryError) or "allocate" in str(error))
     return {
-        "error": " ".join(f"{type(error).__name__}: {error}".split()),
+        "error": in_one_line(error),
         "advice": MEND if certain else AGAIN,
         "certain": certain,
         "computing": _computing(shard),

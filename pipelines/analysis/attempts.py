@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from storage.errors import CampaignError
+from storage.errors import refused
 from storage.plan import Cell
 
 Given = ParamSpec("Given")
@@ -55,14 +55,10 @@ def why(error: Exception) -> str:
 @contextmanager
 def explained(theory: str, cell: Cell, what: str) -> Iterator[None]:
     """Turn whatever else a theory raises, as a plug-in may, into the line that a user sees."""
-    try:
-        yield
-    except CampaignError:
-        raise
-    except Exception as error:
-        settings = ", ".join(f"{path} {value}" for path, value in cell.settings.items())
-        problem = " ".join(f"{type(error).__name__}: {error}".split())
-        raise CampaignError(
-            f"{theory} failed for {what} of the cell {settings or cell.key}: {problem}; "
+    with refused(
+        lambda problem: (
+            f"{theory} failed for {what} of the cell {cell.words or cell.key}: {problem}; "
             "put it right, or take it out of theories"
-        ) from error
+        )
+    ):
+        yield

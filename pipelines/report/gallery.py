@@ -5,13 +5,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from pipelines.code_digest import code_digest
 from pipelines.report.figures.panel import Panel
 from pipelines.report.parts import part
 from pipelines.report.picture import png, svg
@@ -86,10 +86,7 @@ def _attributes(attrs: Mapping[Any, Any]) -> str:
 def _code() -> str:
     """Of everything that the look of a picture depends on, with the libraries that draw."""
     here = Path(__file__).parent
-    found = hashlib.sha256(repr([version(name) for name in DRAWN_BY]).encode())
-    for path in (*sorted(here.rglob("*.py")), here.parent / "rounding.py"):
-        found.update(path.read_bytes())
-    return found.hexdigest()
+    return code_digest([*sorted(here.rglob("*.py")), here.parent / "rounding.py"], DRAWN_BY)
 
 
 # -- files ----------------------------------------------------------------------------------

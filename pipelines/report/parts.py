@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from storage.errors import in_one_line
+
 LONGEST = 200  # characters of a reason
 
 
@@ -24,7 +26,7 @@ def part(what: str, left_out: list[str]) -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """The error on one line."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    text = in_one_line(error).removesuffix(":")
     return f"{text if len(text) <= LONGEST else f'{text[: LONGEST - 1]}…'}".rstrip(".") + "."
 
 

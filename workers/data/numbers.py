@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from storage.errors import CampaignError
+from storage.errors import CampaignError, in_one_line
 from workers.data.dataset import Array
 
 REAL = "biuf"  # kinds of dtypes: booleans, whole numbers, floating point
@@ -18,7 +18,7 @@ def real_numbers(value: Any, what: str) -> Array:
     try:
         array = np.asarray(value)
     except Exception as error:  # of tensors that require gradients, ragged lists, and more
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = in_one_line(error)
         raise CampaignError(f"{what} is no array of numbers ({reason[:160]})") from error
     if array.dtype.kind not in REAL:
         kind = type(value).__name__
