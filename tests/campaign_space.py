@@ -1,36 +1,20 @@
-"""The space of campaigns: choices that people combine, and an array that covers every pair of them.
+"""The space of campaigns: the choices that people combine.
 
 A campaign of the space is a row: one level of each factor. `specification` makes a small campaign
 of it. Whether a row can be had is asked of the product's own rules, so that the space knows none of
-them. `campaign_array.txt` holds the rows, which this file, run as a script, makes anew:
-
-    python tests/campaign_space.py > tests/campaign_array.txt
+them.
 """
 
-import itertools
-import random
-import struct
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import chdir
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipelines.engine import prepare
 from storage.errors import CampaignError
 from storage.reading import validate
 from storage.regression_spec import REGRESSION_THEORIES
 from storage.theory_spec import THEORIES
 
-HERE = Path(__file__).parent
-ARRAY = HERE / "campaign_array.txt"
 PLUGIN = "campaign_plugin"
 
 Row = dict[str, str]
-Pair = tuple[tuple[str, str], tuple[str, str]]
 
 # The first level of a factor is its plainest: with all first levels a campaign is valid.
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -81,7 +65,6 @@ FACTORS: dict[str, tuple[str, ...]] = {
 PLAINEST: Row = {factor: levels[0] for factor, levels in FACTORS.items()}
 
 DIMENSION = 4
-SHARDS = 48  # at most, since each costs time whatever its size
 _CLASSES = {"positive": [0], "negative": [1]}
 _TEACHERS: dict[str, dict[str, float]] = {
     "cubic": {"1": 1.0, "3": -0.3},
@@ -368,175 +351,3 @@ def _accepted(spec: dict[str, Any]) -> bool:
 def valid(row: Row) -> bool:
     """Whether the product's rules accept the campaign of a row, before they look at its data."""
     return _accepted(specification(row))
-
-
-def prepared(row: Row) -> bool:
-    """Whether `plan` accepts the campaign, where `write_files` has written, and it is small."""
-    try:
-        planned = prepare(validate(specification(row)), "results", [PLUGIN]).plan
-    except CampaignError:
-        return False
-    return sum(1 for _ in planned.shards()) <= SHARDS
-
-
-# -- files that campaigns of the space read -------------------------------------------------
-
-
-def write_files(folder: Path) -> None:
-    """What sources that are files read, and the module of plug-ins."""
-    draw = np.random.default_rng(5)
-    for name, points, tests, outputs in [("npz", 30, 44, 0), ("npz_outputs", 30, 44, 2)]:
-        x, x_test = draw.normal(size=(points, DIMENSION)), draw.normal(size=(tests, DIMENSION))
-        columns = 0 if outputs == 0 else slice(0, outputs)
-        y, y_test = np.tanh(x)[:, columns], np.tanh(x_test)[:, columns]
-        np.savez(folder / f"{name}.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
-    # Whole numbers, a zero row, repeated rows, Fortran order, targets (n, 1): all that is odd.
-    x = np.asfortranarray(draw.integers(-3, 4, size=(28, DIMENSION)).astype(np.int16))
-    x[3], x[5] = 0, x[4]
-    y = np.sign(x[:, :1] + 0.5).astype(np.float32)
-    np.savez(folder / "npz_odd.npz", x_train=x, y_train=y, x_test=x[:-1] + 1, y_test=y[:-1])
-    _write_mnist(folder / "mnist", draw)
-    (folder / f"{PLUGIN}.py").write_text((HERE / f"{PLUGIN}.py").read_text())
-
-
-def _write_mnist(folder: Path, draw: np.random.Generator) -> None:
-    folder.mkdir(exist_ok=True)
-    classes = np.arange(120, dtype=np.uint8) % 3
-    images = draw.integers(0, 256, size=(120, 28, 28), dtype=np.uint8)
-    for name, array in [("images-idx3", images), ("labels-idx1", classes)]:
-        header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-        (folder / f"t10k-{name}-ubyte").write_bytes(header + array.tobytes())
-
-
-# -- the covering array ---------------------------------------------------------------------
-
-
-def pairs_of(row: Mapping[str, str]) -> set[Pair]:
-    """Every pair of levels of different factors in a row."""
-    return set(itertools.combinations(row.items(), 2))
-
-
-def all_pairs() -> list[Pair]:
-    """Every pair of levels of different factors."""
-    found = []
-    for (one, levels), (other, others) in itertools.combinations(FACTORS.items(), 2):
-        found += [((one, a), (other, b)) for a in levels for b in others]
-    return found
-
-
-def read_array() -> list[Row]:
-    """The rows of `campaign_array.txt`: what is not named there has its plainest level."""
-    rows = []
-    for line in ARRAY.read_text().splitlines():
-        changes = dict(word.split("=") for word in line.split())
-        rows.append(PLAINEST | changes)
-    return rows
-
-
-def written(row: Row) -> str:
-    """A line of the array: what differs from the plainest campaign."""
-    return " ".join(f"{key}={value}" for key, value in row.items() if value != PLAINEST[key])
-
-
-# Rows in whose place a pair is tried: some choices need a third one.
-COMPANY: tuple[Row, ...] = (
-    {},
-    {"depth": "2"},
-    {"activation": "linear"},
-    {"theories": "none"},
-    {"regression": "plain", "theories": "all"},
-    {"regression": "alone", "theories": "regression"},
-    {"source": "patches", "architecture": "patches"},
-    {"source": "patches", "architecture": "patches", "theories": "all"},
-    {"grid": "width"},
-    {"grid": "noise"},
-    {"grid": "temperature", "theories": "nngp"},
-    {"scheme": "gibbs", "activation": "linear"},
-    {"scheme": "gibbs_moves"},
-    {"scheme": "prior", "theories": "none"},
-    {"source": "npz_outputs", "theories": "none"},
-    {"source": "linear"},
-    {"source": "power_law"},
-    {"source": "digits"},
-    {"architecture": "image", "theories": "none"},
-    {"observe": "measure", "theories": "none", "step": "auto"},
-    {"draws": "few"},
-    {"chains": "8", "block": "half"},
-    {"regression": "quartic", "theories": "all"},
-)
-
-
-def attempts(pair: Pair) -> Iterator[Row]:
-    """Rows with the pair in them, the plainest first."""
-    for company in COMPANY:
-        yield PLAINEST | company | dict(pair)
-
-
-def possible(pair: Pair) -> Row | None:
-    """A row with the pair in it, where there is one."""
-    return next((row for row in attempts(pair) if valid(row) and prepared(row)), None)
-
-
-def covering_array(seed: int = 0) -> list[Row]:
-    """Rows that hold every pair which some row of `attempts` can have.
-
-    Each row begins with a pair that is still missing and goes on greedily: factor by factor it
-    takes the level that brings most missing pairs and keeps the campaign valid. It stands in a
-    folder where `write_files` has written.
-    """
-    draw = random.Random(seed)
-    missing = set(all_pairs())
-    rows: list[Row] = []
-    for pair in all_pairs():
-        if pair not in missing:
-            continue
-        start = possible(pair)
-        if start is None:
-            missing.discard(pair)
-            continue
-        row = _grown(start, {factor for factor, _ in pair}, missing, draw)
-        missing -= pairs_of(row)
-        rows.append(row)
-        print(len(rows), len(missing), file=sys.stderr)
-    return rows
-
-
-def _grown(row: Row, fixed: set[str], missing: set[Pair], draw: random.Random) -> Row:
-    free = [factor for factor in FACTORS if factor not in fixed]
-    draw.shuffle(free)
-    for factor in free:
-        gains = sorted(
-            (-_gain(row | {factor: level}, factor, missing), draw.random(), level)
-             for level in FACTORS[factor]
-        )  # fmt: skip
-        here = _gain(row, factor, missing)
-        for gain, _, level in gains:
-            if -gain <= here:
-                break
-            if valid(row | {factor: level}) and prepared(row | {factor: level}):
-                row = row | {factor: level}
-                break
-    return row
-
-
-def _gain(row: Row, factor: str, missing: set[Pair]) -> int:
-    own = (factor, row[factor])
-    places = {name: place for place, name in enumerate(FACTORS)}
-    pairs = (
-        (own, other) if places[factor] < places[other[0]] else (other, own)
-        for other in row.items()
-        if other[0] != factor
-    )
-    return sum(pair in missing for pair in pairs)
-
-
-def main() -> None:
-    """Write the covering array."""
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        write_files(Path(folder))
-        for row in covering_array():
-            print(written(row))
-
-
-if __name__ == "__main__":
-    main()

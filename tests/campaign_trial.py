@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import xarray as xr
-from campaign_space import PLUGIN, Row, specification, write_files
+from campaign_files import write_files
+from campaign_space import PLUGIN, Row, specification
 
 from storage.reading import dump_yaml, validate
 
@@ -170,7 +171,7 @@ def main(lines: Sequence[str]) -> None:
     import time
     import traceback
 
-    from campaign_space import read_array
+    from covering_array import read_array
 
     rows = read_array()
     for number in map(int, lines):

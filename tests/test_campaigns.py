@@ -3,17 +3,10 @@
 from contextlib import chdir
 
 import pytest
-from campaign_space import (
-    FACTORS,
-    all_pairs,
-    pairs_of,
-    possible,
-    prepared,
-    read_array,
-    write_files,
-    written,
-)
+from campaign_files import write_files
+from campaign_space import FACTORS
 from campaign_trial import trial
+from covering_array import all_pairs, pairs_of, possible, prepared, read_array, written
 
 ROWS = read_array()
 OF_ALL_TESTS = (5, 80, 236)  # rows that differ in nearly everything, and take little time

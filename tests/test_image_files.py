@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from idx_files import idx
 
 from storage.errors import CampaignError
 from workers.data import cifar, mnist, npz
@@ -23,11 +24,6 @@ def settings_of(source, **changes):
     common = {"train": 6, "test": 4, "label_noise": 0.0, "normalize": None, "subset": "train"}
     classes = {"positive": (0,), "negative": (1,)}
     return SimpleNamespace(source=source, **{**common, **classes, **changes})
-
-
-def idx(array, magic=None):
-    words = [0x800 + array.ndim if magic is None else magic, *array.shape]
-    return np.array(words, ">u4").tobytes() + array.astype(np.uint8).tobytes()
 
 
 def pictures(count, size=4, seed=0):

@@ -226,21 +226,25 @@ THEORIES = {
     "NaN": ("{'mse_mean': float('nan')}", "mse_mean holds 1 values that are NaN"),
     "a gradient": ("{'mse_mean': torch.ones((), requires_grad=True)}", "mse_mean is no array"),
     "another shape": ("{'mse_mean': [1.0]}", r"mse_mean has shape \(1,\); wanted \(\)"),
-    "an error": ("1 / 0", "mine:make failed: ZeroDivisionError"),
+    "an error": ("1 / 0", "mine:make failed for .*: ZeroDivisionError"),
 }
 
 
 @pytest.mark.parametrize(("value", "line"), THEORIES.values(), ids=THEORIES)
 def test_a_theory_that_nobody_can_store_is_one_line(modules, value, line):
+    from pipelines.analysis.attempts import explained
     from pipelines.analysis.predict import _users
 
     module = RETURNS.format(function="make", arguments="spec, dataset", value=value)
     (modules / "mine.py").write_text(module)
     sys.modules.pop("mine", None)
     prepared = engine.prepare(parse(CAMPAIGN, ["theories=['mine:make']"]), "results", ["mine"])
-    spec = prepared.plan.cells[0].spec
-    data = dataset(spec, 0, prepared.plugins, prepared.sources)
-    with pytest.raises(CampaignError, match=line) as caught:
+    (cell,) = prepared.plan.cells
+    spec, data = cell.spec, dataset(cell.spec, 0, prepared.plugins, prepared.sources)
+    with (
+        pytest.raises(CampaignError, match=line) as caught,
+        explained("mine:make", cell, "dataset 0"),
+    ):
         _users("mine:make", spec, Problem(spec, data, prepared.plugins))
     assert "\n" not in str(caught.value)
     assert "mine:make" in str(caught.value)
