@@ -6,7 +6,7 @@ import torch
 from fake_ensemble import TEXT, stored
 from fake_posterior import sampled
 
-from pipelines.analysis.undefined import undefined
+from pipelines.report.undefined import undefined
 from storage.reader import open_campaign, open_raw
 from workers.observables import learnability
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.analysis.theory_groups import not_predicted
-from pipelines.analysis.undefined import undefined
 from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, size_of, summary
 from pipelines.report.curve_conclusions import curve_lines
 from pipelines.report.figures.cells import group, label, swept, symbol
@@ -16,6 +15,7 @@ from pipelines.report.ranking import closest_lines, joint_line
 from pipelines.report.refusals import refusal_lines
 from pipelines.report.shape_conclusions import shape_lines
 from pipelines.report.theory_names import in_words, observable_in_words
+from pipelines.report.undefined import undefined
 from pipelines.rounding import plain, uncertain
 from storage.attributes import axes_of
 from theory.statistics import bonferroni

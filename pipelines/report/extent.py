@@ -1,6 +1,7 @@
 """What a store holds beyond what the newest spec asks for, so that nothing vanishes unsaid."""
 
-from pipelines.report.words import counted, listed, name_and_symbol, number
+from pipelines.report.table import settings_row
+from pipelines.report.words import counted, listed
 from storage.plan import Cell, Plan
 from storage.spec import Campaign
 
@@ -33,7 +34,7 @@ def _cells(planned: Plan) -> list[str]:
 
 
 def _named(cell: Cell) -> str:
-    return ", ".join(f"{name_and_symbol(p)[1]} = {number(v)}" for p, v in cell.settings.items())
+    return ", ".join(f"{symbol} = {value}" for symbol, value in settings_row(cell).items())
 
 
 def _more(planned: Plan) -> list[str]:
