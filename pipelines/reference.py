@@ -35,8 +35,8 @@ def reference() -> str:
     lines = [
         "# Settings of a campaign",
         "",
-        "Made by `python -m pipelines.reference > pipelines/SETTINGS.md`. Whatever is counted is at "
-        f"most {MOST}. Targets have the unit y; points have none.",
+        "Made by `python -m pipelines.reference > pipelines/SETTINGS.md`. Whatever is counted is "
+        f"at most {MOST}. Targets have the unit y; points have none.",
     ]
     lines += ["", *_table(_rows(schema))]
     lines += _subsections("", schema, schema["$defs"], set())
