@@ -142,14 +142,17 @@ def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = Tru
     kernel = partial(_pair, prepared, speeds, measure)
     lanes: dict[Place, Lanes] = {}
     current = [cell for cell in planned.cells if cell.identity in planned.current]
-    timings = _timings(prepared, current, speeds, measure)
+    sizes = {cell.key: blocks.size_key(cell.spec) for cell in current}
+    one = {sizes[cell.key]: cell for cell in reversed(current)}  # the first of each size
+    timings = _timings(prepared, one, speeds, measure)
+    written = {size: _bytes(cell, prepared) for size, cell in one.items()}
     variables = schema.ensemble_variables(planned.spec) if current else {}
     for cell in current:
+        size = sizes[cell.key]
         for kind in ("ensemble", "check"):
             if count := planned.work.get((kind, cell.key)):
-                write = slowness * (VARIABLE * len(variables) + RECEIPT) + _bytes(cell, prepared)
-                timing = timings[blocks.size_key(cell.spec)]
-                lanes[kind, cell.key] = _lanes(planned.spec, cell, count, timing, write)
+                write = slowness * (VARIABLE * len(variables) + RECEIPT) + written[size]
+                lanes[kind, cell.key] = _lanes(planned.spec, cell, count, timings[size], write)
     for cell in planned.regressions:
         if cell.identity in planned.current:
             pair = kernel(cell, kernel_of(cell.spec))
@@ -190,13 +193,12 @@ class _Kind(NamedTuple):
 
 
 def _timings(
-    prepared: Prepared, cells: Sequence[Cell], speeds: Speeds, measure: bool
+    prepared: Prepared, cells: Mapping[str, Cell], speeds: Speeds, measure: bool
 ) -> dict[str, Timing]:
-    """For each kind of cell what was timed, or is scaled from its neighbour."""
-    kinds: dict[str, _Kind] = {}
-    for cell in cells:
-        if (name := blocks.size_key(cell.spec)) not in kinds:
-            kinds[name] = _Kind(name, cell, *_products(cell.spec, prepared))
+    """For each size, of which a cell is given, what was timed, or is scaled from its neighbour."""
+    kinds = {
+        name: _Kind(name, cell, *_products(cell.spec, prepared)) for name, cell in cells.items()
+    }
     ordered = sorted(kinds.values(), key=lambda kind: kind.step)
     known, began = {}, time.process_time()
     for kind in (ordered[place] for place in _spread(len(ordered))):

@@ -42,7 +42,9 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
     blocks.require(prepared, workers=None)
     known = prepared.store
     stored = known.known()
-    planned = plan(prepared.spec, stored, prepared.sources, known.rounds() if stored else ())
+    planned = prepared.plan
+    if stored:
+        planned = plan(prepared.spec, stored, prepared.sources, known.rounds())
     finished = planned.of(known.ledger.finished()) if stored else {}
     costing = costs(prepared, planned, Speeds())
     shards, done = sum(planned.work.values()), sum(finished.values())
