@@ -29,7 +29,7 @@ ROWS = (  # packaged campaigns, at sizes that take a minute or two
     "linear-cnn ensemble.datasets=1",
     "erf-cnn ensemble.datasets=1 sampler.draws=80",
     "preactivations sampler.draws=60",
-    "grokking ensemble.datasets=1 sampler.draws=60",
+    "grokking ensemble.datasets=1 sampler.draws=50",
     "erf-d50 ensemble.datasets=1 sampler.draws=50 sampler.segment=50",
     "adaptive-erf ensemble.datasets=1 sampler.draws=50 sampler.segment=50",
     "learning-curves-digits regression.repeats=4",
@@ -39,7 +39,7 @@ ROWS = (  # packaged campaigns, at sizes that take a minute or two
 )
 TEXT = """# What `plan` says and what a run takes
 
-Written by `make bench`. Core-seconds of packaged campaigns, with the settings that were changed to
+Written by `python tests/benchmarks/bench_plan.py`. Core-seconds of packaged campaigns, with the settings that were changed to
 make them short: as `plan` says them, as they were spent by the process, and the ratio of the two;
 then each part, said/spent. Campaigns that need files (`gfl-cifar`, `learning-curves-mnist`,
 `learning-curves-cifar10`) are not run.
