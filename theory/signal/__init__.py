@@ -8,6 +8,8 @@ from theory.signal.criticality import (
     critical_point,
     universality_class,
 )
+from theory.signal.exact_prior import PriorMoments, prior_density, prior_moments
+from theory.signal.finite_width import WidthCorrections, width_corrections
 from theory.signal.fixed_points import FixedPoint, fixed_point, fixed_points
 from theory.signal.propagation import Flow, flow
 
@@ -15,6 +17,8 @@ __all__ = [
     "CriticalPoint",
     "FixedPoint",
     "Flow",
+    "PriorMoments",
+    "WidthCorrections",
     "chi_parallel",
     "chi_perpendicular",
     "critical_bias",
@@ -22,5 +26,8 @@ __all__ = [
     "fixed_point",
     "fixed_points",
     "flow",
+    "prior_density",
+    "prior_moments",
     "universality_class",
+    "width_corrections",
 ]
