@@ -12,6 +12,7 @@ from theory.signal.exact_prior import PriorMoments, prior_density, prior_moments
 from theory.signal.finite_width import WidthCorrections, width_corrections
 from theory.signal.fixed_points import FixedPoint, fixed_point, fixed_points
 from theory.signal.propagation import Flow, flow
+from theory.signal.uniform_prior import uniform_nngp
 
 __all__ = [
     "CriticalPoint",
@@ -28,6 +29,7 @@ __all__ = [
     "flow",
     "prior_density",
     "prior_moments",
+    "uniform_nngp",
     "universality_class",
     "width_corrections",
 ]
