@@ -347,8 +347,8 @@ SMOOTH: dict[str, Elementwise] = {
     "tanh": torch.tanh,
     "gelu": torch.nn.functional.gelu,
     "sigmoid": torch.sigmoid,
-    "softplus": torch.nn.functional.softplus,
-    "silu": torch.nn.functional.silu,  # u sigmoid(u), also known as swish
+    "softplus": lambda z: torch.logaddexp(z, torch.zeros_like(z)),
+    "silu": torch.nn.functional.silu,  # z sigmoid(z), also known as swish
 }
 
 
