@@ -50,7 +50,8 @@ FIT, FIT_DATASET = 1.0, 0.06
 REPORT, REPORT_CELL = 5.0, 0.2
 PREDICT = 0.9
 DATASET = 0.07  # of a theory on a dataset
-DIRECT, SOLVED = 15.0, 5000.0  # n³ flop of a theory, and of one whose equations are iterated
+DIRECT, LAYERS = 15.0, 1000.0  # n³ flop of a theory, and of one of Gaussian layers that adapt
+NEURONS = 2e5  # n² flop of the adaptive kernel, which averages over draws of a neuron
 DIAGONAL = 256  # kernels of as many points at a time are computed where the diagonal is wanted
 AVERAGED = 0.03  # of a theory that averages over data, a cell
 SPECTRAL = 0.05  # of a theory of a regression, a cell
@@ -366,4 +367,6 @@ def _given(theory: str, spec: Campaign, pair: float, products: float, slowness: 
     seconds = slowness * DATASET + kernels + DIRECT * cubic
     if theory == "kernel_scaling":
         return seconds * spec.network.depth
-    return seconds + SOLVED * cubic * (theory in ADAPTIVE_THEORIES)
+    if theory == "adaptive":
+        return seconds + NEURONS * cubic / train
+    return seconds + LAYERS * cubic * (theory in ADAPTIVE_THEORIES)

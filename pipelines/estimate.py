@@ -48,7 +48,7 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
     shards, done = sum(planned.work.values()), sum(finished.values())
     size, objects = storage_needs(planned)
     ensemble, regression = len(planned.cells), len(planned.regressions)
-    more = f" and budget for {planned.room} more" if planned.room else ""
+    more = f" and budget for {planned.room or 'no'} more" if prepared.spec.refine else ""
     excluded = excluded_points(prepared.spec)
     without = f"; {excluded} of the grid left out" if excluded else ""
     lines = [

@@ -1,6 +1,6 @@
-"""The reference of all settings in SETTINGS.md, made of the JSON schema.
+"""The reference of all settings in pipelines/SETTINGS.md, made of the JSON schema.
 
-`python -m pipelines.reference > SETTINGS.md` makes it anew.
+`python -m pipelines.reference > pipelines/SETTINGS.md` makes it anew.
 """
 
 import re
@@ -35,8 +35,8 @@ def reference() -> str:
     lines = [
         "# Settings of a campaign",
         "",
-        f"Made by `python -m pipelines.reference > SETTINGS.md`. Whatever is counted is at most "
-        f"{MOST}. Targets have the unit y; points have none.",
+        "Made by `python -m pipelines.reference > pipelines/SETTINGS.md`. Whatever is counted is "
+        f"at most {MOST}. Targets have the unit y; points have none.",
     ]
     lines += ["", *_table(_rows(schema))]
     lines += _subsections("", schema, schema["$defs"], set())

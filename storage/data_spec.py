@@ -96,7 +96,7 @@ Setting = Annotated[int | float | str | bool, BeforeValidator(_setting)]
 
 
 class PluginData(Data):
-    """A source of the user's own, `module:function` (README, Plug-ins)."""
+    """A source of the user's own, `module:function` (pipelines/README.md, Plug-ins)."""
 
     source: PluginName
     """Your function `module:name` that makes the arrays"""

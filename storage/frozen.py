@@ -32,7 +32,7 @@ class Frozen(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,  # "What it is [unit]": in the schema, and in SETTINGS.md
+        use_attribute_docstrings=True,  # "What it is [unit]": in the schema and its reference
     )
 
     @model_validator(mode="before")

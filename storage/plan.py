@@ -15,7 +15,7 @@ from storage.identity import (
     regression_identity,
 )
 from storage.spec import Campaign
-from storage.sweep import grid, resolve
+from storage.sweep import Resolver, grid
 
 WARMUP = -1  # the segment before the first: it adapts, keeps a checkpoint and no draws
 
@@ -134,8 +134,9 @@ class Plan:
         for seen, spec in enumerate(self.specs, start=1):
             added = self._added(seen) if identity is cell_identity else []
             points = [(settings, False) for settings in grid(spec)]
+            resolver = Resolver(spec)
             for settings, refined in points + [(settings, True) for settings in added]:
-                resolved = resolve(spec, settings)
+                resolved = resolver.at(settings)
                 name = identity(resolved, self.sources)
                 cells.setdefault(name, Cell(len(cells), name, resolved, settings, refined))
                 if spec == self.spec or refined:

@@ -13,7 +13,7 @@ from storage.messages import explain, short, word
 from storage.plain import plain
 from storage.spaced import spelled_out
 from storage.spec import Campaign
-from storage.sweep import assign, axis_lengths, grid, resolve
+from storage.sweep import Resolver, assign, axis_lengths, grid
 from storage.theory_rules import check_theories
 from storage.yaml12 import load_yaml, write_yaml
 
@@ -79,7 +79,8 @@ def _resolved(raw: Any) -> tuple[Campaign, list[Campaign]]:
     except ValidationError as error:
         raise CampaignError(explain(error)) from None
     axis_lengths(spec)
-    return spec, [resolve(spec, settings) for settings in grid(spec)]
+    resolver = Resolver(spec)
+    return spec, [resolver.at(settings) for settings in grid(spec)]
 
 
 def _sections(raw: Any) -> dict[str, Any]:

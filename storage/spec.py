@@ -150,12 +150,12 @@ class Campaign(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Campaign":
-        for problem in _problems(self):
+        for problem in problems(self):
             raise PydanticCustomError("campaign", "{problem}", {"problem": problem})
         return self
 
 
-def _problems(spec: Campaign) -> Iterator[str]:
+def problems(spec: Campaign) -> Iterator[str]:
     """What single sections cannot see: what one needs of another."""
     if spec.ensemble is None and spec.regression is None:
         yield "nothing to do: give an ensemble, a regression, or both"

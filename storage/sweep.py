@@ -1,5 +1,6 @@
 """From a campaign with a sweep to its cells: one resolved campaign for each point of the grid."""
 
+import copy
 import itertools
 import math
 import re
@@ -20,9 +21,10 @@ from storage.excluded import (
     spellings,
     written,
 )
+from storage.frozen import Frozen
 from storage.messages import clip, explain, nearest, short, word
 from storage.plain import MAXIMUM_DEPTH
-from storage.spec import Campaign, has_overlaps
+from storage.spec import Campaign, has_overlaps, problems
 
 # A sweep axis becomes a dimension beside these, so it may not take one of their names.
 DIMENSIONS = (
@@ -272,17 +274,58 @@ def excluded_points(spec: Campaign) -> int:
 
 def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
     """The campaign of one point of the grid: the settings put in, the sweep taken out."""
-    raw = spec.model_dump(mode="json", exclude={"sweep", "refine", "exclude"}, exclude_unset=True)
+    return Resolver(spec).at(settings)
+
+
+class Resolver:
+    """The campaigns of the points of a grid.
+
+    A section is checked once for all points that give it the same settings, since a grid of 10⁵
+    points has far fewer sections; what one section needs of another is checked at each point.
+    """
+
+    def __init__(self, spec: Campaign) -> None:
+        self._names = component_names(spec.data)
+        out = {"sweep", "refine", "exclude"}
+        self._raw = spec.model_dump(mode="json", exclude=out, exclude_unset=True)
+        self._sections: dict[tuple[str, str], Frozen] = {}  # those checked, by name and settings
+        self._whole: Campaign | None = None  # one that was checked, for all that is never swept
+
+    def at(self, settings: Mapping[str, Any]) -> Campaign:
+        """The campaign of a point. Raises CampaignError for settings that do not go together."""
+        keys = _keys_by_section(settings)
+        found = {name: self._sections.get((name, key)) for name, key in keys.items()}
+        if self._whole is not None and None not in found.values():
+            made = self._whole.model_copy(update=found)
+            if next(problems(made), None) is None:
+                return self._named(made, settings)
+        made = self._checked(settings)
+        self._whole = self._whole or made
+        self._sections |= {(name, key): getattr(made, name) for name, key in keys.items()}
+        return self._named(made, settings)
+
+    def _checked(self, settings: Mapping[str, Any]) -> Campaign:
+        raw = copy.deepcopy(self._raw)
+        for path, value in settings.items():
+            assign(raw, path, value)
+        try:
+            return Campaign.model_validate(raw)
+        except ValidationError as error:
+            raise CampaignError(f"sweep at {written(settings)}: {explain(error)}") from None
+
+    def _named(self, made: Campaign, settings: Mapping[str, Any]) -> Campaign:
+        if component_names(made.data) != self._names:
+            raise CampaignError(
+                f"sweep at {written(settings)}: the parts of the target change from "
+                f"{short(self._names)} to {short(component_names(made.data))}; "
+                "name every order in data.teacher"
+            )
+        return made
+
+
+def _keys_by_section(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What the settings say of each section that they name, as a key."""
+    parts: dict[str, list[tuple[str, Any]]] = {}
     for path, value in settings.items():
-        assign(raw, path, value)
-    try:
-        resolved = Campaign.model_validate(raw)
-    except ValidationError as error:
-        raise CampaignError(f"sweep at {written(settings)}: {explain(error)}") from None
-    if component_names(resolved.data) != component_names(spec.data):
-        raise CampaignError(
-            f"sweep at {written(settings)}: the parts of the target change from "
-            f"{short(component_names(spec.data))} to {short(component_names(resolved.data))}; "
-            "name every order in data.teacher"
-        )
-    return resolved
+        parts.setdefault(path.partition(".")[0], []).append((path, value))
+    return {name: repr(part) for name, part in parts.items()}

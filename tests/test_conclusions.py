@@ -205,7 +205,7 @@ def test_a_summary_names_the_worst_first_and_every_place_once():
     assert summary(found) == (
         "rejected at N = 16 and 64 (measured 30.0(1.0) % off at N = 16); in agreement at N = 256 "
         "(at most 1.0(1.0) % off; 6.5 % would have been seen); not compared at N = 1024 "
-        "(not converged on the same data, or fewer than 4 chains or datasets)"
+        "(not predicted, not converged on the same data, or fewer than 4 chains or datasets)"
     )
 
 

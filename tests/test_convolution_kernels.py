@@ -189,6 +189,24 @@ def test_symmetry_positivity_tiles_and_cross_kernels(pool_after, head, activatio
     torch.testing.assert_close(single.double(), whole, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("head", ["flatten", "average"])
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_points_have_the_kernel_that_they_have_among_many(count, size, head):
+    def kernel(x):
+        return convolutional_nngp(
+            x,
+            image=(2, size, size),
+            pool_after=(),
+            head=head,
+            activation="erf",
+            weight_variance=(1.2, 0.9, 0.7),
+        )
+
+    x = points(30, 2 * size * size)
+    torch.testing.assert_close(kernel(x[:count]), kernel(x)[:count, :count], **EXACT)
+
+
 def test_rows_of_dense_layers_are_taken_in_parts(monkeypatch):
     x = points(7, 12)
     settings = {"patches": 3, "depth": 3, "activation": "tanh", "weight_variance": [1.0] * 4}

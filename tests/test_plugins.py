@@ -1,4 +1,4 @@
-"""The plug-ins of the README do what it says, and nothing runs that was not allowed by name."""
+"""The plug-ins of the manual do what it says, and nothing runs that was not allowed by name."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ from storage.plugins import ALLOWED
 from storage.reading import parse
 from workers.datasets import dataset
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent.parent / "pipelines" / "README.md"
 
 CAMPAIGN = """
 version: 1
@@ -31,7 +31,7 @@ observe: {points: 8}
 
 @pytest.fixture
 def modules(tmp_path, monkeypatch):
-    """The examples of the README as modules in the working directory."""
+    """The examples of the manual as modules in the working directory."""
     for name, body in re.findall(
         r"```python\n# (\w+)\.py: [^\n]*\n(.*?)```", README.read_text(), re.S
     ):

@@ -67,8 +67,8 @@ def test_the_schema_for_editors_says_the_default_of_the_model():
 
 
 def test_the_reference_is_that_of_the_schema():
-    again = "`python -m pipelines.reference > SETTINGS.md` makes it anew"
-    assert (ROOT / "SETTINGS.md").read_text() == reference(), again
+    again = "`python -m pipelines.reference > pipelines/SETTINGS.md` makes it anew"
+    assert (ROOT / "pipelines" / "SETTINGS.md").read_text() == reference(), again
 
 
 def test_the_reference_has_every_setting_in_its_section():
@@ -81,4 +81,4 @@ def test_the_reference_has_every_setting_in_its_section():
 
 
 def test_the_manual_names_the_reference():
-    assert "(SETTINGS.md)" in (ROOT / "README.md").read_text()
+    assert "(SETTINGS.md)" in (ROOT / "pipelines" / "README.md").read_text()

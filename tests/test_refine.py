@@ -247,6 +247,10 @@ def test_an_ended_campaign_has_its_cells_and_running_it_again_leaves_it_so(ended
     assert "4 of the ensemble and budget for 1 more" in estimate(campaign)
 
 
+def test_a_budget_below_the_shards_of_a_cell_is_told(tmp_path):
+    assert "budget for no more" in estimate(prepared(tmp_path, REFINE.replace("79", "1")))
+
+
 @pytest.mark.slow
 def test_kills_on_the_way_leave_no_trace(ended, tmp_path, monkeypatch):
     allocate = Store.allocate

@@ -4,7 +4,7 @@ import math
 import pkgutil
 
 import pytest
-from example_specs import EXAMPLES, LINEAR, SINGLE_INDEX, campaign
+from example_specs import EXAMPLES, LINEAR, SAMPLER, SINGLE_INDEX, campaign
 
 from pipelines import analysis
 from pipelines.report.words import sweep_sentence
@@ -17,6 +17,7 @@ from storage.spec import Campaign
 from storage.sweep import (
     DIMENSIONS,
     VARIABLES,
+    Resolver,
     assign,
     axis_lengths,
     excluded_points,
@@ -70,6 +71,43 @@ def test_a_resolved_cell_has_the_settings_and_no_sweep():
     unchanged = set(Campaign.model_fields) - {"network", "sweep"}
     assert all(getattr(cell, key) == getattr(spec, key) for key in unchanged)
     assert spec.network.width == 64
+
+
+def test_cells_that_share_sections_are_as_if_each_was_checked_by_itself():
+    spec = swept(
+        SINGLE_INDEX,
+        sweep={
+            "size": {"data.train": [10, 20], "network.width": [4, 8]},
+            "hidden": {"network.depth": [1, 2], "network.weight_variance": [[1, 2], [1, 3, 2]]},
+            "heat": {"sampler.temperature": [0.1, 1.0]},
+        },
+    )
+    resolver = Resolver(spec)
+    for settings in grid(spec):
+        together, alone = resolver.at(settings), resolve(spec, settings)
+        assert together == alone
+        assert together.model_dump_json(exclude_unset=True) == alone.model_dump_json(
+            exclude_unset=True
+        )
+
+
+def test_what_sections_need_of_each_other_is_checked_at_every_point():
+    one, two = [0.1, 0.1], [0.1, 0.1, 0.1]  # a step for each layer
+    spec = swept(
+        sweep={
+            "hidden": {"network.depth": [1, 2], "network.weight_variance": [[1, 2], [1, 3, 2]]},
+            "step": {"sampler.step_size": [one, two]},
+        },
+        sampler={k: v for k, v in SAMPLER.items() if k != "friction"} | {"scheme": "ula"},
+        exclude=[
+            {"network.depth": 1, "sampler.step_size": two},
+            {"network.depth": 2, "sampler.step_size": one},
+        ],
+    )
+    resolver = Resolver(spec)
+    shallow, deep = [resolver.at(settings) and settings for settings in grid(spec)]
+    with pytest.raises(CampaignError, match="found 3 steps; wanted one number, or one for each of"):
+        resolver.at(shallow | {"sampler.step_size": deep["sampler.step_size"]})
 
 
 # -- points that are left out ----------------------------------------------------------------------

@@ -11,8 +11,9 @@ This is the cavity: S is exact for one neuron with t and M⁻¹ of the others, M
 of which M⁻¹ has been averaged, and t over its fluctuations R D G, which turn R = ⟨M⁻¹⟩ into G. It
 holds where there are as many degrees of freedom as neurons. To first order in l it is the action
 with the force A = t tᵀ - G on φφᵀ, and for l = 0 the mean field of Seroussi, Naveh and Ringel
-(2023) and of Rubin, Seroussi and Ringel (2024). D is the response of the hidden weights, as large
-as Q̃ where they adapt: without it the predictive variance comes out too small.
+(2023, arXiv:2112.15383) and of Rubin, Seroussi and Ringel (2024, arXiv:2310.03789). D is the
+response of the hidden weights, as large as Q̃ where they adapt: without it the predictive variance
+comes out too small.
 """
 
 from collections.abc import Callable, Sequence

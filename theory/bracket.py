@@ -1,4 +1,7 @@
-"""Roots of many functions of one variable at once. Chandrupatla (1997)."""
+"""Roots of many functions of one variable at once.
+
+Chandrupatla (1997, doi:10.1016/S0965-9978(96)00051-8).
+"""
 
 from collections.abc import Callable
 

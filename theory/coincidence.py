@@ -26,7 +26,7 @@ def met(value: Tensor, own: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
     `rows` (..., n1) and `columns` (..., n2) are numbers that equal ones have in common.
     """
-    if not bool(torch.isin(rows, columns).any()):
+    if not bool(torch.isin(rows.flatten(), columns.flatten()).any()):
         return value
     return torch.where(rows[..., None] == columns[..., None, :], own[..., None], value)
 

@@ -4,7 +4,7 @@ Channels become independent Gaussian processes over points x and positions p, of
 K(x, p; x', p'). A convolution averages it over the windows around p and p', the activation maps it
 to E[φφ], pooling averages both positions, and the readout sums the positions that share a weight.
 No layer has a bias. In mean-field scaling the caller divides the readout's variance by χ.
-Novak et al. (2019), Garriga-Alonso et al. (2019).
+Novak et al. (2019, arXiv:1810.05148), Garriga-Alonso et al. (2019, arXiv:1808.05587).
 """
 
 import itertools

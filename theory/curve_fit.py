@@ -2,8 +2,8 @@
 
 A sample is (units, observables): the repeats of a regression, whose errors at different sizes are
 correlated since the sizes are nested. The covariance is never known, only estimated, so that every
-statement goes through Hotelling's T² = n (x̄ - μ)ᵀ S⁻¹ (x̄ - μ) and its exact distribution. It needs
-at least 4 units, and 3 for each observable (`theory.statistics.hotelling`).
+statement goes through Hotelling's T² = n (x̄ - μ)ᵀ S⁻¹ (x̄ - μ) and its exact distribution. It
+needs at least 4 units, and 3 for each observable (`theory.statistics.hotelling`).
 """
 
 import math
@@ -52,7 +52,8 @@ def criterion(sample: Array, predicted: Array, parameters: int = 0) -> float:
     """n ln(1 + T²/(n - 1)) + 2 parameters, up to a constant that all theories share.
 
     The first term is -2 ln of the Gaussian likelihood, maximal in the unknown covariance: the
-    criterion of Akaike (1974). Lower is better; a difference of 10 decides.
+    criterion of Akaike (1974, doi:10.1109/TAC.1974.1100705). Lower is better; a difference of 10
+    decides.
     """
     squared = float(_squared(sample, predicted[None])[0])
     return len(sample) * math.log1p(squared / (len(sample) - 1)) + 2 * parameters

@@ -14,7 +14,7 @@ to it where there are droplets (Maxwell's construction fixes α). Both make the 
 
 stationary in r, A and q. Phases: GFL without droplets, GMFL-I with a share of them, and at finite d
 GMFL-II, where neurons that are all at one q* still have a lower action than the Gaussian, so that
-nothing stays there. Rubin, Seroussi and Ringel (2024).
+nothing stays there. Rubin, Seroussi and Ringel (2024, arXiv:2310.03789).
 
 With q = √((1 + 2σ_w²)/2) tan θ the overlaps are g_k = C_k sin^k θ.
 """

@@ -4,10 +4,11 @@ Averaged over datasets, every mode of a kernel is learned with
 
     T_eff = T + V,   V = Σ_k λ_k (T_eff/n)/(λ_k + T_eff/n),
 
-Canatar, Bordelon and Pehlevan (2021), and the eigenvalues of an adaptive kernel depend on T_eff in
-their turn. V has four parts here: the modes he_k(w*·x), whose block of the kernel is K, once for
-each patch; the d - 1 linear functions across w* of each patch, all with λ_⊥; and the rest of the
-trace, which counts as not learned at all (n λ/T_eff << 1 for its quadratic and higher modes).
+Canatar, Bordelon and Pehlevan (2021, arXiv:2006.13198), and the eigenvalues of an adaptive kernel
+depend on T_eff in their turn. V has four parts here: the modes he_k(w*·x), whose block of the
+kernel is K, once for each patch; the d - 1 linear functions across w* of each patch, all with λ_⊥;
+and the rest of the trace, which counts as not learned at all (n λ/T_eff << 1 for its quadratic and
+higher modes).
 """
 
 from collections.abc import Callable

@@ -18,7 +18,8 @@ def decompose(matrix: Array) -> tuple[Array, Array]:
 def leading(matrix: Array, count: int) -> Array:
     """Eigenvectors of the largest eigenvalues, largest first: (points, count) of (points, points).
 
-    Those of a large matrix by restarted Lanczos, to rounding. Lehoucq, Sorensen and Yang (1998).
+    Those of a large matrix by restarted Lanczos, to rounding. Lehoucq, Sorensen and Yang (1998,
+    doi:10.1137/1.9780898719628).
     """
     if len(matrix) <= max(DENSE, 2 * count):
         vectors = decompose(matrix.copy())[1][:, -count:]

@@ -10,10 +10,11 @@ with Q_l = σ_l² κ(K_{l-1}) + σ_b², K_f = σ_a² κ(K_L) and κ = E[φφ]. I
     K_l⁻¹ = Q_l⁻¹ - B_l,  B_L = (σ_a²/N_L) d Tr[A κ(K_L)]/dK_L,  A = t tᵀ - (K_f + T)⁻¹,
     B_{l-1} = (N_l/N_{l-1}) σ_l² d Tr[C_l κ(K_{l-1})]/dK_{l-1},  C_l = Q_l⁻¹ K_l Q_l⁻¹ - Q_l⁻¹,
 
-t = (K_f + T)⁻¹ y: the equations of Seroussi, Naveh and Ringel (2023), with the sign in A that makes
-them the minimum of Γ. With one hidden layer this is `theory.variational_gaussian`. The
-forces B_l are the unknowns, so that no kernel is inverted without the ridge. Left out are
-fluctuations, of relative order degrees of freedom over width in the mean.
+t = (K_f + T)⁻¹ y: the equations of Seroussi, Naveh and Ringel (2023, arXiv:2112.15383), with the
+sign in A that makes them the minimum of Γ. With one hidden layer this is
+`theory.variational_gaussian`. The forces B_l are the unknowns, so that no kernel is inverted
+without the ridge. Left out are fluctuations, of relative order degrees of freedom over width in the
+mean.
 """
 
 import math

@@ -189,13 +189,15 @@ class ClosedForm:
 
 @dataclass(frozen=True)
 class HermiteSeries:
-    """E[g(u) g(v)] = Σ_k c_k(k11) c_k(k22) ρ^k, with ρ = k12 / √(k11 k22). Mehler (1866).
+    """E[g(u) g(v)] = Σ_k c_k(k11) c_k(k22) ρ^k, with ρ = k12 / √(k11 k22).
+
+    Mehler (1866, doi:10.1515/crll.1866.66.161).
 
     c_k(k) = E[g(√k z) He_k(z)] / √k! over standard normal z, by the trapezoidal rule (exponentially
-    convergent for smooth g: Trefethen and Weideman 2014). Orders are added until the weight Σ c_k²
-    beyond them is rounding, at most 512; what is left then, if g has kinks, is put on the next even
-    and odd order, so that ρ = ±1 is right at any order. An even or odd g needs every `step`-th
-    order only, from `lowest`.
+    convergent for smooth g: Trefethen and Weideman 2014, doi:10.1137/130932132). Orders are added
+    until the weight Σ c_k² beyond them is rounding, at most 512; what is left then, if g has kinks,
+    is put on the next even and odd order, so that ρ = ±1 is right at any order. An even or odd g
+    needs every `step`-th order only, from `lowest`.
 
     Where more orders are wanted the moment is interpolated instead (`theory.large_variance`): from
     variances of about 10 on for tanh, and above 30 for every g but those whose series ends and

@@ -7,8 +7,8 @@ are learned, and with p = 1 + α
     without ridge       k* ~ n              error ~ n^-min(β, 2p)
     equivalent kernel   k* = (nA/T)^(1/p)   error ~ n^-min(β/p, 2)
 
-for β > 0. Bordelon, Canatar and Pehlevan (2020); Spigler, Geiger and Wyart (2020); Cui, Loureiro,
-Krzakala and Zdeborová (2021).
+for β > 0. Bordelon, Canatar and Pehlevan (2020, arXiv:2002.02561); Spigler, Geiger and Wyart (2020,
+arXiv:1905.10843); Cui, Loureiro, Krzakala and Zdeborová (2021, arXiv:2105.15004).
 """
 
 import itertools
@@ -58,8 +58,8 @@ def spectral_law(
     """λ_k = A (k + b)^-p through eigenvalues, largest first; α = p - 1.
 
     Bins of a window are weighted equally, so that every e-fold of k counts alike; the errors are
-    those of a jackknife over bins. With `offset` b is free: the law of Zipf and Mandelbrot (1953).
-    With `points`, the eigenvalues are those of a pool of M points and the law is that of the
+    those of a jackknife over bins. With `offset` b is free, as Mandelbrot (1953) has it. With
+    `points`, the eigenvalues are those of a pool of M points and the law is that of the
     population: for Gaussian features λ_k of the pool is higher by the factor
     1 - (k/M) (π/p) cot(π/p), the principal value of 1 + (1/M) Σ_j λ_j/(λ_k - λ_j). By default the
     window goes from rank 3 to a twentieth of the modes. Raises ValueError for a window with fewer

@@ -1,4 +1,7 @@
-"""Fixed points by Anderson's mixing of the last steps. Anderson (1965), Walker and Ni (2011)."""
+"""Fixed points by Anderson's mixing of the last steps.
+
+Anderson (1965, doi:10.1145/321296.321305), Walker and Ni (2011, doi:10.1137/10078356X).
+"""
 
 from collections.abc import Callable
 from itertools import pairwise

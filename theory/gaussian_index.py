@@ -13,7 +13,8 @@ free energy at fixed discrepancy is not for relu. To leading order in 1/d, for e
 
     1/r = 1 - 4 U σ_w² b²/(π (1 + 2 σ_w²)).
 
-Rubin, Seroussi and Ringel (2024). r = 1 is regression with the kernel of infinite width.
+Rubin, Seroussi and Ringel (2024, arXiv:2310.03789). r = 1 is regression with the kernel of infinite
+width.
 """
 
 import math

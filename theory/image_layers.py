@@ -3,8 +3,8 @@
 The covariance K(p, x; p', x') of pre-activations at positions p and p' depends on that of the layer
 below at p + δ and p' + δ: without pooling p = p' suffices. An average over squares of 2 x 2 brings
 positions together whose offset p' - p is at most 2 r + 1 if above it offsets up to r are needed.
-So only offsets up to a few positions are followed. Novak et al. (2019), Garriga-Alonso et al.
-(2019).
+So only offsets up to a few positions are followed. Novak et al. (2019, arXiv:1810.05148),
+Garriga-Alonso et al. (2019, arXiv:1808.05587).
 """
 
 import itertools

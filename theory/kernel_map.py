@@ -1,8 +1,9 @@
 """The map from the covariance of pre-activations to that of activations, and its derivative.
 
 With (u_μ) ~ N(0, K) it is κ(K)_μν = E[φ(u_μ) φ(u_ν)]. Of a matrix element it needs K_μν, K_μμ and
-K_νν; its derivatives in these are E[φ'(u)φ'(v)], ½ E[φ''(u)φ(v)] and ½ E[φ(u)φ''(v)] (Price 1958).
-The mean m = E[φ(u)], which odd functions do not have, is a function of the variance.
+K_νν; its derivatives in these are E[φ'(u)φ'(v)], ½ E[φ''(u)φ(v)] and ½ E[φ(u)φ''(v)] (Price 1958,
+doi:10.1109/TIT.1958.1057444). The mean m = E[φ(u)], which odd functions do not have, is a function
+of the variance.
 """
 
 import math

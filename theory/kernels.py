@@ -7,7 +7,8 @@ A network of `depth` hidden layers has pre-activation covariances
 l < depth, and a readout without bias, K = σ_a² E[φφ] over K_{depth-1}. `weight_variance` is
 (σ_w0², ..., σ_a²): depth + 1 numbers; `bias_variance` is σ_b² of all hidden layers, or a number
 for each. In mean-field scaling the caller divides the last weight variance by χ.
-Neal (1996), Lee et al. (2018), Jacot et al. (2018).
+Neal (1996, doi:10.1007/978-1-4612-0745-0), Lee et al. (2018, arXiv:1711.00165), Jacot et al. (2018,
+arXiv:1806.07572).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

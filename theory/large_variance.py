@@ -6,8 +6,9 @@ With ρ = k12 / √(k11 k22) between 0 and 1, u and v share √ρ z and differ i
 
 over independent standard normals. Even and odd g extend it to negative ρ; any other g is the sum of
 both. As a function of ρ and of the variances it is smooth on logarithmic scales, 1 - ρ counted from
-1/k on, and interpolated in these by polynomials (barycentric: Berrut and Trefethen 2004). The
-trapezoidal rule with nodes as close as g, of scale 1, demands gives it where they have their nodes.
+1/k on, and interpolated in these by polynomials (barycentric: Berrut and Trefethen 2004,
+doi:10.1137/S0036144502417715). The trapezoidal rule with nodes as close as g, of scale 1, demands
+gives it where they have their nodes.
 """
 
 import math

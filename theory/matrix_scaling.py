@@ -8,7 +8,7 @@ where K is the kernel of infinite width and Q (P, P) the least of
 At the minimum the R_l commute, R_l = 1 - X/N_l with one symmetric X, and X = Q^½ E Q^½, where E is
 the derivative of the last two terms in Q. For one output and equal widths it is the scale of
 `theory.kernel_scaling`, with a width for each layer otherwise. For activations that are odd
-functions. Li and Sompolinsky (2021), Pacelli et al. (2023).
+functions. Li and Sompolinsky (2021, arXiv:2012.04030), Pacelli et al. (2023, arXiv:2209.04882).
 """
 
 from collections.abc import Sequence

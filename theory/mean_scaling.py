@@ -7,7 +7,8 @@ width M = m mᵀ is the part of the mean m = σ_a E[φ]; it becomes Q (K - M) + 
     min_Q max_P  N [Q - Q/P - ln P] + ln det(T + Q (K - M) + P M) + yᵀ(same)⁻¹ y.
 
 For every Q there is one P. Without mean P = Q, and it is the action of `theory.kernel_scaling`.
-Pacelli et al. (2023) and the authors' package deepbays, which has 1/P - 1 for an order parameter.
+Pacelli et al. (2023, arXiv:2209.04882) and the authors' package deepbays, which has 1/P - 1 for an
+order parameter.
 """
 
 import math

@@ -9,10 +9,10 @@ m = E[φ] by P_l,
 
     Σ_l N_l [Q_l - Q_l/P_l - ln P_l] + ln det(T + K_L) + yᵀ(T + K_L)⁻¹ y,
 
-least in Q_l and greatest in P_l. Odd activations have m = 0 and P_l = Q_l (Pacelli et al. 2023);
-where κ is homogeneous, as of linear and relu, and without biases the Q_l multiply the kernel of
-infinite width. The solution is the one that infinite width goes over into; for a single layer
-`theory.mean_scaling` finds the global one.
+least in Q_l and greatest in P_l. Odd activations have m = 0 and P_l = Q_l (Pacelli et al. 2023,
+arXiv:2209.04882); where κ is homogeneous, as of linear and relu, and without biases the Q_l
+multiply the kernel of infinite width. The solution is the one that infinite width goes over into;
+for a single layer `theory.mean_scaling` finds the global one.
 """
 
 from collections.abc import Sequence

@@ -192,7 +192,7 @@ def _quantile(density: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
 def quasi_normals(draws: int, dimension: int, seed: int) -> Tensor:
     """Normals (draws, dimension) of a scrambled Sobol sequence, for averages of smaller error.
 
-    Best for powers of two. Owen (1998).
+    Best for powers of two. Matousek (1998, doi:10.1006/jcom.1998.0489).
     """
     engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)
     uniform = engine.draw(draws, dtype=torch.float64)

@@ -1,8 +1,9 @@
 """Roots of large systems by inexact Newton steps, and by continuation in a coupling's strength.
 
 A step solves J δ = -r by restarted GMRES, with J δ from differences of the residual, no more
-exactly than the distance from the root deserves (Eisenstat and Walker 1996), and is halved until
-the residual falls by a part of what it promised. Knoll and Keyes (2004).
+exactly than the distance from the root deserves (Eisenstat and Walker 1996, doi:10.1137/0917003),
+and is halved until the residual falls by a part of what it promised. Knoll and Keyes (2004,
+doi:10.1016/j.jcp.2003.08.010).
 """
 
 from collections.abc import Callable

@@ -10,7 +10,8 @@ at |w|² = q² + σ_w²(d - 1)/d, where |w_⊥|² concentrates; the closure for 
 
 T is physical, or the effective T_eff = T + V of finite n. For φ = erf and y = H1 + ε H3 that is
 S = d q²/2σ_w² - (2 d U/π) (q²/D) (b - 2c q²/D)² with D = 1 + 2|w|² and δ = b H1 + c H3. Rubin,
-Seroussi and Ringel (2024). The solution is unique at a given temperature (`theory.saddle_point`).
+Seroussi and Ringel (2024, arXiv:2310.03789). The solution is unique at a given temperature
+(`theory.saddle_point`).
 
 Averages over q are sums over a grid (`theory.order_grid`), which is made longer and finer for each
 cell until it holds the density of the cell to rounding.

@@ -16,7 +16,8 @@ For linear φ p(q) is Gaussian, of variance b = r σ_w²/S:
     1/b = S/σ_w² - (σ_a²/PC) (n/T_eff)² (1 - L)²,   L = λ/(λ + T_eff/n),   λ = σ_a² b/P,
 
 from which features are learned at n ~ √(P S C T_eff²/(σ_a² σ_w²)), where regression with the kernel
-needs n ~ P S. Naveh and Ringel (2021), Seroussi, Naveh and Ringel (2023).
+needs n ~ P S. Naveh and Ringel (2021, arXiv:2106.04110), Seroussi, Naveh and Ringel (2023,
+arXiv:2112.15383).
 """
 
 from collections.abc import Callable

@@ -9,7 +9,8 @@ quartic term is one without it at the ridge
 
 over training points, thermal and mean part, with T_eff and MSE those at the ridge T_u. As n grows M
 falls and with it the effect of u: 6uM ~ u n^(-α/(1+α)) in the range of the equivalent kernel, an
-irrelevant coupling. Cohen, Malka and Ringel (2021) for such terms in perturbation theory.
+irrelevant coupling. Cohen, Malka and Ringel (2021, arXiv:1906.05301) for such terms in perturbation
+theory.
 """
 
 from typing import NamedTuple

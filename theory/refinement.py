@@ -2,7 +2,7 @@
 
 A regression at (size P, ridge T) is α = (K + T)⁻¹y on the first P draws. Whatever solves for it has
 an F⁻¹ in place of (K + T)⁻¹, with errors of rounding. They are taken out by what is left of y:
-α ← α + F⁻¹(y - (K + T)α). Wilkinson (1963), Moler (1967).
+α ← α + F⁻¹(y - (K + T)α). Wilkinson (1963), Moler (1967, doi:10.1145/321386.321394).
 """
 
 from typing import NamedTuple, Protocol

@@ -1,4 +1,6 @@
-"""Exact Gaussian process regression. Rasmussen and Williams (2006), chapters 2 and 5.
+"""Exact Gaussian process regression.
+
+Rasmussen and Williams (2006, doi:10.7551/mitpress/3206.001.0001), chapters 2 and 5.
 
 Kernels are symmetric positive semi-definite, the ridge T is the variance of the observation noise,
 and everything is computed in float64. Nothing is added to a diagonal but the ridge: a matrix that

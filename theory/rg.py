@@ -4,7 +4,7 @@ Modes of the kernel beyond a cutoff Λ are averaged over their prior. At the fir
 for one mode at given φ_k(x), they leave the data term as it is with a ridge that depends on the
 position, T(x) = T + Σ_{k>Λ} λ_k φ_k(x)²; where features self-average that is one coupling,
 T(Λ) = T + Σ_{k>Λ} λ_k. Their share of the target acts as label noise Σ_{k>Λ} w_k² in training,
-but stays an error at test points. Howard et al. (2024).
+but stays an error at test points. Howard et al. (2024, arXiv:2405.06008).
 
 Three predictions follow from the same decimation and are kept apart by name: `rg_gpr` is exact
 regression with the truncated kernel, `rg_ridge` the effective ridge on the truncated spectrum,

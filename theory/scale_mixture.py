@@ -6,7 +6,7 @@ infinite width and s = |a|²/σ_a², so that prior and posterior are mixtures ov
     s ~ Gamma(N/2, 2/N),   p(s|y) ∝ p(s) N(y; 0, s K + T).
 
 Exact at every width N, in one-dimensional integrals over ln s by the trapezoidal rule.
-Zavatone-Veth and Pehlevan (2021), Hanin and Zlokapa (2023).
+Zavatone-Veth and Pehlevan (2021, arXiv:2111.11954), Hanin and Zlokapa (2023, arXiv:2212.14457).
 """
 
 import math

@@ -8,8 +8,8 @@ known by its order parameter q = w·w*, and its readout is
 
     a | q ~ N(√(σ_a²/N) m(q), σ_a²/N),   m(q) = √(d U) Σ_k δ_k g_k(q),   U = n² σ_a²/(T² d N)
 
-with g_k = <he_k(w*·x) φ(w·x)>. Seroussi, Naveh and Ringel (2023), Rubin, Seroussi and Ringel
-(2024).
+with g_k = <he_k(w*·x) φ(w·x)>. Seroussi, Naveh and Ringel (2023, arXiv:2112.15383), Rubin, Seroussi
+and Ringel (2024, arXiv:2310.03789).
 
 Filters that are read at P patches have σ_a²/P in place of σ_a² (`theory.patch_index`).
 """

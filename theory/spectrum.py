@@ -6,8 +6,9 @@ K/M and w_k = v_k·y/√M; the theory then describes draws with replacement and 
 T is the ridge (variance of the observation noise), n the number of training points. Everything is
 float64.
 
-Sollich (2001), Bordelon, Canatar and Pehlevan (2020), Simon et al. (2021) for the effective ridge;
-Cohen, Malka and Ringel (2021) for the equivalent kernel and its next order.
+Sollich (2001, arXiv:cond-mat/0106475), Bordelon, Canatar and Pehlevan (2020, arXiv:2002.02561),
+Simon et al. (2023, arXiv:2110.03922) for the effective ridge; Cohen, Malka and Ringel (2021,
+arXiv:1906.05301) for the equivalent kernel and its next order.
 """
 
 import math
@@ -85,7 +86,7 @@ def learning_curve(
     noise_variance: Numbers = 0.0,
     multiplicities: Tensor | None = None,
 ) -> LearningCurve:
-    """Dataset averages with the effective ridge. Simon et al. (2021).
+    """Dataset averages with the effective ridge. Simon et al. (2023).
 
     With κ of `effective_ridge`: L_k = λ_k/(λ_k + κ), T_eff = n κ, E_0 = n/(n - Σ L²),
     error = E_0 (Σ (1 - L)² w² + s²) - s², posterior variance = T_eff - T = Σ λ (1 - L),
@@ -113,7 +114,9 @@ def equivalent_kernel(
     noise_variance: Numbers = 0.0,
     multiplicities: Tensor | None = None,
 ) -> LearningCurve:
-    """Leading order in the density of data: κ = T/n, T_eff = T, E_0 = 1. Silverman (1984).
+    """Leading order in the density of data: κ = T/n, T_eff = T, E_0 = 1.
+
+    Silverman (1984, doi:10.1214/aos/1176346710).
 
     Right where the posterior variance is far below T. Arguments as in `learning_curve`; T > 0.
     """

@@ -46,7 +46,10 @@ def p_value(difference: ArrayLike, error: ArrayLike, degrees: ArrayLike) -> Arra
 
 
 def pooled_degrees(variances: ArrayLike, degrees: ArrayLike, axis: int = -1) -> Array:
-    """Degrees of freedom of Σ v_i: (Σ v_i)²/Σ(v_i²/f_i). Satterthwaite (1946)."""
+    """Degrees of freedom of Σ v_i: (Σ v_i)²/Σ(v_i²/f_i).
+
+    Satterthwaite (1946, doi:10.2307/3002019).
+    """
     v = np.asarray(variances)
     with np.errstate(divide="ignore", invalid="ignore"):
         return v.sum(axis) ** 2 / (v**2 / degrees).sum(axis)
@@ -55,14 +58,17 @@ def pooled_degrees(variances: ArrayLike, degrees: ArrayLike, axis: int = -1) -> 
 def jackknife_error(left_out: Array) -> Array:
     """Standard error from the estimates without each unit, (units, ...) -> (...).
 
-    √((n - 1)/n Σ (θ_i - θ̄)²); for a mean it is the usual one. Tukey (1958).
+    √((n - 1)/n Σ (θ_i - θ̄)²); for a mean it is the usual one. Tukey (1958,
+    doi:10.1214/aoms/1177706647).
     """
     units = len(left_out)
     return np.sqrt((units - 1) / units * np.square(left_out - left_out.mean(0)).sum(0))
 
 
 def hotelling(sample: Array, expected: Array) -> Joint:
-    """Whether the mean of the sample (units, observables) is `expected`. Hotelling (1931).
+    """Whether the mean of the sample (units, observables) is `expected`.
+
+    Hotelling (1931, doi:10.1214/aoms/1177732979).
 
     T² = n (x̄ - μ)ᵀ S⁻¹ (x̄ - μ); T² (n - k)/(k (n - 1)) is F with k and n - k degrees of freedom.
     Errors as in `joint`.
@@ -115,7 +121,8 @@ def paired_criterion(sample: Array, residuals: Array, rounding: Array) -> float:
     -2 ln of the Gaussian likelihood of the units x, maximal in the covariance of the residuals r;
     both are (units, observables). What is subtracted is the same for all theories, whose number of
     free parameters is too. A single prediction for all units has n ln(1 + T²/(n - 1)) by it,
-    Hotelling's T². Residuals below `rounding`, (observables,), are all alike. Akaike (1974).
+    Hotelling's T². Residuals below `rounding`, (observables,), are all alike. Akaike (1974,
+    doi:10.1109/TAC.1974.1100705).
     """
     scale = sample.std(0)
     own = np.cov((sample / scale).T, ddof=0).reshape(len(scale), len(scale))
@@ -165,7 +172,7 @@ def law_in_inverse(
     would favour the points whose error came out small by chance, and turn 5 % false rejections
     into 7 to 25 %. The errors of the coefficients follow from those of the points, with
     Satterthwaite's degrees of freedom. The law itself is tested by the residual sum of squares
-    with weights 1/error². Johansen (1980).
+    with weights 1/error². Johansen (1980, doi:10.1093/biomet/67.1.85).
 
     All arguments are (points,); there must be more points than terms, or as many.
     """

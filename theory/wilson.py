@@ -15,8 +15,9 @@ is relevant and ends the flow where it reaches 1, at the last mode learned k*; u
 ~ u k*^-α, the less the more data there are: an irrelevant coupling, and regression is universal at
 large n. Dimensions are constant on intervals of scales, not at all of them: r' ~ Λ^-D with
 D = 1 + α where the ridge dominates T(Λ), and D = 1 where the modes integrated out do. In the spirit
-of Wilson and Kogut (1974); for spectra of kernels compare Howard et al. (2024) and Coppola, Helias
-and Ringel (2025).
+of Wilson and Kogut (1974, doi:10.1016/0370-1573(74)90023-4); for spectra of kernels compare Howard
+et al. (2024, arXiv:2405.06008) and Peraza Coppola, Helias and Ringel (2025,
+arXiv:2510.25553).
 """
 
 import itertools

@@ -23,7 +23,7 @@ PROBE = 0.1  # length of the finite difference, in prior standard deviations
 STABLE = 1.6  # ε √λ of the underdamped schemes, which are stable below 2
 LONGEST = 0.8  # of them: where the data say little, 1.6 is stable and makes that little wrong
 BIAS = 0.05  # relative error of the stiffest variance that ula is given, ε λ/2
-ACCEPTED = 0.574  # of mala's proposals: Roberts and Rosenthal (1998)
+ACCEPTED = 0.574  # of mala's proposals: Roberts and Rosenthal (1998, doi:10.1111/1467-9868.00123)
 WINDOW = 10  # steps between two looks at the acceptance
 
 

@@ -236,7 +236,8 @@ def myrtle(
     Above the last one the readout is linear in all its channels at all positions ("flatten"), or
     in the average of each channel over the positions ("average"). Weights of a convolution are
     N(0, σ_l²/(9 channels_{l-1})), of the readout N(0, σ_a²/(F χ)) with F numbers to read. Myrtle-5
-    of Shankar et al. (2020) has relu, channels [C] * 4, pools after 2 and 3, and the average.
+    of Shankar et al. (2020, arXiv:2003.02237) has relu, channels [C] * 4, pools after 2 and 3, and
+    the average.
     """
     depth, pools = len(channels), frozenset(pool_after)
     _check_variances(weight_variance, depth)

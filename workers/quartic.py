@@ -27,7 +27,8 @@ STREAM = 16  # of a repeat's randomness, the first of one for each size, ridge a
 LEAPS = 4  # of a proposal
 LONGEST = math.pi / 2 / LEAPS  # step size: a quarter of a period where the curvature is 1
 WANTED = 0.7  # share of the proposals accepted, which a smaller step size serves where it must
-GAIN, DECAY = 2.0, 0.6  # of ln ε, as GAIN/step^DECAY: Robbins and Monro (1951)
+# Of ln ε, as GAIN/step^DECAY: Robbins and Monro (1951, doi:10.1214/aoms/1177729586).
+GAIN, DECAY = 2.0, 0.6
 LEAST_ACCEPTED = 0.1  # below that chains stand still
 LARGEST_R_HAT = 1.1  # of runs that are not refused; Gelman et al., third edition, section 11.4
 

@@ -1,9 +1,9 @@
 """Whether chains of one dataset sample one distribution: the gate before every comparison.
 
 Rank-normalized split R-hat (of the draws and of their folded distance to the median), bulk and
-tail effective sample size (ESS): Vehtari et al. (2021). They are taken within one dataset, on the
-loss, the squared norm of the readout, every learnability, the outputs at up to 32 probe points and
-whatever scalars the campaign measures besides.
+tail effective sample size (ESS): Vehtari et al. (2021, arXiv:1903.08008). They are taken within one
+dataset, on the loss, the squared norm of the readout, every learnability, the outputs at up to 32
+probe points and whatever scalars the campaign measures besides.
 
 The gate: every R-hat below 1.05, and bulk and tail ESS of at least 10 for each chain, which is the
 rule of Gelman et al. (Bayesian Data Analysis, third edition, section 11.5). The strict rule of

@@ -8,7 +8,8 @@ integral over ln(1/T) is
 
 of every dataset, from the highest temperature T_0 that is compared. The integrand is a cubic spline
 through the temperatures; how far the trapezoidal rule is from it tells whether they are enough.
-Theories that store Γ, as `nngp`, are held beside it on the same data. Kirkwood (1935).
+Theories that store Γ, as `nngp`, are held beside it on the same data. Kirkwood (1935,
+doi:10.1063/1.1749657).
 """
 
 from collections.abc import Mapping, Sequence

@@ -13,8 +13,8 @@ test with the learnability rejects true theories in up to 30 % of cases instead 
   resolve p-values of 10⁻³ with 8 chains, and to drop the observable would lose what is known;
 - alone, where the predicted error is within the noise, the mean output itself is tested: its
   distance ⟨(f̄ - f*)²⟩ to what is predicted over the noise of the mean is F, with degrees of
-  freedom from the trace of Σ², Σ being the covariance of a chain's mean output. Dempster (1958),
-  Box (1954).
+  freedom from the trace of Σ², Σ being the covariance of a chain's mean output. Dempster (1958,
+  doi:10.1214/aoms/1177706437), Box (1954, doi:10.1214/aoms/1177728786).
 
 Which it is depends on the noise and on the prediction, never on the residual.
 """

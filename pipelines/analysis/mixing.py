@@ -1,4 +1,6 @@
-"""R-hat and effective sample sizes of many scalars at once: Vehtari et al. (2021).
+"""R-hat and effective sample sizes of many scalars at once.
+
+Vehtari et al. (2021, arXiv:1903.08008).
 
 The formulas of ArviZ, on arrays (chain, draw, quantity): to import ArviZ and to call it for one
 scalar after another takes longer than many a campaign samples. A test holds them against it.

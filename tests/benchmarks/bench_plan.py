@@ -27,7 +27,7 @@ ROWS = (  # packaged campaigns, at sizes that take a minute or two
     "width-transfer ensemble.datasets=1",
     "relu-abs ensemble.datasets=1 sampler.draws=60",
     "linear-cnn ensemble.datasets=1",
-    "erf-cnn ensemble.datasets=1 sampler.draws=60",
+    "erf-cnn ensemble.datasets=1 sampler.draws=80",
     "preactivations sampler.draws=60",
     "grokking ensemble.datasets=1 sampler.draws=60",
     "erf-d50 ensemble.datasets=1 sampler.draws=50 sampler.segment=50",

@@ -22,6 +22,7 @@ def generator(seed: int, stream: Stream) -> np.random.Generator:
     """Philox with the 64-bit `seed` as its key and `stream` in the highest word of its counter.
 
     Streams are 2^192 blocks apart, so none ever runs into the next. What a generator gives is a
-    sequence: an array of fewer rows is a prefix of one with more. Salmon et al. (2011).
+    sequence: an array of fewer rows is a prefix of one with more. Salmon et al. (2011,
+    doi:10.1145/2063384.2063405).
     """
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, int(stream)]))

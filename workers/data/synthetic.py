@@ -121,7 +121,7 @@ def patches(
 
     w* is uniform on the unit sphere; a*_i = 1/√count ("equal"), or a* is uniform on the unit sphere
     too ("random"). Components k, l > 0 have <g_k g_l> = k! c_k² δ_kl. With k = 1 this is the linear
-    convolutional teacher of Naveh and Ringel (2021).
+    convolutional teacher of Naveh and Ringel (2021, arXiv:2106.04110).
     """
     teacher = _unit(size, generator)
     equal = np.full(count, 1 / math.sqrt(count))
@@ -144,7 +144,8 @@ def power_law(
     """x_k = √(M λ_k) z_k and y = Σ_k ±w_k z_k with random signs, for k = 1..M.
 
     λ_k = k^-(1+α) are the eigenvalues of the linear kernel x·x'/M on this population and
-    w_k = k^-((1+β)/2) the coefficients of the target. Bordelon, Canatar, Pehlevan (2020).
+    w_k = k^-((1+β)/2) the coefficients of the target. Bordelon, Canatar, Pehlevan (2020,
+    arXiv:2002.02561).
     """
     k = np.arange(1, modes + 1, dtype=np.float64)
     signs = np.where(generator.random(modes) < 0.5, -1.0, 1.0)
@@ -156,7 +157,8 @@ def power_law(
 def orthonormal(count: int, dimension: int, generator: np.random.Generator) -> Array:
     """Orthonormal vectors (count, dimension), uniform; fewer of them are the first of more.
 
-    Gram-Schmidt, twice over, which is enough: Giraud et al. (2005).
+    Gram-Schmidt, twice over, which is enough: Giraud et al. (2005,
+    doi:10.1016/j.camwa.2005.08.009).
     """
     vectors = generator.standard_normal((count, dimension))
     for i in range(count):

@@ -22,9 +22,10 @@ class BAOABState(NamedTuple):
 def baoab(gradient: Gradient, step_size: float, friction: float) -> Sampler[BAOABState]:
     """dz = p dt, dp = -∇U dt - γ p dt + √(2γ) dB, which targets exp(-U(z) - |p|²/2).
 
-    Leimkuhler and Matthews (2013). A step of ε is half a kick p ← p - (ε/2) ∇U, half a drift
-    z ← z + (ε/2) p, the exact p ← c p + √(1 - c²) ξ with c = exp(-γ ε), half a drift, half a kick.
-    Positions have a bias of order ε², and none at all where U is quadratic; ε² < 4/λ is stable.
+    Leimkuhler and Matthews (2013, arXiv:1203.5428). A step of ε is half a kick p ← p - (ε/2) ∇U,
+    half a drift z ← z + (ε/2) p, the exact p ← c p + √(1 - c²) ξ with c = exp(-γ ε), half a drift,
+    half a kick. Positions have a bias of order ε², and none at all where U is quadratic; ε² < 4/λ
+    is stable.
     """
     decay = math.exp(-friction * step_size)
     kick = math.sqrt(1 - decay**2)

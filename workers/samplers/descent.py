@@ -14,7 +14,7 @@ from workers.philox import Normals
 from workers.samplers.sampler import Gradient, Sampler
 from workers.samplers.sgld import minibatch_gradient
 
-FIRST, SECOND, FLOOR = 0.9, 0.999, 1e-8  # β1, β2 and ε of Kingma and Ba (2015)
+FIRST, SECOND, FLOOR = 0.9, 0.999, 1e-8  # β1, β2 and ε of Kingma and Ba (2015, arXiv:1412.6980)
 
 
 class GDState(NamedTuple):

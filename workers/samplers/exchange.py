@@ -38,14 +38,17 @@ def exchange(
 ) -> Sampler[ExchangeState]:
     """A BAOAB step of each chain at its own temperature, then swaps between neighbours.
 
-    Hukushima and Nemoto (1996). Chain c of a block is always at rung c mod R of the ladder of R
-    temperatures, with the step size of that rung, and a block is R times as many chains as there
-    are ladders. Chains i and j = i + 1 of a ladder swap (z, p) with probability
-    min(1, exp((1/T_i - 1/T_j)(L_i - L_j))), which leaves the product of their targets as it is:
-    swaps have no bias, the steps that of `workers.samplers.baoab`. Pairs from even and from odd
-    rungs take turns (Okabe et al. 2001), so that a pair has its turn every second step. The
-    decision is ln Φ(ξ_0) of one more normal of chain i. Chains of a ladder are not independent.
-    Raises ValueError for a ladder that is not of positive temperatures, or blocks of broken ones.
+    Hukushima and Nemoto (1996, arXiv:cond-mat/9512035); alternating pairs by Okabe et al. (2001,
+    doi:10.1016/S0009-2614(01)00055-0).
+
+    Chain c of a block is always at rung c mod R of the ladder of R temperatures, with the step size
+    of that rung, and a block is R times as many chains as there are ladders. Chains i and j = i + 1
+    of a ladder swap (z, p) with probability min(1, exp((1/T_i - 1/T_j)(L_i - L_j))), which leaves
+    the product of their targets as it is: swaps have no bias, the steps that of
+    `workers.samplers.baoab`. Pairs from even and from odd rungs take turns, so that a pair has its
+    turn every second step. The decision is ln Φ(ξ_0) of one more normal of chain i. Chains of a
+    ladder are not independent. Raises ValueError for a ladder that is not of positive temperatures,
+    or blocks of broken ones.
     """
     rungs = len(temperatures)
     if len(step_sizes) != rungs or not all(0 < t < math.inf for t in temperatures):

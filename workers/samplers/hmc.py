@@ -12,7 +12,9 @@ from workers.samplers.sampler import Gradient, Sampler
 def hmc(gradient: Gradient, step_size: float, leaps: int) -> Sampler[MetropolisState]:
     """Momenta p ~ N(0, 1), then leapfrog steps of size ε: targets exp(-U) without bias.
 
-    Duane, Kennedy, Pendleton and Roweth (1987). Each leap is p ← p - (ε/2) ∇U(z), z ← z + ε p,
+    Duane, Kennedy, Pendleton and Roweth (1987, doi:10.1016/0370-2693(87)91197-X).
+
+    Each leap is p ← p - (ε/2) ∇U(z), z ← z + ε p,
     p ← p - (ε/2) ∇U(z); the end is accepted with min(1, exp(H(z, p) - H(z', p'))), where
     H = U + |p|²/2. Each chain decides for itself: ln Φ(ξ_0) < H - H', with one normal ξ_0 more
     than there are parameters and Φ the normal distribution. A proposal whose energy is not finite

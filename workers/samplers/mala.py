@@ -13,7 +13,7 @@ from workers.samplers.sampler import Gradient, Sampler
 def mala(gradient: Gradient, step_size: float) -> Sampler[MetropolisState]:
     """z' = z - ε ∇U(z) + √(2ε) ξ, accepted with min(1, α): targets exp(-U) without bias.
 
-    Roberts and Tweedie (1996). With q the density of a proposal, α is
+    Roberts and Tweedie (1996, doi:10.2307/3318418). With q the density of a proposal, α is
     exp(U(z) - U(z')) q(z' → z) / q(z → z'), and with g = ∇U(z) + ∇U(z')
 
         ln α = U(z) - U(z') + √(ε/2) ξ·g - (ε/4) |g|².

@@ -30,7 +30,7 @@ def drifted(
     """z and p after half a kick, half a drift, the exact p ← c p + √(1 - c²) ξ and half a drift.
 
     What is left of the step is the half kick p ← p - (ε/2) ∇U at the new z. Leimkuhler and
-    Matthews (2013).
+    Matthews (2013, arXiv:1203.5428).
     """
     before = momentum - by.half * gradient
     after = by.decay * before + by.kick * normals
