@@ -53,30 +53,47 @@ def test_one_layer_is_the_hermite_series(activation):
         assert float((found - expected).abs().max() / expected.abs().max()) < 1e-8
 
 
-def clipped(mean, deviation):
-    """E[max(-1, min(1, v))] of a Gaussian, whose two parts lie beyond -1 and below 1."""
-
-    def positive(x):  # E[max(0, v - x)]
-        z = (mean - x) / deviation
-        return (mean - x) * stats.norm.cdf(z) + deviation * stats.norm.pdf(z)
-
-    return -1 + positive(-1) - positive(1)
+def above(x, mean, deviation):
+    """E[max(0, v - x)] of a Gaussian v."""
+    z = (mean - x) / deviation
+    return (mean - x) * stats.norm.cdf(z) + deviation * stats.norm.pdf(z)
 
 
+def mean_hardtanh(mean, deviation):
+    return -1 + above(-1, mean, deviation) - above(1, mean, deviation)
+
+
+def mean_selu(mean, deviation):
+    """λ E[v; v > 0] + λα E[e^v - 1; v < 0]."""
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    shifted = math.exp(mean + deviation**2 / 2) * stats.norm.cdf(-mean / deviation - deviation)
+    below = shifted - stats.norm.cdf(-mean / deviation)
+    return scale * (above(0, mean, deviation) + alpha * below)
+
+
+KINKED = {
+    "hardtanh": (torch.nn.functional.hardtanh, mean_hardtanh, (-1, 1)),
+    "selu": (torch.nn.functional.selu, mean_selu, (0,)),
+}
+
+
+@pytest.mark.parametrize("name", KINKED)
 @pytest.mark.parametrize("k", [0.1, 1.0, 10.0])
-@pytest.mark.parametrize("c", [-0.9, 0.2, 0.95, 0.9999])
-def test_a_kinked_activation_without_a_closed_form(k, c):
-    """Hard tanh: over v given u in closed form, over u by adaptive quadrature between kinks."""
+@pytest.mark.parametrize("c", [-0.9, 0.2, 0.9999])
+def test_kinked_activations_without_a_closed_form(name, k, c):
+    """Over v given u in closed form, over u by adaptive quadrature between the kinks."""
+    activation, mean, kinks = KINKED[name]
 
     def inner(z):
         u = math.sqrt(k) * z
-        return max(-1, min(1, u)) * clipped(c * u, math.sqrt(k * (1 - c * c))) * stats.norm.pdf(z)
+        value = float(activation(torch.tensor(u, dtype=torch.float64)))
+        return value * mean(c * u, math.sqrt(k * (1 - c * c))) * stats.norm.pdf(z)
 
-    cuts = [x / math.sqrt(k) for x in (-1 / abs(c), -1, 1, 1 / abs(c))]
-    ends = sorted(x for x in [-12, *cuts, 12] if abs(x) <= 12)
+    cuts = [x / math.sqrt(k) for kink in kinks for x in (kink, kink / c)]
+    ends = sorted({x for x in [-12, *cuts, 12] if abs(x) <= 12})
     expected = sum(integrate.quad(inner, a, b, epsabs=1e-12)[0] for a, b in pairwise(ends))
-    found = expectation(torch.nn.functional.hardtanh, k, c)
-    assert found.item() == pytest.approx(expected, abs=1e-6 * min(1, k))
+    found = expectation(activation, k, c)
+    assert found.item() == pytest.approx(expected, abs=1e-6 * k)
 
 
 @pytest.mark.parametrize("k", [0.01, 1.0, 30.0])

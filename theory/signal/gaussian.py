@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,11 +74,9 @@ def expectations(
 
 
 def legendre(order: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of Gauss and Legendre on [0, 1]. Golub and Welsch (1969)."""
-    k = torch.arange(1, order, dtype=torch.float64)
-    jacobi = (k / (4 * k.square() - 1).sqrt()).diag(1)
-    values, vectors = torch.linalg.eigh(jacobi + jacobi.T)
-    return (values + 1) / 2, vectors[0].square()
+    """Nodes and weights of Gauss and Legendre on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(order)
+    return torch.from_numpy(nodes + 1) / 2, torch.from_numpy(weights) / 2
 
 
 def _panels(shape: Shape, root: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
