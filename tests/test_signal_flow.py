@@ -71,15 +71,20 @@ def mean_selu(mean, deviation):
     return scale * (above(0, mean, deviation) + alpha * below)
 
 
+def mean_beyond(mean, deviation):
+    return above(2, mean, deviation)
+
+
 KINKED = {
+    "relu(u - 2)": (lambda u: torch.relu(u - 2), mean_beyond, (2,)),
     "hardtanh": (torch.nn.functional.hardtanh, mean_hardtanh, (-1, 1)),
     "selu": (torch.nn.functional.selu, mean_selu, (0,)),
 }
 
 
 @pytest.mark.parametrize("name", KINKED)
-@pytest.mark.parametrize("k", [0.1, 1.0, 10.0])
-@pytest.mark.parametrize("c", [-0.9, 0.2, 0.9999])
+@pytest.mark.parametrize("k", [0.2, 10.0])
+@pytest.mark.parametrize("c", [-0.9, 0.9999])
 def test_kinked_activations_without_a_closed_form(name, k, c):
     """Over v given u in closed form, over u by adaptive quadrature between the kinks."""
     activation, mean, kinks = KINKED[name]
@@ -142,7 +147,7 @@ def test_the_slope_of_the_second_moment_is_its_derivative(activation):
 
 def test_critical_relu_decorrelates_as_the_inverse_square_of_depth():
     """1 - c_l → (9π²/2)/l². Corrections are of order ln(l)/l."""
-    depth = 4000
+    depth = 2000
     found = flow(
         "relu", weight_variance=2.0, bias_variance=0.0, variance=1.0, correlation=0.0, depth=depth
     )
@@ -155,7 +160,7 @@ def test_critical_relu_decorrelates_as_the_inverse_square_of_depth():
 @pytest.mark.parametrize("slope", [0.01, 0.3])
 def test_critical_leaky_relu_decorrelates_more_slowly(slope):
     """By ((1 + a²)/(1 - a)²)², from the expansion of the closed form about c = 1."""
-    depth = 4000
+    depth = 2000
 
     def leaky(u):
         return torch.nn.functional.leaky_relu(u, slope)
@@ -244,6 +249,7 @@ BAD = [
     ({"activation": "swoosh"}, "activation is 'swoosh'; take one of"),
     ({"activation": torch.sign}, "activation sign jumps at"),
     ({"activation": torch.log}, "activation log is not finite between -1 and 1"),
+    ({"activation": torch.zeros_like}, "activation zeros_like is zero"),
     ({"activation": torch.sum}, "activation sum is not elementwise"),
     ({"activation": torch.exp, "variance": 400.0}, "a variance is 400, and expectations are known"),
     ({"activation": "sin", "variance": 1e5}, "a variance is 1e\\+05, and expectations are known"),

@@ -40,22 +40,30 @@ class Shape:
         beside = torch.tensor([-BESIDE, BESIDE], dtype=torch.float64)
         return float(self.slope(beside if 0.0 in self.kinks else 0 * beside).square().mean())
 
+    def steepest(self) -> float:
+        """The largest φ'² of ordinary pre-activations, by which errors of slopes are judged."""
+        ordinary = torch.linspace(-8, 8, 129, dtype=torch.float64)
+        return float(self.slope(ordinary).square().max())
+
     @classmethod
     def of(cls, activation: Activation) -> "Shape":
         """Of a name that theory knows, or a function of tensors that torch can differentiate.
 
-        Raises ValueError where φ is not elementwise, not finite near 0, jumps, or bends at more
-        than 16 places.
+        Raises ValueError where φ is zero, not elementwise, not finite near 0, jumps, or bends at
+        more than 16 places.
         """
         function = function_of(activation)
         name = activation if isinstance(activation, str) else _name(activation)
         _check(name, function)
+        rays = _rays(function)
+        if rays == (0, 0):
+            raise ValueError(f"activation {name} is zero; give one that is not")
         slope = derivative_of(function)
         kinks = _kinks(name, function, slope)
         sides = torch.tensor(kinks, dtype=torch.float64)
         away = BESIDE * (1 + sides.abs())
         bends = slope(sides + away) - slope(sides - away)
-        return cls(name, function, slope, kinks, tuple(bends.tolist()), _rays(function))
+        return cls(name, function, slope, kinks, tuple(bends.tolist()), rays)
 
 
 def _name(function: Elementwise) -> str:

@@ -57,14 +57,17 @@ def expectations(
     shape: Shape, variance: Tensor, integrands: Callable[[Tensor, Tensor, Tensor], Tensor]
 ) -> Tensor:
     """E of several functions of (u, z, √K) with u = √K z, (functions, n), of variances (n,)."""
-    found = []
+    found, steepest = [], shape.steepest()
     for root, z, weight in _panels(shape, variance.sqrt()):
         terms = integrands(root * z, z, root) * weight
         total = terms.sum((-1, -2))
         outer = (terms.abs() * (z.abs() > OUTER)).sum((-1, -2))
         if not bool(terms.isfinite().all()):
-            raise ValueError(f"activation {shape.name} overflows at variances of {_largest(root)}")
-        if bool((outer > ROUNDING * terms.abs().sum((-1, -2))).any()):
+            raise ValueError(
+                f"activation {shape.name} is not a finite number at variances of {_largest(root)}"
+            )
+        ordinary = steepest * root[:, 0, 0].square().clamp_max(1)  # of a φ that is not all tail
+        if bool((outer > ROUNDING * terms.abs().sum((-1, -2)).clamp_min(ordinary)).any()):
             raise ValueError(
                 f"activation {shape.name} grows too fast for its moments to be known at variances "
                 f"of {_largest(root)}"

@@ -40,7 +40,7 @@ class MomentTable:
                 break  # φ overflows, or grows so fast that no larger variance has moments
             known[0] = (known[0] - self.at_zero) / variance
             waves = chebyshev.coefficients(known)
-            if _rest(waves[1:]) > MOMENT_REST:
+            if _rest(waves[1:], shape.steepest()) > MOMENT_REST:
                 break  # φ goes on bending at large u, as sin does
             found.append((variance, waves))
         self.variance = torch.cat([variance[:-1] for variance, _ in found])  # ascending
@@ -130,7 +130,8 @@ class ChordTable:
             rows.append(found.reshape(2, ANGLES))
         table = chebyshev.coefficients(torch.stack(rows, 1))
         table = chebyshev.coefficients(table.mT).mT
-        if max(_rest(table), _rest(table.mT)) > CHORD_REST:
+        steepest = self.shape.steepest()
+        if max(_rest(table, steepest), _rest(table.mT, steepest)) > CHORD_REST:
             raise ValueError(
                 f"expectations of activation {self.shape.name} are not resolved at variances "
                 f"of {float(variance[0]):.3g} to {float(variance[-1]):.3g}; scale the inputs or "
@@ -139,13 +140,14 @@ class ChordTable:
         return table
 
 
-def _rest(coefficients: Tensor) -> float:
-    """The largest of the last three coefficients along the last dimension, in units of the largest.
+def _rest(coefficients: Tensor, unit: float) -> float:
+    """The largest of the last three coefficients along the last dimension.
 
-    Where it is not small, the interpolation has not converged, or goes through noise.
+    In these units, or in those of the largest of all if that is larger. Where it is not small, the
+    interpolation has not converged, or goes through noise.
     """
     size = coefficients.abs()
-    return float(size[..., -3:].max() / size.max())
+    return float(size[..., -3:].max() / size.max().clamp_min(unit))
 
 
 def _scale(variance: Tensor) -> Tensor:
