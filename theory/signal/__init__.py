@@ -20,7 +20,7 @@ from theory.signal.criticality import (
 )
 from theory.signal.exact_prior import PriorMoments, prior_density, prior_moments
 from theory.signal.finite_width import WidthCorrections, width_corrections
-from theory.signal.fixed_points import FixedPoint, fixed_point, fixed_points
+from theory.signal.phases import FixedPoint, fixed_point, fixed_points
 from theory.signal.propagation import Flow, flow
 from theory.signal.uniform_prior import uniform_nngp
 

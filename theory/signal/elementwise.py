@@ -15,7 +15,7 @@ from theory.neurons import function_of
 FARTHEST_KINK = 64.0
 CELLS = 8192  # in which kinks are looked for, over -64 to 64
 HALVINGS = 50
-LEAST_JUMP = 1e-6  # in units of the largest |φ|, |φ'| or |φ''| within unit distance
+LEAST_JUMP = 1e-6  # in units of |φ|, |φ'| or |φ''| nearby, or of 1
 MAX_KINKS = 16
 APART = 1e-9  # kinks closer than this are one
 BESIDE = 1e-12  # of a kink, where its two slopes are taken
@@ -100,8 +100,8 @@ def _rays(function: Elementwise) -> tuple[float, float] | None:
 
 
 def _kinks(name: str, function: Elementwise, slope: Elementwise) -> tuple[float, ...]:
-    if len(_jumps(function)):
-        raise ValueError(f"activation {name} jumps at {float(_jumps(function)[0]):.3g}")
+    for place in _jumps(function).tolist():
+        raise ValueError(f"activation {name} jumps at {place:.3g}; give a continuous function")
     places = torch.cat([_jumps(slope), _jumps(_curvature(function))]).sort().values
     if not len(places):
         return ()
@@ -117,7 +117,7 @@ def _kinks(name: str, function: Elementwise, slope: Elementwise) -> tuple[float,
 
 def _jumps(function: Elementwise) -> Tensor:
     """Where a function jumps: cells whose ends go on differing when they are halved."""
-    # Odd numbers of cells, so that neither 0 nor another simple number is an end.
+    # An odd number of cells, so that neither 0 nor another simple number is an end.
     ends = torch.linspace(-FARTHEST_KINK, FARTHEST_KINK, CELLS, dtype=torch.float64)
     low, high = ends[:-1], ends[1:]
     at_low, at_high = function(low), function(high)

@@ -20,7 +20,7 @@ LOWEST, HIGHEST = -10, 10  # powers of the factor between which the variances li
 MOMENT_NODES = 28
 CHORD_NODES = 24
 ANGLES = 48
-MOMENT_REST, CHORD_REST = 1e-9, 1e-6
+MOMENT_REST, CHORD_REST = 1e-9, 1e-6  # of the last coefficients, beyond which nothing is known
 
 
 class MomentTable:
@@ -44,7 +44,6 @@ class MomentTable:
                 break  # φ goes on bending at large u, as sin does
             found.append((variance, waves))
         self.variance = torch.cat([variance[:-1] for variance, _ in found])  # ascending
-        self.largest = float(found[-1][0][-1])
         self._coefficients = torch.stack([waves for _, waves in found])
 
     def __call__(self, variance: Tensor) -> Moments:
@@ -86,10 +85,6 @@ class Chords:
     def distance(self, t: Tensor) -> Tensor:
         """1 - c at t, for c ≥ 0."""
         return 2 * (torch.sinh(t * self.length) / self.scale).square().clamp_max(0.5)
-
-    def take(self, some: Tensor) -> "Chords":
-        """Of some of the variances."""
-        return Chords(self.scale[some], self.length[some], self.near[some], self.far[some])
 
     def _place(self, sine: Tensor) -> Tensor:
         return torch.asinh(self.scale * sine) / self.length

@@ -92,7 +92,7 @@ def _variances(expectations: Expectations, weights: Tensor, biases: Tensor) -> T
         _roots(table, w, b).T
         for w, b in zip(weights.split(CELLS), biases.split(CELLS), strict=True)
     ]
-    count = max(1, *(part.shape[1] for part in parts))
+    count = max([1, *(part.shape[1] for part in parts)])
     pad = torch.nn.functional.pad
     return torch.cat([pad(part, (0, count - part.shape[1]), value=math.nan) for part in parts]).T
 
