@@ -18,7 +18,9 @@ from storage.data_spec import PLUGIN
 from storage.frozen import Count, Frozen, Many, refusal
 from storage.messages import nearest, short
 
-ACTIVATIONS = ("linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic")
+ACTIVATIONS = (
+    "linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic", "sigmoid", "softplus", "silu",
+)  # fmt: skip
 ARCHITECTURES = ("fcn", "cnn")
 CONVOLUTION = ("patches", "image", "pool_after", "head")  # settings of a cnn alone
 

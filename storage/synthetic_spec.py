@@ -125,7 +125,9 @@ class TeacherNetwork(Isotropic):
     """Hidden layers of the teacher [layers]"""
     width: Count
     """Neurons or channels of every hidden layer of the teacher [neurons]"""
-    activation: Literal["linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic"]
+    activation: Literal[
+        "linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic", "sigmoid", "softplus", "silu",
+    ]  # fmt: skip
     """Activation φ of the teacher's hidden layers"""
     weight_variance: Many[PositiveFloat]
     """σ², variance of weights times fan-in, of each layer; the last is the readout's [1]"""

@@ -19,7 +19,7 @@ def bent(z):
     return torch.tanh(z) + 0.3 * z.square()
 
 
-ACTIVATIONS = ["linear", "erf", "relu", "sin", "quadratic", "tanh", "gelu", bent]
+ACTIVATIONS = ["linear", "erf", "relu", "sin", "quadratic", "tanh", "gelu", "silu", bent]
 
 
 def some_covariance(points=9, seed=0):

@@ -29,6 +29,9 @@ FUNCTIONS = {
     "quadratic": torch.square,
     "tanh": torch.tanh,
     "gelu": torch.nn.functional.gelu,
+    "sigmoid": torch.sigmoid,
+    "softplus": torch.nn.functional.softplus,
+    "silu": torch.nn.functional.silu,
 }
 ACTIVATIONS = list(FUNCTIONS)
 SMOOTH = [name for name in ACTIVATIONS if name != "relu"]

@@ -345,7 +345,13 @@ CLOSED_FORMS: dict[str, tuple[Formula, Formula]] = {
     "sin": (sin_expectation, sin_derivative_expectation),
     "quadratic": (quadratic_expectation, quadratic_derivative_expectation),
 }
-SMOOTH: dict[str, Elementwise] = {"tanh": torch.tanh, "gelu": torch.nn.functional.gelu}
+SMOOTH: dict[str, Elementwise] = {
+    "tanh": torch.tanh,
+    "gelu": torch.nn.functional.gelu,
+    "sigmoid": torch.sigmoid,
+    "softplus": lambda z: torch.logaddexp(z, torch.zeros_like(z)),
+    "silu": torch.nn.functional.silu,  # z sigmoid(z), also known as swish
+}
 
 
 def moment(activation: Activation) -> Moment:
@@ -359,7 +365,7 @@ def derivative_moment(activation: Activation) -> Moment:
     """E[φ'(u)φ'(v)] of a named activation, or of a function that torch can differentiate."""
     if isinstance(activation, str) and activation in CLOSED_FORMS:
         return ClosedForm(CLOSED_FORMS[activation][1])
-    return HermiteSeries.of(_derivative(smooth_function(activation)))
+    return HermiteSeries.of(derivative_of(smooth_function(activation)))
 
 
 def most_in_single(activation: Activation, value: Moment) -> float:
@@ -378,7 +384,9 @@ def smooth_function(activation: Activation) -> Elementwise:
     return SMOOTH[activation]
 
 
-def _derivative(function: Elementwise) -> Elementwise:
+def derivative_of(function: Elementwise) -> Elementwise:
+    """φ' of an elementwise φ that torch can differentiate."""
+
     def derivative(z: Tensor) -> Tensor:
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()

@@ -61,6 +61,23 @@ def _quadratic_slope(z: Tensor) -> Tensor:
     return 2 * z
 
 
+def _sigmoid_slope(z: Tensor) -> Tensor:
+    """sigmoid'(z) = sigmoid(z) (1 - sigmoid(z))."""
+    value = torch.sigmoid(z)
+    return value.mul_(1 - value)
+
+
+def _softplus(z: Tensor) -> Tensor:
+    """softplus(z) = ln(1 + e^z), whose slope is sigmoid(z)."""
+    return torch.logaddexp(z, torch.zeros_like(z))
+
+
+def _silu_slope(z: Tensor) -> Tensor:
+    """silu'(z) = s + z s (1 - s) of silu(z) = z s, s = sigmoid(z)."""
+    value = torch.sigmoid(z)
+    return value + z * value * (1 - value)
+
+
 ACTIVATIONS = {
     "linear": Activation(_identity, torch.ones_like),
     "erf": Activation(torch.erf, _erf_slope),
@@ -69,4 +86,7 @@ ACTIVATIONS = {
     "gelu": Activation(_gelu, _gelu_slope),
     "sin": Activation(torch.sin, torch.cos),
     "quadratic": Activation(torch.square, _quadratic_slope),
+    "sigmoid": Activation(torch.sigmoid, _sigmoid_slope),
+    "softplus": Activation(_softplus, torch.sigmoid),
+    "silu": Activation(torch.nn.functional.silu, _silu_slope),
 }
