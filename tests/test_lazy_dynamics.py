@@ -83,12 +83,10 @@ def test_gradient_flow_starts_from_the_prior_and_ends_on_the_labels():
     kernels = nngp_and_ntk(x, **network())
     found = gradient_flow(kernels, y, [0.0, 1e6])
     assert not found.output[0].any()
-    torch.testing.assert_close(found.covariance[0], kernels.nngp)
+    torch.testing.assert_close(found.covariance[0], kernels.nngp, rtol=0, atol=1e-14)
     torch.testing.assert_close(found.output[1, :TRAIN], y)
     assert found.covariance[1, :TRAIN].abs().max() < 1e-12
-    interpolated = kernels.ntk[TRAIN:, :TRAIN] @ torch.linalg.solve(
-        kernels.ntk[:TRAIN, :TRAIN], y
-    )
+    interpolated = kernels.ntk[TRAIN:, :TRAIN] @ torch.linalg.solve(kernels.ntk[:TRAIN, :TRAIN], y)
     torch.testing.assert_close(found.output[1, TRAIN:], interpolated)
 
 
@@ -157,7 +155,7 @@ def test_response_is_the_derivative_of_the_correlation(activation, depth):
     # Nodes in √(1 - ρ), where relu is smooth, too.
     roots, weights = nodes_and_weights(0.0, math.sqrt(0.9))
     correlations = 1 - roots.square()
-    responses = kernels.at_all(correlations).ntk
+    responses = torch.stack([kernels.at(float(rho)).ntk for rho in correlations])
     integral = torch.einsum("k,kij->ij", weights * 2 * roots / correlations, responses)
     change = kernels.at(1.0).nngp - kernels.at(0.1).nngp
     # tanh and gelu go by a series of up to 512 orders, cut where 1e-9 of its weight is left.
@@ -175,20 +173,18 @@ def test_linear_networks_in_closed_form(depth):
     found = langevin(TIMES, temperature, net)
     x, y = data()
     prior, _ = nngp_and_ntk(x, **net)
-    ridge = prior[:TRAIN, :TRAIN] + temperature * torch.eye(TRAIN)
+    ridge = prior[:TRAIN, :TRAIN] + temperature * torch.eye(TRAIN, dtype=torch.float64)
     start = torch.linalg.solve(ridge, prior[:TRAIN]).T
     for place, time in enumerate(TIMES):
         left = start @ torch.linalg.matrix_exp(-(depth + 1) * time * ridge)
         mean = (start - left) @ y
         settled = prior - start @ prior[:TRAIN]
         covariance = settled + left @ ridge @ left.T
-        bound = float(found.error[place]) + 1e-12
+        bound = float(found.error[place]) + 1e-10
         assert (found.output[place] - mean).abs().max() <= bound
-        bound = float(found.covariance_error[place]) + 1e-12
+        bound = float(found.covariance_error[place]) + 1e-10
         assert (found.covariance[place] - covariance).abs().max() <= bound
-        torch.testing.assert_close(
-            found.correlation[place], temperature * left, rtol=0, atol=1e-6
-        )
+        torch.testing.assert_close(found.correlation[place], temperature * left, rtol=0, atol=1e-6)
         torch.testing.assert_close(
             found.response[place], (depth + 1) * left @ ridge, rtol=0, atol=1e-5
         )
@@ -222,9 +218,7 @@ def test_long_times_are_regression_with_the_nngp(activation, temperature):
     train = prior[:TRAIN, :TRAIN]
     expected = posterior(train, prior[:, :TRAIN], prior.diagonal(), y, temperature)
     torch.testing.assert_close(found.output[0], expected.mean, rtol=0, atol=1e-6)
-    torch.testing.assert_close(
-        found.covariance[0].diagonal(), expected.variance, rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(found.covariance[0].diagonal(), expected.variance, rtol=0, atol=1e-6)
 
 
 def by_matrices(net: dict, temperature: float, end: float, count: int):
@@ -233,7 +227,8 @@ def by_matrices(net: dict, temperature: float, end: float, count: int):
     kernels = TwoTimeKernels(x[:TRAIN], **net)
     step = end / count
     lags = torch.arange(count + 1, dtype=torch.float64) * step
-    correlation, response = kernels.at_all(torch.exp(-temperature * lags))
+    found = [kernels.at(math.exp(-temperature * float(lag))) for lag in lags]
+    correlation, response = (torch.stack(both) for both in zip(*found, strict=True))
     later, earlier = torch.meshgrid(torch.arange(count + 1), torch.arange(count + 1), indexing="ij")
     apart = (later - earlier).abs()
     weight = torch.full((count + 1, count + 1), step, dtype=torch.float64)
@@ -289,15 +284,14 @@ def test_the_equation_solved_as_one_matrix(activation):
 def test_the_rule_is_of_second_order(activation):
     """Half the step, a quarter of the error: for a kink, whose response has a root, as well."""
     net = network(activation, 2)
-    errors = [langevin(TIMES, 0.1, net, steps=steps).error.max() for steps in (16, 32, 64)]
-    for before, after in zip(errors, errors[1:], strict=False):
-        assert 3.3 < before / after < 5
+    errors = [langevin(TIMES, 0.1, net, steps=steps).error.max() for steps in (64, 128)]
+    assert 3.3 < errors[0] / errors[1] < 5
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])
 def test_the_error_is_reported(activation):
     net = network(activation, 2)
-    found = langevin(TIMES, 0.1, net, steps=16)
+    found = langevin(TIMES, 0.1, net)
     exact = langevin(TIMES, 0.1, net, steps=128)
     assert bool(((found.output - exact.output).abs().amax(1) < found.error).all())
     apart = (found.covariance - exact.covariance).abs().amax((1, 2))
@@ -400,7 +394,7 @@ def test_langevin_dynamics_refuse_what_is_not_positive_definite():
     x, y = data()
     x[1] = x[0]
     with pytest.raises(ValueError, match="not positive definite in float64"):
-        volterra(x[:TRAIN], y, [1.0], temperature=1e-300, **network())
+        volterra(x[:TRAIN], y, [1.0], temperature=1e-30, **network("linear"))
 
 
 def test_gradient_flow_refuses_in_one_line():

@@ -9,9 +9,9 @@ as long. R varies on the scale of the forgetting alone. Between points of the me
 linear, and the past enters by its integrals with hat functions, which are added up where the mesh
 becomes coarser: nothing of a fast start is lost. The rule is the trapezoid's, of second order.
 
-R = -(1/T) dC_0/dτ has a root at τ = 0 where φ has a kink (relu). What the trapezoidal rule misses of
-∫R dτ = (C_0(0) - C_0(τ))/T is therefore added at lag zero, so that the rule is of second order
-there, too, and the limit of long times does not depend on the mesh.
+R has a root at τ = 0 where φ has a kink (relu). What the trapezoidal rule misses of ∫R dτ, which is
+known, is therefore added at lag zero, so that the rule is of second order there, too, and the limit
+of long times does not depend on the mesh.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,24 +20,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.dynamics.two_time import TwoTimeKernels
-from theory.kernels import Kernels
+from theory.dynamics.memory import Memory, MemoryKernel
 
 STENCIL = 6  # points of the mesh from which what is between them is interpolated
-CANCELS = 1e-7  # T τ below which a difference of C_0 has lost too many digits to be divided by it
 
 
 class Forced(NamedTuple):
-    """An equation: what forgets, at which rate, and the forcing made of C_0."""
+    """An equation: what networks remember, and the forcing made of it."""
 
-    kernels: TwoTimeKernels
-    temperature: float  # T
+    memory: MemoryKernel
     train: int  # n, the first of the p points
     forcing: Callable[[Tensor], Tensor]  # C_0 (..., p, p) to D (..., p, columns)
-
-    def at(self, lags: Tensor) -> Kernels:
-        """C_0 and R at each lag, (lag, p, p)."""
-        return self.kernels.at_all(torch.exp(-self.temperature * lags))
 
 
 class Level(NamedTuple):
@@ -81,15 +74,15 @@ def _levels(equation: Forced, first: float, steps: int, end: float) -> Iterator[
     size, n = 2 * steps, equation.train
     step = first / size
     places = torch.arange(size + 1, dtype=torch.float64)
-    kernels = equation.at(places * step)
-    forcing = equation.forcing(kernels.nngp)
+    memory = equation.memory(places * step)
+    forcing = equation.forcing(memory.correlation)
     value = torch.zeros_like(forcing)
     value[0] = forcing[0]
     past = value[:, :n] * step  # ∫ of F with the hat of each point of the mesh
     past[0] /= 2
     known = 0
     while True:
-        _march(kernels, equation, step, forcing, value, past, known)
+        _march(memory, step, forcing, value, past, known)
         yield Level(step, value)
         if step * size >= end:
             return
@@ -97,26 +90,19 @@ def _levels(equation: Forced, first: float, steps: int, end: float) -> Iterator[
         past, value = _coarser(past), _halved(value)
         step, known = 2 * step, steps
         past[steps] += step / 2 * value[steps, :n]
-        later = equation.at(places[steps + 1 :] * step)
-        kernels = Kernels(*(torch.cat([a[::2], b]) for a, b in zip(kernels, later, strict=True)))
-        forcing = equation.forcing(kernels.nngp)
+        memory = equation.memory(places * step)
+        forcing = equation.forcing(memory.correlation)
 
 
 def _march(
-    kernels: Kernels,
-    equation: Forced,
-    step: float,
-    forcing: Tensor,
-    value: Tensor,
-    past: Tensor,
-    known: int,
+    memory: Memory, step: float, forcing: Tensor, value: Tensor, past: Tensor, known: int
 ) -> None:
     """Fill in F and its integrals beyond the points of the mesh that are known."""
-    n, size = equation.train, len(value) - 1
-    response = kernels.ntk[:, :, :n]
+    n, size = past.shape[1], len(value) - 1
+    response = memory.response[:, :, :n]
     points = response.shape[1]
     backwards = response.flip(0).permute(1, 0, 2).reshape(points, -1)  # the longest lag first
-    own = step * (response[0] / 2 + _missed(kernels, equation, step))
+    own = step * response[0] / 2 + _missed(memory.dissipated[:, :, :n], response, step)
     implicit = own[:, :n] + torch.eye(n).to(own)
     flat = past.view(-1, past.shape[2])
     for place in range(known + 1, size + 1):
@@ -128,14 +114,9 @@ def _march(
         past[place] = step * now
 
 
-def _missed(kernels: Kernels, equation: Forced, step: float) -> Tensor:
-    """What the trapezoidal rule misses of ∫R from zero to each lag, in steps, (lag, p, n)."""
-    n = equation.train
-    covariance, response = kernels.nngp[:, :, :n], kernels.ntk[:, :, :n]
-    if step * equation.temperature < CANCELS:
-        return torch.zeros_like(response)
-    whole = (covariance[0] - covariance) / (equation.temperature * step)
-    return whole - (response.cumsum(0) - (response[0] + response) / 2)
+def _missed(dissipated: Tensor, response: Tensor, step: float) -> Tensor:
+    """What the trapezoidal rule misses of ∫R from zero to each lag, (lag, p, n)."""
+    return dissipated - step * (response.cumsum(0) - (response[0] + response) / 2)
 
 
 def _coarser(past: Tensor) -> Tensor:

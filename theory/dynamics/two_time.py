@@ -15,7 +15,6 @@ R = -(1/T) dC_0/dτ, and at τ = 0 they are the NNGP kernel and the NTK. Avidan,
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from theory.expectations import Activation
@@ -51,19 +50,22 @@ class TwoTimeKernels:
 
     def at(self, correlation: float) -> Kernels:
         """C_0 and R at the time when weights have the correlation ρ = e^{-Tτ}, each (n, n)."""
+        covariance, slope = self._both(correlation)
+        return Kernels(covariance, slope * correlation)
+
+    def slope_at(self, correlation: float) -> Tensor:
+        """dC_0/dρ = R/ρ, (n, n), also where ρ = 0."""
+        return self._both(correlation)[1]
+
+    def _both(self, correlation: float) -> tuple[Tensor, Tensor]:
         network, points = self._network, self._points
         assert network.slope is not None
-        covariance = self._first * correlation
-        tangent = covariance.clone()
+        covariance, tangent = self._first * correlation, self._first
         for layer, weight in enumerate(network.weights[1:], start=1):
             value, slope = points.values[layer - 1], points.slopes[layer - 1]
             back = network.slope.pairs(slope, covariance, slope)
-            following = network.value.pairs(value, covariance, value) * weight
-            covariance = (following + network.offset(layer)) * correlation
-            tangent = covariance + tangent * back * (weight * correlation)
-        return Kernels(covariance, tangent)
-
-    def at_all(self, correlations: Tensor) -> Kernels:
-        """The same at many, each (correlation, n, n)."""
-        found = [self.at(float(correlation)) for correlation in correlations]
-        return Kernels(torch.stack([k.nngp for k in found]), torch.stack([k.ntk for k in found]))
+            unforgotten = network.value.pairs(value, covariance, value) * weight
+            unforgotten = unforgotten + network.offset(layer)
+            covariance = unforgotten * correlation
+            tangent = unforgotten + tangent * back * (weight * correlation)
+        return covariance, tangent

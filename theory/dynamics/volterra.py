@@ -33,10 +33,10 @@ import torch
 from torch import Tensor
 
 from theory.dynamics.checks import check_targets, check_times
+from theory.dynamics.memory import MemoryKernel
 from theory.dynamics.relaxation import Forced, mesh_size, relax
 from theory.dynamics.two_time import TwoTimeKernels
 from theory.expectations import Activation
-from theory.kernels import Kernels
 
 FEWEST_STEPS = 8  # while time doubles
 
@@ -91,7 +91,8 @@ def volterra(
         weight_variance=weight_variance,
         bias_variance=bias_variance,
     )
-    problem = _Problem.of(kernels, y.double().reshape(train, -1), float(temperature), depth)
+    memory = MemoryKernel(kernels, float(temperature))
+    problem = _Problem.of(memory, y.double().reshape(train, -1), depth)
     fine, coarse = (_solved(problem, moments, count) for count in (steps, steps // 2))
     output, error = _extrapolated(fine.output, coarse.output)
     covariance, covariance_error = _extrapolated(fine.covariance, coarse.covariance)
@@ -116,29 +117,29 @@ def volterra(
 class _Problem(NamedTuple):
     """The equation and its limits."""
 
-    kernels: TwoTimeKernels
+    memory: MemoryKernel
     labels: Tensor  # (n, outputs)
-    temperature: float
-    prior: Tensor  # K, (p, p)
     factor: Tensor  # of K + T at the training points
     first: float  # no longer than any of the times of the system
 
     @classmethod
-    def of(
-        cls, kernels: TwoTimeKernels, labels: Tensor, temperature: float, depth: int
-    ) -> "_Problem":
-        train = len(labels)
-        prior, tangent = kernels.at(1.0)
-        ridge = prior[:train, :train] + temperature * torch.eye(train).to(prior)
+    def of(cls, memory: MemoryKernel, labels: Tensor, depth: int) -> "_Problem":
+        train, temperature = len(labels), memory.temperature
+        ridge = memory.prior[:train, :train] + temperature * torch.eye(train).to(labels)
         factor, failed = torch.linalg.cholesky_ex(ridge)
         if failed or not bool(factor.isfinite().all()):
             raise ValueError(
                 f"kernel of {train} points with temperature {temperature:g} is not positive "
                 "definite in float64; raise the temperature or leave out repeated points"
             )
-        fastest = float(torch.linalg.eigvalsh(tangent[:train, :train])[-1])
+        fastest = float(torch.linalg.eigvalsh(memory.tangent[:train, :train])[-1])
         first = 1 / (fastest + (depth + 1) * temperature)
-        return cls(kernels, labels, temperature, prior, factor, first)
+        return cls(memory, labels, factor, first)
+
+    @property
+    def prior(self) -> Tensor:
+        """K, (p, p)."""
+        return self.memory.prior
 
     @property
     def train(self) -> int:
@@ -162,7 +163,7 @@ class _Problem(NamedTuple):
         n = self.train
         towards = relaxed[:, :n]
         others = relaxed[:, n:] - towards @ self.prior[:n, n:]
-        return torch.cat([self.temperature * towards, others], 1)
+        return torch.cat([self.memory.temperature * towards, others], 1)
 
     def forced(self, train_only: bool) -> Forced:
         """The equation of X, or of X and the relaxation towards all other points."""
@@ -172,7 +173,7 @@ class _Problem(NamedTuple):
             whitened = self.whitened(covariance[..., :n])
             return whitened if train_only else torch.cat([whitened, covariance[..., n:]], -1)
 
-        return Forced(self.kernels, self.temperature, n, forcing)
+        return Forced(self.memory, n, forcing)
 
 
 class _Solution(NamedTuple):
