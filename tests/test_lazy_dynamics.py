@@ -320,7 +320,7 @@ def test_wide_networks_by_brute_force(temperature):
     """Antithetic pairs of erf networks, whose mean starts at zero, by Euler steps."""
     x, y = data()
     net = network(bias=0.0)
-    width, pairs, step = 512, 48, 0.01
+    width, pairs, step = 256, 48, 0.01
     times = [0.1, 0.5, 2.0, 4.0]
     generator = torch.Generator().manual_seed(1)
 
@@ -359,7 +359,7 @@ def test_wide_networks_by_brute_force(temperature):
         # Beside chance, Euler's rule is off by up to λ h/2 ≈ 0.02 of what is left to learn, and
         # the width by a few 1/N.
         assert bool(((units.mean(0) - theory).abs() < 5 * error + 0.02 + 4 / width).all())
-        assert error.max() < 0.01
+        assert error.max() < 0.012
 
 
 # -- what is refused ------------------------------------------------------------------------

@@ -48,19 +48,18 @@ def gradient_flow(kernels: Kernels, y: Tensor, times: Sequence[float] | Tensor) 
         )
     rates = rates.clamp_min(0)
     labels = y.double().reshape(train, -1)
-    forward = ntk[train:, :train] @ modes  # Θ* U
+    forward = ntk[:, :train] @ modes  # Θ* U
     outputs, covariances, losses = [], [], []
     for time in moments:
         left = (modes * torch.exp(-rates * time)) @ modes.T  # e^{-Θt}
         moved = (forward * _integral(rates, time)) @ modes.T  # Θ* Θ⁻¹ (1 - e^{-Θt})
         start = torch.eye(len(nngp), dtype=torch.float64, device=nngp.device)  # of f_0 in f(t)
-        start[:train, :train], start[train:, :train] = left, -moved
-        residual = left @ labels
+        start[:train, :train], start[train:, :train] = left, -moved[train:]
         covariance = start @ nngp @ start.T
-        outputs.append(torch.cat([labels - residual, moved @ labels]))
+        outputs.append(moved @ labels)
         covariances.append((covariance + covariance.T) / 2)
         spread = labels.shape[1] * covariance[:train, :train].trace()
-        losses.append((residual.square().sum() + spread) / 2)
+        losses.append(((left @ labels).square().sum() + spread) / 2)
     output = torch.stack(outputs).reshape(len(moments), len(nngp), *y.shape[1:])
     return GradientFlow(moments, output, torch.stack(covariances), torch.stack(losses))
 

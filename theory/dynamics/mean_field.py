@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.dynamics.checks import check_times
+from theory.dynamics.checks import check_neurons, check_times, checked_step
 from theory.dynamics.particles import Averages, Particles, System, at_start, normals
 from theory.expectations import Activation
 from theory.kernels import ntk
@@ -29,8 +29,6 @@ from theory.neurons import function_of
 from theory.variances import layer_variances
 from theory.whitening import whitened
 
-STABLE = 1.0  # of the step times the fastest rate: twice the step is taken, too, and 2 is the end
-SHARE = 0.1  # of the fastest time, where no step is given
 FEWEST_REPLICAS = 2
 
 
@@ -85,7 +83,7 @@ def mean_field(
         weight_variance=weights,
         bias_variance=biases,
     )
-    longest = _checked_step(step, float(torch.linalg.eigvalsh(tangent)[-1]))
+    longest = checked_step(step, float(torch.linalg.eigvalsh(tangent)[-1]))
     _check_numbers(particles, replicas)
     system = System(
         whitened(points, weights[0], biases[0]),
@@ -148,17 +146,6 @@ def _stacked(averages: Sequence[Averages]) -> Averages:
     return Averages(*map(torch.stack, zip(*averages, strict=True)))
 
 
-def _checked_step(step: float | None, fastest: float) -> float:
-    if step is None:
-        return SHARE / fastest
-    if not 0 < step * fastest <= STABLE:
-        raise ValueError(
-            f"step is {step:g}; give a positive one of at most {STABLE / fastest:.3g}, beyond "
-            "which the fastest mode is not stable"
-        )
-    return float(step)
-
-
 def _check_finite(averages: tuple[Averages, Averages], time: float) -> None:
     if not all(bool(one.loss.isfinite()) for one in averages):
         raise ValueError(
@@ -182,15 +169,7 @@ def _check(
     weight_variance: tuple[float, float],
     bias_variance: float,
 ) -> tuple[tuple[float, float], tuple[float]]:
-    if x.ndim != 2 or y.shape != x.shape[:1] or len(y) == 0:
-        raise ValueError(
-            f"inputs are {tuple(x.shape)} and targets {tuple(y.shape)}; give (n, d) and (n,), "
-            "for a network of one output"
-        )
-    if not (bool(x.isfinite().all()) and bool(y.isfinite().all())):
-        raise ValueError("inputs and targets are not all finite; leave those points out")
-    if not 1 <= width < math.inf:
-        raise ValueError(f"width is {width}; give a number of neurons, at least 1")
+    check_neurons(x, y, width)
     if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature is {temperature}; give a number, zero for gradient flow")
     weights, biases = layer_variances(weight_variance, bias_variance, 1)

@@ -25,20 +25,20 @@ For t → 0 the mean is gradient flow with the NTK, for t → ∞ regression wit
 """
 
 import math
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from theory.dynamics.checks import check_targets, check_times
+from theory.dynamics.checks import check_memory, check_targets, check_times
 from theory.dynamics.memory import MemoryKernel
 from theory.dynamics.relaxation import Forced, mesh_size, relax
 from theory.dynamics.two_time import TwoTimeKernels
 from theory.expectations import Activation
 
 FEWEST_STEPS = 8  # while time doubles
+WORKING, KEPT = 8, 6  # matrices that are held for each point of the mesh, and for each time
 
 
 class Volterra(NamedTuple):
@@ -82,8 +82,12 @@ def volterra(
     points = x if x_test is None else torch.cat([x, x_test])
     train = check_targets(y, len(x))
     _check(x, y, temperature, steps)
-    if two_time:
-        _check_memory(len(moments), len(points))
+    pairs = len(moments) ** 2 if two_time else 0
+    arrays = WORKING * (2 * steps + 1) + KEPT * len(moments) + pairs
+    check_memory(
+        8 * arrays * len(points) ** 2,
+        f"{'two-time ' * two_time}covariances of {len(moments)} times and {len(points)} points",
+    )
     kernels = TwoTimeKernels(
         points,
         depth=depth,
@@ -231,14 +235,3 @@ def _check(x: Tensor, y: Tensor, temperature: float, steps: int) -> None:
         )
     if steps < FEWEST_STEPS or steps % 2:
         raise ValueError(f"steps are {steps}; give an even number, at least {FEWEST_STEPS}")
-
-
-def _check_memory(times: int, points: int) -> None:
-    """ValueError unless this machine could hold the covariance of all pairs of times."""
-    needed = 8 * times**2 * points**2
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory / 2:
-        raise ValueError(
-            f"two-time covariances of {times} times and {points} points need {needed / 1e9:.1f} "
-            f"GB, and this machine has {memory / 1e9:.1f} GB in all; give fewer times or points"
-        )
