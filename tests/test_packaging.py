@@ -143,10 +143,20 @@ def test_no_file_is_longer_than_400_lines(path):
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.name == "__init__.py"], ids=name)
-def test_an_init_is_a_docstring(path):
+def test_an_init_is_a_docstring_and_the_names_it_passes_on(path):
+    """Those of the files beside it, all of them in __all__, and only in packages of a package."""
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree)
-    assert len(tree.body) == 1
+    _, *rest = tree.body
+    if not rest:
+        return
+    *imports, public = rest
+    assert path.parent.parent != ROOT
+    inside = ".".join(path.parent.relative_to(ROOT).parts) + "."
+    assert all(isinstance(n, ast.ImportFrom) and n.module.startswith(inside) for n in imports)
+    assert isinstance(public, ast.Assign)
+    passed_on = sorted(alias.name for node in imports for alias in node.names)
+    assert sorted(ast.literal_eval(public.value)) == passed_on
 
 
 def test_no_package_registry_is_named():

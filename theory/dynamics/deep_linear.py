@@ -140,7 +140,7 @@ class _Problem(NamedTuple):
         rule = _trapezoid(mesh)
         residual = self.y.expand(len(mesh), -1)
         layers = [self._untrained(layer, len(mesh)) for layer in range(len(self.weights) + 1)]
-        scale = float(self.y.abs().max()) or 1.0
+        scale, change = float(self.y.abs().max()) or 1.0, math.inf
         for _ in range(ITERATIONS):
             drive = math.sqrt(self.weights[-1] / self.width) * residual
             for place in [*range(1, len(layers) - 1), *range(len(layers) - 3, 0, -1)]:
