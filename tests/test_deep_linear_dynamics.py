@@ -172,7 +172,7 @@ def test_networks_of_finite_width_by_brute_force(depth):
     # t_7 at 1e-3 is 5.4; at finite width outputs are off by a few 1/N.
     bound = 5.4 * error + found.error[:, None] + 4 / width
     assert bool(((units.mean(0) - found.output).abs() < bound).all())
-    assert error.max() < 0.015
+    assert error.max() < 0.025
     lazy = dynamics(depth, width=1e12).output
     assert bool(((units.mean(0) - lazy).abs() > bound).any())
 

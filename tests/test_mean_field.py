@@ -9,6 +9,7 @@ from torch import Tensor
 
 from theory.adaptive import adaptive_kernel
 from theory.dynamics import gradient_flow, mean_field, volterra
+from theory.gaussian_index import infinite_width
 from theory.kernels import nngp_and_ntk
 from theory.neurons import quasi_normals
 from theory.order_parameter import order_parameter
@@ -235,7 +236,7 @@ def test_erf_networks_come_to_rest_in_the_adaptive_kernel():
     _, kernel = rest.covariances(x)
     norm = torch.tensor(rest.readout_norm() / 0.2)
     weights = rest.weight_covariance * DIMENSION
-    assert weights.diagonal().max() > 1.3
+    assert weights.diagonal().max() > 1.1
     # t_3 at 1e-3 is 10; the draws of the theory leave about 1/√(effective draws) of a variance.
     for value, error, theory, scale in (
         (found.output, found.error.output, rest.prediction(x).mean, 1.0),
@@ -288,9 +289,10 @@ def test_erf_networks_come_to_rest_in_the_order_parameter():
     theory = torch.cat([expected.learnability[0], expected.variance])
     # t_2 at 1e-2 is 9.9, and the theory leaves out terms of order 1/d of each quantity.
     assert bool(((mean - theory).abs() < 10 * error + theory / size).all())
-    assert bool((error < 0.05 * theory).all())
-    lazy = torch.tensor([0.4, 0.1, 1.0], dtype=torch.float64)  # above what the NNGP learns
-    assert bool((mean - 5 * error > lazy).all())
+    assert bool((error < 0.15 * theory).all())
+    # Without features He_1 is learned as by the NNGP, and weights are those of the prior.
+    assert mean[0] - 5 * error[0] > infinite_width(cell, "effective").learnability[0, 0]
+    assert mean[2] - 5 * error[2] > 1
 
 
 # -- what is refused ------------------------------------------------------------------------
