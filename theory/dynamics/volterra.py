@@ -38,7 +38,7 @@ from theory.dynamics.two_time import TwoTimeKernels
 from theory.expectations import Activation
 
 FEWEST_STEPS = 8  # while time doubles
-WORKING, KEPT = 8, 6  # matrices that are held for each point of the mesh, and for each time
+WORKING, KEPT = 8, 16  # matrices that are held for each point of the mesh, and for each time
 
 
 class Volterra(NamedTuple):
