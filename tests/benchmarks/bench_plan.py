@@ -39,10 +39,10 @@ ROWS = (  # packaged campaigns, at sizes that take a minute or two
 )
 TEXT = """# What `plan` says and what a run takes
 
-Written by `python tests/benchmarks/bench_plan.py`. Core-seconds of packaged campaigns, with the settings that were changed to
-make them short: as `plan` says them, as they were spent by the process, and the ratio of the two;
-then each part, said/spent. Campaigns that need files (`gfl-cifar`, `learning-curves-mnist`,
-`learning-curves-cifar10`) are not run.
+Written by `python tests/benchmarks/bench_plan.py`. Core-seconds of packaged campaigns, with the
+settings that make them short: as `plan` says them, as they were spent by the process, and the
+ratio of the two; then each part, said/spent. Campaigns that need files (`gfl-cifar`,
+`learning-curves-mnist`, `learning-curves-cifar10`) are not run.
 
 | campaign | said | spent | ratio | parts |
 | --- | ---: | ---: | ---: | --- |
