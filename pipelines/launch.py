@@ -13,7 +13,6 @@ from pathlib import Path
 from pipelines import driving, server, stages
 from pipelines.engine import Prepared, allowed_plugins
 from storage.errors import CampaignError
-from storage.lease import acquire
 from storage.plugins import allow
 from storage.store import Store
 
@@ -100,8 +99,8 @@ def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
 def again(store: Store, plugins: Sequence[str]) -> None:
     """The stages after the simulation, on what is stored."""
     found = allow(store.specs()[-1], allowed_plugins(plugins), Path.cwd())
-    with acquire(store.objects):
-        stages.all_in_order(lambda name: stages.run(name, store, found), tell=_say)
+    with store.held() as (held, _):
+        stages.all_in_order(lambda name: stages.run(name, held, found), tell=_say)
     _say(f"report  {store.url}/report/report.html")
 
 
@@ -113,8 +112,8 @@ def check(store: Store, repair: bool) -> bool:
     for name, reason in bad:
         _say(f"bad: {name}: {reason}")
     if bad and repair:
-        with acquire(store.objects):
-            verify.repair(store, [name for name, _ in bad])
+        with store.held() as (held, _):
+            verify.repair(held, [name for name, _ in bad])
         _say(f"{len(bad)} shards cleared; `finitewidth run` computes them again")
         return True
     _say("every finished shard is sound" if not bad else f"{len(bad)} bad; add --repair")

@@ -6,9 +6,9 @@ what travels between processes is the URL alone.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
+from storage import on_disk
 from storage.errors import CampaignError
 
 if TYPE_CHECKING:
@@ -44,29 +45,44 @@ class Objects:
     """A place for objects: a folder, a file:// URL of one, or s3://bucket/prefix.
 
     Every object is whole: a reader sees the old bytes, the new ones or none, whenever the writer is
-    killed. Nothing is forced to disk, so a power cut can still truncate what was written last.
+    killed. Nothing is forced to disk, so a power cut can still truncate what was written last,
+    unless the place is `durable`: then an object is on the disk when its writer returns.
     Names are segments of letters, digits and `_ . + = -` joined by `/`; other names are a
     ValueError. Whatever keeps a place from being read or written is a CampaignError.
     """
 
     url: str  # absolute path of the folder, or s3://bucket/prefix
+    durable: bool = False  # whether objects in a folder survive a power cut; those on S3 always do
+    fence: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", _normal(self.url))
 
-    def __reduce__(self) -> tuple[type["Objects"], tuple[str]]:
-        return Objects, (self.url,)
+    def __reduce__(self) -> tuple[type["Objects"], tuple[str, bool]]:
+        return Objects, (self.url, self.durable)
+
+    def fenced(self, fence: Callable[[], None]) -> "Objects":
+        """The same place for a driver: before each write `fence` is called, and may raise."""
+        return replace(self, fence=fence)
 
     @property
     def remote(self) -> bool:
         """Whether the place is a bucket rather than a folder."""
         return self.url.startswith("s3://")
 
+    @property
+    def forced(self) -> bool:
+        """Whether each object is forced to a disk of this machine."""
+        return self.durable and not self.remote
+
     def put(self, name: str, data: bytes) -> None:
         """Write an object, or replace the one there, in one step."""
         path = _checked(name)
-        with self.explained("write", name, WRITE):
-            obstore.put(self._store, path, data, use_multipart=False)
+        with self.writing("write", name):
+            if self.forced:
+                on_disk.write(Path(self.url, path), data, replacing=True)
+            else:
+                obstore.put(self._store, path, data, use_multipart=False)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object if there is none: of any number of callers exactly one gets True.
@@ -76,7 +92,9 @@ class Objects:
         compares the bytes.
         """
         path = _checked(name)
-        with self.explained("write", name, WRITE):
+        with self.writing("write", name):
+            if self.forced:
+                return on_disk.write(Path(self.url, path), data, replacing=False)
             try:
                 obstore.put(self._store, path, data, mode="create", use_multipart=False)
             except AlreadyExistsError:
@@ -137,12 +155,15 @@ class Objects:
         path = _checked(name)
         if self._absent():
             return
-        with self.explained("delete", name, WRITE), suppress(FileNotFoundError):
-            obstore.delete(self._store, path)
+        with self.writing("delete", name), suppress(FileNotFoundError):
+            if self.forced:
+                on_disk.remove(Path(self.url, path))
+            else:
+                obstore.delete(self._store, path)
 
     def child(self, prefix: str) -> "Objects":
         """The place below a prefix."""
-        return Objects(f"{self.url}/{_checked(prefix)}")
+        return replace(self, url=f"{self.url}/{_checked(prefix)}")
 
     def zarr(self, read_only: bool = False) -> "ZarrObjects":
         """This place as a store for Zarr. It holds a client: send the URL elsewhere, not this."""
@@ -166,7 +187,7 @@ class Objects:
             return 0
         top = Path(self.url, _checked(prefix) if prefix else "")
         removed = 0
-        with self.explained("sweep", prefix, WRITE):
+        with self.writing("sweep", prefix):
             for folder, _, files in os.walk(top):
                 for file in filter(_OURS_LEFT.fullmatch, files):
                     Path(folder, file).unlink(missing_ok=True)
@@ -194,6 +215,16 @@ class Objects:
     def _absent(self) -> bool:
         """Whether the folder does not exist yet: reading must not make it."""
         return not self.remote and not os.path.lexists(self.url)
+
+    @contextmanager
+    def writing(self, doing: str, name: str) -> Iterator[None]:
+        """Whatever changes an object happens in here, Zarr's writes too: the fence is asked first.
+
+        CampaignError as by `explained`, and what the fence raises.
+        """
+        self.fence()
+        with self.explained(doing, name, WRITE):
+            yield
 
     @contextmanager
     def explained(self, doing: str, name: str, advice: str) -> Iterator[None]:

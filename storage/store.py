@@ -3,7 +3,8 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,7 @@ from storage.coordinates import (
     regression_coordinates,
 )
 from storage.errors import CampaignError
+from storage.lease import Lease, acquire
 from storage.ledger import Ledger
 from storage.objects import Objects
 from storage.plan import Plan, Round, Shard
@@ -60,8 +62,8 @@ _EMPTY = {
 class Store:
     """One campaign's directory, a local path or an s3:// URL."""
 
-    def __init__(self, url: str) -> None:
-        self.objects = Objects(url)
+    def __init__(self, place: str | Objects) -> None:
+        self.objects = place if isinstance(place, Objects) else Objects(place)
         self.ledger = Ledger(self.objects)
         self._arrays: dict[str, Any] = {}  # those opened to write or read shards
 
@@ -74,6 +76,15 @@ class Store:
     def data(self) -> str:
         """Where the Zarr hierarchy is."""
         return self.objects.child("data.zarr").url
+
+    @contextmanager
+    def held(self) -> Iterator[tuple["Store", Lease]]:
+        """The campaign for its one driver, whose writes end where it loses the lease.
+
+        CampaignError while there is another driver, SupersededError by a write after a loss.
+        """
+        with acquire(self.objects) as lease:
+            yield Store(self.objects.fenced(lease.require)), lease
 
     def specs(self) -> list[Campaign]:
         """Every spec that was run here, the oldest first.

@@ -99,7 +99,7 @@ class RayExecutor:
             return self._ray.get(reference)
         except self._deaths as error:
             death = f"{type(error).__name__}: its worker died"
-            Store(job.url).ledger.fail(work.shard.name, {"error": death, "reason": str(error)})
+            Store(job.place).ledger.fail(work.shard.name, {"error": death, "reason": str(error)})
             if work.attempts < ATTEMPTS:
                 return None
             return Outcome(work.shard, None, f"{death}, {work.attempts} times")
