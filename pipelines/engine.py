@@ -301,10 +301,9 @@ def _merged(waves: list[Wave]) -> list[Wave]:
 
 @contextmanager
 def drive(prepared: Prepared, executor: Executor, choice: Choice = EVERYTHING) -> Iterator[Drive]:
-    """Hold the campaign's lease, sweep what killed writers left, and drive it."""
+    """Hold the campaign's lease, and drive it."""
     selection.chosen(prepared.plan, choice.only)  # before anything is written
     with prepared.store.held() as (store, held):
-        store.objects.sweep()
         driven = Drive(prepared, store, held.epoch, executor, choice)
         with _shared_files(driven.plan, held):
             yield driven

@@ -81,10 +81,13 @@ class Store:
     def held(self) -> Iterator[tuple["Store", Lease]]:
         """The campaign for its one driver, whose writes end where it loses the lease.
 
-        CampaignError while there is another driver, SupersededError by a write after a loss.
+        What killed writers left is swept first. CampaignError while there is another driver,
+        SupersededError by a write after a loss.
         """
         with acquire(self.objects) as lease:
-            yield Store(self.objects.fenced(lease.require)), lease
+            held = Store(self.objects.fenced(lease.require))
+            held.objects.sweep()
+            yield held, lease
 
     def specs(self) -> list[Campaign]:
         """Every spec that was run here, the oldest first.
