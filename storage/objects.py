@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ from storage import on_disk
 from storage.errors import CampaignError
 
 if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
     from storage.zarr_objects import ZarrObjects
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://([^/]*)|(?=/))(.*)", re.DOTALL)
@@ -34,8 +37,10 @@ READ = "check the permissions"
 WRITE = "check the permissions and the space left, or choose another --store"
 _BUCKET = (
     "check the bucket and the AWS_* variables (AWS_ENDPOINT_URL, AWS_REGION, credentials; "
-    "AWS_ALLOW_HTTP=true for http)"
+    "AWS_ALLOW_HTTP=true for http), and try again: what is finished is kept"
 )
+# A bucket that does not answer well is asked again, but not for ever.
+RETRIES: "RetryConfig" = {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}
 
 _openers: set[int] = set()  # processes that used a store: its threads do not survive a fork
 
@@ -206,7 +211,9 @@ class Objects:
 
     @cached_property
     def _opened(self) -> LocalStore | S3Store:
-        return S3Store.from_url(self.url) if self.remote else LocalStore(self.url, mkdir=True)
+        if not self.remote:
+            return LocalStore(self.url, mkdir=True)
+        return S3Store.from_url(self.url, retry_config=RETRIES)
 
     def _keys(self, prefix: str) -> Iterator[str]:
         for page in obstore.list(self._store, prefix or None):

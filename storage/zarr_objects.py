@@ -1,17 +1,25 @@
-"""A place for objects as Zarr uses it: failures are one line, and foreign files are not seen."""
+"""A place for objects as Zarr uses it: failures are one line, and foreign files are not seen.
+
+What Zarr reads and writes passes here twice: as objects, and as chunks that are decoded.
+"""
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import zarr
 from obstore.store import LocalStore, S3Store
 from zarr.abc.store import ByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.buffer import Buffer, BufferPrototype, NDBuffer
+from zarr.core.codec_pipeline import BatchedCodecPipeline
+from zarr.registry import register_pipeline
 from zarr.storage import ObjectStore
 
 from storage import on_disk
+from storage.errors import CampaignError, in_one_line
 from storage.objects import READ
 
 if TYPE_CHECKING:
@@ -98,3 +106,48 @@ class ZarrObjects(ObjectStore[LocalStore | S3Store]):
             found = [name for name in place.folders() if place.exists(f"{name}/zarr.json")]
         for name in found:
             yield name
+
+
+class ExplainedPipeline(BatchedCodecPipeline):
+    """Zarr's own way from bytes to numbers and back; bytes that mean nothing are one line."""
+
+    async def read_batch(
+        self, batch_info: Iterable[Any], out: NDBuffer, drop_axes: tuple[int, ...] = ()
+    ) -> None:
+        """Read and decode chunks into an array."""
+        batch = list(batch_info)
+        with _decoded(batch):
+            await super().read_batch(batch, out, drop_axes)
+
+    async def write_batch(
+        self, batch_info: Iterable[Any], value: NDBuffer, drop_axes: tuple[int, ...] = ()
+    ) -> None:
+        """Encode and write chunks; those that are written in part are decoded before."""
+        batch = list(batch_info)
+        with _decoded(batch):
+            await super().write_batch(batch, value, drop_axes)
+
+
+@contextmanager
+def _decoded(batch: list[Any]) -> Iterator[None]:
+    """CampaignError where chunks of ours cannot be decoded, whatever the codecs raise."""
+    try:
+        yield
+    except CampaignError:
+        raise
+    except Exception as error:
+        place = batch[0][0]
+        if not isinstance(place.store, ZarrObjects):
+            raise
+        url = place.store.objects.url
+        store = url.removesuffix("/data.zarr")
+        raise CampaignError(
+            f"{url}/{place.path} is damaged ({in_one_line(error)[:80]}); clear it with "
+            f"`finitewidth verify --repair {store}` and run the campaign again, or, where it is "
+            f"of a theory or fit, `finitewidth predict {store}`"
+        ) from error
+
+
+register_pipeline(ExplainedPipeline)
+if zarr.config.get("codec_pipeline.path").endswith(".BatchedCodecPipeline"):  # the default
+    zarr.config.set({"codec_pipeline.path": f"{__name__}.ExplainedPipeline"})
