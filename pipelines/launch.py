@@ -29,8 +29,8 @@ def launch(prepared: Prepared, options: driving.Options, ui: bool, keep: bool) -
         with _unwinding(), ExitStack() as stack:
             if ui:
                 _say("starting a Prefect server")
-                address = stack.enter_context(server.local_server(prepared.root, keep))
-                _say(f"watch the run at {address}")
+                started = stack.enter_context(server.local_server(prepared.root, keep))
+                _say(f"watch the run at {started}")
             _run(prepared, options)
     except (KeyboardInterrupt, SystemExit):
         _say("stopped; what is finished is kept, and the same command goes on")
@@ -89,7 +89,7 @@ def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
     _say(f"store   {store.data}")
     again = f"finitewidth ui --store {shlex.quote(prepared.root)}"
     if keep:
-        _say(f"UI      left running; its process and address are in {server.home(prepared.root)}")
+        _say(f"UI      left running; its process and password are in {server.home(prepared.root)}")
     elif ui:
         _say(f"UI      {again}")
     else:
@@ -126,13 +126,13 @@ def show_ui(root: str, port: int | None) -> None:
         raise CampaignError(
             f"{root}: no runs are recorded here; give the --store of a `finitewidth run --ui`"
         )
-    process, port = server.start(server.home(root), port)
-    _say(f"http://{server.HOST}:{port} (Ctrl-C ends it)")
+    started = server.start(server.home(root), port)
+    _say(f"{started}; Ctrl-C ends it")
     try:
         with _unwinding(), suppress(KeyboardInterrupt):
-            process.wait()
+            started.process.wait()
     finally:
-        server.stop(process)
+        server.stop(started.process)
 
 
 def _wrapped(line: str) -> str:
