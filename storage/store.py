@@ -158,6 +158,12 @@ class Store:
     def _zarr(self) -> Any:
         return self.objects.child("data.zarr").zarr()
 
+    def clear(self, path: str) -> None:
+        """Remove whatever of Zarr's lies below a path of the hierarchy."""
+        from zarr.core.sync import sync
+
+        sync(self._zarr().delete_dir(path))
+
     def publish(self) -> None:
         """Show readers all groups and arrays as they now are, in one step.
 

@@ -3,96 +3,28 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from driving import contents, unlike
-from matplotlib.figure import Figure
+from tiny import CASES, Case, done, plain_report
 from written import cut, recorded
-from xarray import DataTree
 
-from pipelines import engine, launch
-from pipelines.report import gallery, html
-from pipelines.report.figures.panel import Panel
+from pipelines import engine
 from storage import lease
-from storage.plan import Plan
 from storage.reading import parse
-from storage.store import Store
 
-SPEC = """
-version: 1
-name: tiny
-data: {source: single_index, dimension: 4, teacher: {1: 1.0}, train: 6, test: 8}
-network: {width: 4, activation: erf, weight_variance: [1, 2]}
-sampler: {scheme: baoab, temperature: 0.5, step_size: 0.1, friction: 1, warmup: 2, draws: 4,
-  thin: 1, segment: 2, step_check: false}
-ensemble: {datasets: 1, chains: 4, block: 4}
-observe: {points: 4}
-theories: [nngp]
-"""
-REGRESSION = """
-regression: {train: [3, 5], ridges: [0.5], repeats: 2, pool: 8, sampling: without, evaluate: [pool]}
-"""
-SWEEP = "sweep={size: {network.width: [4, 8]}}"
-REFINE = (
-    "sweep={heat: {sampler.temperature: [0.1, 1.0]}}",
-    "refine={axis: heat, by: gradient, observable: loss, budget: 8, rounds: 2}",
-    "sampler.draws=2",
-)
 # Who drove it and when; and what a store had when a stage ended, which may be more the second time.
 UNLIKE = ("ledger/lease/", "ledger/pace.json", "provenance/run-", "provenance/stages.json")
 BOUNDED = 4  # kills of each case in `make test`
 PARTS = 8  # of all kills of a case, so that none takes long
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is there before, and what is killed and done again."""
-
-    text: str
-    before: tuple[str, ...] | None  # the settings of an earlier run, where there was one
-    settings: tuple[str, ...]
-    again: bool = False  # whether theories are computed anew, and nothing else
-
-
-CASES = {
-    "a run": Case(SPEC + REGRESSION, None, ()),
-    "an extension": Case(SPEC, (), ("sampler.draws=6", SWEEP)),
-    "predictions": Case(SPEC + REGRESSION, (), (), again=True),
-    "a refinement": Case(SPEC, None, REFINE),
-}
-
-
 @pytest.fixture(autouse=True)
 def _killed(monkeypatch):
     """Whoever held the lease has been killed."""
     monkeypatch.setattr(lease, "_runs", lambda holder: False)
-
-
-@pytest.fixture(autouse=True)
-def _plain_report(monkeypatch):
-    """A page with one picture, which is what it shows: drawing takes longer than all the rest."""
-
-    def parts(store: Store, planned: Plan, tree: DataTree, left_out: list[str]) -> list[str]:
-        data = tree["ensemble"].to_dataset()[["loss"]]
-        gallery.pictures(store.objects, [Panel("loss", "", "", lambda _: Figure(), data)], left_out)
-        return []
-
-    def drawn(panel: Panel) -> gallery.Picture:
-        return gallery.Picture(panel, gallery.digest(panel).encode(), b"")
-
-    monkeypatch.setattr(html, "_parts", parts)
-    monkeypatch.setattr(gallery, "_draw", drawn)
-
-
-def done(case: Case, root: Path, *settings: str) -> None:
-    """Run a case from where it is to its end."""
-    spec = parse(case.text, settings or case.settings)
-    if case.again and not settings:
-        launch.again(engine.prepare(spec, str(root)).store, ())
-    else:
-        engine.run(spec, str(root))
+    plain_report(monkeypatch)
 
 
 def stored(root: Path) -> dict[str, bytes]:
@@ -121,7 +53,9 @@ def survived(case: Case, place: Path, moments: Callable[[int], Iterator[int]]) -
     wanted = stored(whole)
     differing: dict[int, list[str]] = {}
     counts = list(moments(len(writes)))
-    for count, trial in zip(counts, cut(base, writes, place / "trials", iter(counts)), strict=False):
+    for count, trial in zip(
+        counts, cut(base, writes, place / "trials", iter(counts)), strict=False
+    ):
         try:
             done(case, trial)
         except Exception as error:
@@ -141,6 +75,20 @@ def test_a_driver_may_be_killed_between_any_two_writes(name, tmp_path):
         yield from (round((i + 0.5) * writes / BOUNDED) for i in range(BOUNDED))
 
     assert survived(CASES[name], tmp_path, some) == BOUNDED
+
+
+MISSING = ("fits/zarr.json", "theory/zarr.json", "theory/nngp/zarr.json", "progress/rhat/zarr.json")
+
+
+@pytest.mark.slow
+def test_what_is_gone_of_an_analysis_is_computed_anew(tmp_path):
+    case = CASES["predictions"]
+    engine.run(parse(case.text, ()), str(tmp_path))
+    wanted, store = stored(tmp_path), engine.prepare(parse(case.text, ()), str(tmp_path)).store
+    for name in MISSING:
+        Path(store.data, name).unlink()
+    done(case, tmp_path)
+    assert unlike(wanted, stored(tmp_path)) == []
 
 
 @pytest.mark.faults

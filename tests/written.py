@@ -52,7 +52,9 @@ def carry_out(writes: Sequence[Write], top: Path) -> None:
         file.write_bytes(data)
 
 
-def cut(base: Path, writes: Sequence[Write], trials: Path, moments: Iterator[int]) -> Iterator[Path]:
+def cut(
+    base: Path, writes: Sequence[Write], trials: Path, moments: Iterator[int]
+) -> Iterator[Path]:
     """The folder as it is when its writer is killed after so many writes, for each of these counts.
 
     The next write is half staged. Each folder is there until the next one is asked for.
