@@ -4,6 +4,7 @@ Credentials and endpoint of S3 come from the AWS_* variables of the process that
 what travels between processes is the URL alone.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -33,12 +34,20 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
 # What killed writers leave: obstore stages an object as `name#1`, Zarr as `name.<hex>.partial`.
 _DEBRIS = re.compile(r".*(#\d+|\.partial)")
 _OURS_LEFT = re.compile(rf"{_SEGMENT.pattern}(#\d+|\.[0-9a-f]{{32}}\.partial)")
+_NUMBER = re.compile(r"\(os error (\d+)\)")
 READ = "check the permissions"
 WRITE = "check the permissions and the space left, or choose another --store"
 _BUCKET = (
     "check the bucket and the AWS_* variables (AWS_ENDPOINT_URL, AWS_REGION, credentials; "
     "AWS_ALLOW_HTTP=true for http), and try again: what is finished is kept"
 )
+_REMEDIES = {  # of what a machine may refuse
+    errno.ENOSPC: "make room, or choose another --store",
+    errno.EDQUOT: "make room, or choose another --store",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close what has many files open",
+}
 # A bucket that does not answer well is asked again, but not for ever.
 RETRIES: "RetryConfig" = {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}
 
@@ -242,8 +251,11 @@ class Objects:
             place = f"{self.url}/{name}" if name else self.url
             if isinstance(error, NotADirectoryError):
                 advice = "a file is in the place of a folder: move it, or choose another one"
-            remedy = _BUCKET if self.remote else advice
-            raise CampaignError(f"cannot {doing} {place}: {_reason(error)}; {remedy}") from error
+            number = _number(error)
+            remedy = _BUCKET if self.remote else _REMEDIES.get(number, advice)
+            raise CampaignError(
+                f"cannot {doing} {place}: {_reason(error, number)}; {remedy}"
+            ) from error
 
 
 def _normal(url: str) -> str:
@@ -300,9 +312,15 @@ def _checked(name: str) -> str:
     return name
 
 
-def _reason(error: Exception) -> str:
+def _number(error: Exception) -> int:
+    """What the system calls an error; 0 where it has no part in it."""
+    told = _NUMBER.search(str(error))
+    return (isinstance(error, OSError) and error.errno) or (int(told[1]) if told else 0)
+
+
+def _reason(error: Exception, number: int) -> str:
     """One line of the many that a store's error holds, S3's own code where it gives one."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if number:
+        return os.strerror(number)
     code = re.search(r"<Code>(\w+)</Code>", str(error))
     return code[1] if code else str(error).partition("\n")[0][:300]

@@ -4,6 +4,7 @@ What Zarr reads and writes passes here twice: as objects, and as chunks that are
 """
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
@@ -47,7 +48,16 @@ class ZarrObjects(ObjectStore[LocalStore | S3Store]):
     ) -> Buffer | None:
         """The bytes of an object, None where there is none."""
         with self.objects.explained("read", key, READ):
-            return await super().get(key, prototype, byte_range)
+            found = await super().get(key, prototype, byte_range)
+        if found is not None and key.endswith("zarr.json"):
+            self._check_metadata(key, found.to_bytes())
+        return found
+
+    def _check_metadata(self, key: str, data: bytes) -> None:
+        try:
+            json.loads(data)
+        except ValueError as error:
+            raise _damaged(self.objects, key, error) from None
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -139,13 +149,16 @@ def _decoded(batch: list[Any]) -> Iterator[None]:
         place = batch[0][0]
         if not isinstance(place.store, ZarrObjects):
             raise
-        url = place.store.objects.url
-        store = url.removesuffix("/data.zarr")
-        raise CampaignError(
-            f"{url}/{place.path} is damaged ({in_one_line(error)[:80]}); clear it with "
-            f"`finitewidth verify --repair {store}` and run the campaign again, or, where it is "
-            f"of a theory or fit, `finitewidth predict {store}`"
-        ) from error
+        raise _damaged(place.store.objects, place.path, error) from error
+
+
+def _damaged(objects: "Objects", name: str, error: Exception) -> CampaignError:
+    store = objects.url.removesuffix("/data.zarr")
+    return CampaignError(
+        f"{objects.url}/{name} is damaged ({in_one_line(error)[:80]}); clear it with "
+        f"`finitewidth verify --repair {store}` and run the campaign again, or, where it is "
+        f"of a theory or fit, `finitewidth predict {store}`"
+    )
 
 
 register_pipeline(ExplainedPipeline)
