@@ -248,7 +248,9 @@ def main() -> None:
     from storage.errors import CampaignError
     from workers import cache, cores
 
+    os.umask(os.umask(0o022) | 0o022)  # nobody else may write what is ours, whatever was set
     terminal.accept_all_characters()
+    terminal.quiet_libraries()
     # Threads of torch that wait for the next product burn a core each; sleeping costs nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

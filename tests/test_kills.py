@@ -58,7 +58,7 @@ def survived(case: Case, place: Path, moments: Callable[[int], Iterator[int]]) -
     ):
         try:
             done(case, trial)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it is counted
             differing[count] = [f"{type(error).__name__}: {error}"[:200], writes[count - 1].name]
         else:
             if other := unlike(wanted, stored(trial)):

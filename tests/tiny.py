@@ -1,4 +1,4 @@
-"""The least campaigns that have all the stages, in the ways in which they are done and done again."""
+"""The least campaigns with all stages, in the ways in which they are done and done again."""
 
 from dataclasses import dataclass
 from pathlib import Path
