@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1  # of Linux
 START = 120  # seconds; a fresh database on a busy machine needs its time
 CONNECT = 10  # seconds
 LOG = "server.log"
-PASSWORD = "password"  # the file that holds that of the last server
+KEY = "password"  # the file that holds that of the last server
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -88,7 +88,7 @@ def start(folder: Path, port: int | None = None, *, survive: bool = False) -> Se
     port = port or free_port()
     password = f"finitewidth:{secrets.token_hex(8)}"
     _make_private(folder)
-    (folder / PASSWORD).write_text(f"{password}\n")
+    (folder / KEY).write_text(f"{password}\n")
     command = [
         sys.executable,
         "-m",
@@ -123,7 +123,7 @@ def _make_private(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        for name in (LOG, PASSWORD):
+        for name in (LOG, KEY):
             (folder / name).touch(mode=0o600)
             (folder / name).chmod(0o600)  # of an earlier run
     except OSError as error:

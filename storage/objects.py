@@ -221,6 +221,8 @@ class Objects:
     @cached_property
     def _opened(self) -> LocalStore | S3Store:
         if not self.remote:
+            if self.forced:
+                on_disk.make(Path(self.url))
             return LocalStore(self.url, mkdir=True)
         return S3Store.from_url(self.url, retry_config=RETRIES)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 def write(path: Path, data: bytes, *, replacing: bool) -> bool:
     """Write a file in one step; False where there is one that is not to be replaced."""
-    _make(path.parent)
+    make(path.parent)
     staged = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with staged.open("wb") as file:
@@ -36,11 +36,11 @@ def remove(path: Path) -> None:
     _force(path.parent)
 
 
-def _make(folder: Path) -> None:
+def make(folder: Path) -> None:
     """Make a folder, with its name in those above it on the disk as well."""
     if folder.is_dir():
         return
-    _make(folder.parent)
+    make(folder.parent)
     folder.mkdir(exist_ok=True)
     _force(folder.parent)
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -73,23 +73,33 @@ class ZarrObjects(ObjectStore[LocalStore | S3Store]):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write an object."""
-        self._check_writable()
         with self.objects.writing("write", key):
             if self.objects.forced:
-                path, data = Path(self.objects.url, key), value.to_bytes()
-                await asyncio.to_thread(on_disk.write, path, data, replacing=True)
+                await self._force(key, value, replacing=True)
             else:
                 await super().set(key, value)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write an object if there is none."""
         with self.objects.writing("write", key):
-            await super().set_if_not_exists(key, value)
+            if self.objects.forced:
+                await self._force(key, value, replacing=False)
+            else:
+                await super().set_if_not_exists(key, value)
+
+    async def _force(self, key: str, value: Buffer, replacing: bool) -> None:
+        self._check_writable()
+        path = Path(self.objects.url, key)
+        await asyncio.to_thread(on_disk.write, path, value.to_bytes(), replacing=replacing)
 
     async def delete(self, key: str) -> None:
         """Remove an object; it need not exist."""
         with self.objects.writing("delete", key):
-            await super().delete(key)
+            if self.objects.forced:
+                with suppress(FileNotFoundError):
+                    await asyncio.to_thread(on_disk.remove, Path(self.objects.url, key))
+            else:
+                await super().delete(key)
 
     async def delete_dir(self, prefix: str) -> None:
         """Remove all objects of Zarr's below a prefix."""
