@@ -18,7 +18,7 @@ from storage.reading import parse
 
 pytestmark = pytest.mark.slow
 
-WAKINGS = 5  # moments at which a driver wakes up, evenly over all that it writes
+WAKINGS = 3  # moments at which a driver wakes up, evenly over all that it writes
 ELSEWHERE = """
 from functools import partial
 from pipelines import cli

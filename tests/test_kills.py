@@ -16,7 +16,7 @@ from storage.reading import parse
 
 # Who drove it and when; and what a store had when a stage ended, which may be more the second time.
 UNLIKE = ("ledger/lease/", "ledger/pace.json", "provenance/run-", "provenance/stages.json")
-BOUNDED = 4  # kills of each case in `make test`
+BOUNDED = 2  # kills of each case in `make test`
 PARTS = 8  # of all kills of a case, so that none takes long
 
 

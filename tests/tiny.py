@@ -31,7 +31,7 @@ regression: {train: [3, 5], ridges: [0.5], repeats: 2, pool: 8, sampling: withou
 SWEEP = "sweep={size: {network.width: [4, 8]}}"
 REFINE = (
     "sweep={heat: {sampler.temperature: [0.1, 1.0]}}",
-    "refine={axis: heat, by: gradient, observable: loss, budget: 8, rounds: 2}",
+    "refine={axis: heat, by: gradient, observable: loss, budget: 4, rounds: 1}",
     "sampler.draws=2",
 )
 
