@@ -1,5 +1,6 @@
 """A driver that was taken for dead changes nothing any more, wherever it wakes up."""
 
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,10 +70,13 @@ class Overtaken:
 def test_a_driver_that_wakes_up_after_a_takeover_writes_nothing(name, tmp_path, monkeypatch):
     case = CASES[name]
 
+    base = tmp_path / "base"
+    base.mkdir()
+    if case.before is not None:
+        engine.run(parse(case.text, case.before), str(base))
+
     def begin(root: Path) -> Path:
-        if case.before is not None:
-            engine.run(parse(case.text, case.before), str(root))
-        return root
+        return Path(shutil.copytree(base, root))
 
     with pytest.MonkeyPatch.context() as patch:
         root = begin(tmp_path / "whole")

@@ -84,7 +84,7 @@ def test_few_open_files_are_one_line(more, run, tmp_path):
         refused(run(tmp_path / "stores"), "Too many open files")
 
 
-FULL = ("nr_inodes=300", "size=700k")
+FULL = ("nr_inodes=300",)
 ALL = [f"nr_inodes={n}" for n in range(5, 600, 25)] + [f"size={n}k" for n in range(20, 1200, 60)]
 
 
