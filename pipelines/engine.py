@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
 from pipelines import needs, selection
 from storage.errors import CampaignError
+from storage.holding import held
 from storage.identity import digest
 from storage.lease import Lease
 from storage.objects import Objects
@@ -303,14 +304,14 @@ def _merged(waves: list[Wave]) -> list[Wave]:
 def drive(prepared: Prepared, executor: Executor, choice: Choice = EVERYTHING) -> Iterator[Drive]:
     """Hold the campaign's lease, and drive it."""
     selection.chosen(prepared.plan, choice.only)  # before anything is written
-    with prepared.store.held() as (store, held):
-        driven = Drive(prepared, store, held.epoch, executor, choice)
-        with _shared_files(driven.plan, held):
+    with held(prepared.store) as (store, lease):
+        driven = Drive(prepared, store, lease.epoch, executor, choice)
+        with _shared_files(driven.plan, lease):
             yield driven
 
 
 @contextmanager
-def _shared_files(planned: Plan, held: Lease) -> Iterator[None]:
+def _shared_files(planned: Plan, lease: Lease) -> Iterator[None]:
     """Files of kernels on this machine: those of killed runs go before, those of this one after.
 
     A driver that was taken over leaves them to its successor.
@@ -324,7 +325,7 @@ def _shared_files(planned: Plan, held: Lease) -> Iterator[None]:
     try:
         yield
     finally:
-        if not held.lost.is_set():
+        if not lease.lost.is_set():
             regression.forget(planned.regressions)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipelines import driving, server, stages
 from pipelines.engine import Prepared, allowed_plugins
 from storage.errors import CampaignError
+from storage.holding import held
 from storage.plugins import allow
 from storage.store import Store
 
@@ -99,8 +100,8 @@ def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
 def again(store: Store, plugins: Sequence[str]) -> None:
     """The stages after the simulation, on what is stored."""
     found = allow(store.specs()[-1], allowed_plugins(plugins), Path.cwd())
-    with store.held() as (held, _):
-        stages.all_in_order(lambda name: stages.run(name, held, found), tell=_say)
+    with held(store) as (fenced, _):
+        stages.all_in_order(lambda name: stages.run(name, fenced, found), tell=_say)
     _say(f"report  {store.url}/report/report.html")
 
 
@@ -112,8 +113,8 @@ def check(store: Store, repair: bool) -> bool:
     for name, reason in bad:
         _say(f"bad: {name}: {reason}")
     if bad and repair:
-        with store.held() as (held, _):
-            verify.repair(held, [name for name, _ in bad])
+        with held(store) as (fenced, _):
+            verify.repair(fenced, [name for name, _ in bad])
         _say(f"{len(bad)} shards cleared; `finitewidth run` computes them again")
         return True
     _say("every finished shard is sound" if not bad else f"{len(bad)} bad; add --repair")

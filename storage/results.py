@@ -38,13 +38,15 @@ def remove_groups(store: Store, *names: str) -> None:
 
     Readers are told before the first number goes: what is missing would be read as not known.
     """
+    from zarr.core.sync import sync
+
     present = [name for name in names if name in store.root]
     for name in present:
         store.objects.delete(f"data.zarr/{name}/zarr.json")
     if present:
         store.publish()
     for name in names:
-        store.clear(name)
+        sync(store.root.store.delete_dir(name))
 
 
 def create_group(

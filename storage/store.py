@@ -3,8 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +19,6 @@ from storage.coordinates import (
     regression_coordinates,
 )
 from storage.errors import CampaignError
-from storage.lease import Lease, acquire
 from storage.ledger import Ledger
 from storage.objects import Objects
 from storage.plan import Plan, Round, Shard
@@ -76,18 +74,6 @@ class Store:
     def data(self) -> str:
         """Where the Zarr hierarchy is."""
         return self.objects.child("data.zarr").url
-
-    @contextmanager
-    def held(self) -> Iterator[tuple["Store", Lease]]:
-        """The campaign for its one driver, whose writes end where it loses the lease.
-
-        What killed writers left is swept first. CampaignError while there is another driver,
-        SupersededError by a write after a loss.
-        """
-        with acquire(self.objects) as lease:
-            held = Store(self.objects.fenced(lease.require))
-            held.objects.sweep()
-            yield held, lease
 
     def specs(self) -> list[Campaign]:
         """Every spec that was run here, the oldest first.
@@ -157,12 +143,6 @@ class Store:
 
     def _zarr(self) -> Any:
         return self.objects.child("data.zarr").zarr()
-
-    def clear(self, path: str) -> None:
-        """Remove whatever of Zarr's lies below a path of the hierarchy."""
-        from zarr.core.sync import sync
-
-        sync(self._zarr().delete_dir(path))
 
     def publish(self) -> None:
         """Show readers all groups and arrays as they now are, in one step.

@@ -13,6 +13,7 @@ from tiny import CASES, SPEC, done, plain_report
 from pipelines import engine
 from storage import lease
 from storage.errors import CampaignError
+from storage.holding import held
 from storage.lease import SupersededError
 from storage.objects import Objects
 from storage.reading import parse
@@ -23,9 +24,9 @@ WAKINGS = 3  # moments at which a driver wakes up, evenly over all that it write
 ELSEWHERE = """
 from functools import partial
 from pipelines import cli
-from storage import lease, store
+from storage import holding, lease
 lease._host = lambda: "elsewhere/boot/pid"
-store.acquire = partial(lease.acquire, interval=0.2)
+holding.acquire = partial(lease.acquire, interval=0.2)
 cli.main()
 """
 
@@ -101,7 +102,7 @@ def test_a_suspended_driver_ends_in_one_line_and_leaves_its_successor_alone(tmp_
     run = Tree(*command, SLOW_SECONDS=0.05)
     until(lambda: list(tmp_path.rglob("receipts/ensemble/*/*.json")))
     run.process.send_signal(signal.SIGSTOP)
-    with store.held():
+    with held(store):
         before = contents(store.url)
         run.process.send_signal(signal.SIGCONT)
         printed, _ = run.process.communicate(timeout=PATIENCE)
@@ -115,7 +116,7 @@ def test_a_suspended_driver_ends_in_one_line_and_leaves_its_successor_alone(tmp_
 def test_theories_are_not_computed_by_two_at_once(tmp_path, finitewidth):
     engine.run(parse(SPEC, ()), str(tmp_path))
     store = engine.prepare(parse(SPEC, ()), str(tmp_path)).store
-    with store.held():
+    with held(store):
         before = contents(store.url)
         status, out, err = finitewidth("predict", store.url)
         assert (status, out) == (2, "")
