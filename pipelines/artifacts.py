@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from typing import Any
+from urllib.parse import quote
 
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -39,6 +40,7 @@ class Bar:
 
 def publish(name: str, store: Store) -> None:
     """The table of cells and the link to the report, once they exist."""
+    from pipelines.report import markdown
     from pipelines.report.conclusions import conclusions
     from pipelines.report.figures.cells import group
     from pipelines.report.ranking import ranking_rows
@@ -55,13 +57,14 @@ def publish(name: str, store: Store) -> None:
             theories, key=_key(name, "theories"), description="Which theory explains what"
         )
     place = f"{store.url}/report/report.html"
-    lines = [f"# {name}", *(f"- {line}" for line in conclusions(tree))]
-    lines += ["", f"[Report]({_link(place)}): `{place}`", "", f"Store: `{store.data}`"]
+    lines = [f"# {name}", *(f"- {markdown.text(line)}" for line in conclusions(tree))]
+    shown, data = markdown.text(place), markdown.text(store.data)
+    lines += ["", f"[Report]({_link(place)}): {shown}", "", f"Store: {data}"]
     create_markdown_artifact("\n".join(lines), key=_key(name, "report"), description="Conclusions")
 
 
 def _link(place: str) -> str:
-    return place if "://" in place else f"file://{place}"
+    return place if "://" in place else f"file://{quote(place)}"
 
 
 def _key(name: str, what: str) -> str:

@@ -110,6 +110,10 @@ def run(
         bool,
         typer.Option("--retry-failed", help="Also what failed before and would fail again."),
     ] = False,
+    durable: Annotated[
+        bool,
+        typer.Option("--durable", help="Force all that is stored to disk, against power cuts."),
+    ] = False,
     ui: Annotated[bool, typer.Option("--ui", help="Start a Prefect server for the run.")] = False,
     keep_ui: Annotated[
         bool, typer.Option("--keep-ui", help="Like --ui, and leave the server running.")
@@ -121,9 +125,9 @@ def run(
 
     if executor == "inline" and (address or workers):
         raise CampaignError("--address and --workers belong to --executor ray; leave them out")
-    prepared = engine.prepare(_read(spec, set_), store, plugins or ())
+    prepared = engine.prepare(_read(spec, set_), store, plugins or (), durable)
     options = driving.Options(
-        executor, address, workers, tuple(plugins or ()), tuple(only or ()), retry
+        executor, address, workers, tuple(plugins or ()), tuple(only or ()), retry, durable
     )
     launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
 
@@ -244,7 +248,9 @@ def main() -> None:
     from storage.errors import CampaignError
     from workers import cache, cores
 
+    os.umask(os.umask(0o022) | 0o022)  # nobody else may write what is ours, whatever was set
     terminal.accept_all_characters()
+    terminal.quiet_libraries()
     # Threads of torch that wait for the next product burn a core each; sleeping costs nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

@@ -26,6 +26,7 @@ class Options:
     plugins: tuple[str, ...] = ()
     only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
     retry: bool = False  # also what failed in an earlier run, and would fail again
+    durable: bool = False  # what is stored survives a power cut
 
     @property
     def choice(self) -> Choice:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
 from pipelines import needs, selection
-from storage import lease
 from storage.errors import CampaignError
+from storage.holding import held
 from storage.identity import digest
+from storage.lease import Lease
 from storage.objects import Objects
 from storage.plan import SAMPLED, Cell, Lane, Plan, plan
 from storage.plugins import ALLOWED, Plugins, allow, named
@@ -77,6 +78,7 @@ class Prepared:
     plugins: Plugins
     sources: dict[str, str]
     root: str
+    durable: bool = False  # whether what is stored survives a power cut
 
     @cached_property
     def plan(self) -> Plan:
@@ -86,7 +88,7 @@ class Prepared:
     @property
     def store(self) -> Store:
         """Where the campaign is kept, or will be."""
-        return Store(Objects(self.root).child(self.plan.directory).url)
+        return Store(Objects(self.root, self.durable).child(self.plan.directory))
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ def allowed_plugins(named: Sequence[str]) -> list[str]:
     return [*named, *filter(None, os.environ.get(ALLOWED, "").split(","))]
 
 
-def prepare(spec: Campaign, root: str = ROOT, plugins: Sequence[str] = ()) -> Prepared:
+def prepare(
+    spec: Campaign, root: str = ROOT, plugins: Sequence[str] = (), durable: bool = False
+) -> Prepared:
     """Check all that can be checked before anything is written.
 
     Raises CampaignError for plug-ins that are not allowed, data that are missing or too few.
@@ -127,7 +131,7 @@ def prepare(spec: Campaign, root: str = ROOT, plugins: Sequence[str] = ()) -> Pr
     for name in named(spec):
         found.get(name)
     spec = absolute(spec)
-    prepared = Prepared(spec, found, content_digests(spec, found), root)
+    prepared = Prepared(spec, found, content_digests(spec, found), root, durable)
     _check_data(prepared)
     return prepared
 
@@ -171,17 +175,17 @@ class Drive:
     """A campaign that this process holds the lease of."""
 
     def __init__(
-        self, prepared: Prepared, held: lease.Lease, executor: Executor, choice: Choice
+        self, prepared: Prepared, store: Store, epoch: int, executor: Executor, choice: Choice
     ) -> None:
         self.prepared = prepared
         self.choice = choice
-        self.store = prepared.store
+        self.store = store
         self.executor = executor
         self.store.add_spec(prepared.spec, prepared.sources)
         self.job = Job(
-            self.store.url, held.epoch, self._numerics(), prepared.plugins, prepared.sources
+            self.store.objects, epoch, self._numerics(), prepared.plugins, prepared.sources
         )
-        self._record_run(held.epoch)
+        self._record_run(epoch)
         self.finished = self.store.ledger.finished()
         self.failed: list[Outcome] = []
         self.given_up = {} if choice.retry else self._certain()
@@ -298,19 +302,20 @@ def _merged(waves: list[Wave]) -> list[Wave]:
 
 @contextmanager
 def drive(prepared: Prepared, executor: Executor, choice: Choice = EVERYTHING) -> Iterator[Drive]:
-    """Hold the campaign's lease, sweep what killed writers left, and drive it."""
+    """Hold the campaign's lease, and drive it."""
     selection.chosen(prepared.plan, choice.only)  # before anything is written
-    store = prepared.store
-    with lease.acquire(store.objects) as held:
-        store.objects.sweep()
-        driven = Drive(prepared, held, executor, choice)
-        with _shared_files(driven.plan):
+    with held(prepared.store) as (store, lease):
+        driven = Drive(prepared, store, lease.epoch, executor, choice)
+        with _shared_files(driven.plan, lease):
             yield driven
 
 
 @contextmanager
-def _shared_files(planned: Plan) -> Iterator[None]:
-    """Files of kernels on this machine: those of killed runs go before, those of this one after."""
+def _shared_files(planned: Plan, lease: Lease) -> Iterator[None]:
+    """Files of kernels on this machine: those of killed runs go before, those of this one after.
+
+    A driver that was taken over leaves them to its successor.
+    """
     if not planned.regressions:
         yield
         return
@@ -320,7 +325,8 @@ def _shared_files(planned: Plan) -> Iterator[None]:
     try:
         yield
     finally:
-        regression.forget(planned.regressions)
+        if not lease.lost.is_set():
+            regression.forget(planned.regressions)
 
 
 def run(

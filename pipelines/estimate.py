@@ -19,6 +19,7 @@ from pipelines.speeds import Speeds
 from storage import schema
 from storage.coordinates import physical_temperature
 from storage.identity import digest
+from storage.messages import printable
 from storage.network_spec import ACTIVATIONS
 from storage.plan import Cell, Plan, plan
 from storage.schema import Variable, chunks
@@ -54,7 +55,7 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
     excluded = excluded_points(prepared.spec)
     without = f"; {excluded} of the grid left out" if excluded else ""
     lines = [
-        f"{prepared.spec.title or prepared.spec.name}",
+        printable(prepared.spec.title or prepared.spec.name),
         f"store    {known.url}",
         f"cells    {ensemble} of the ensemble{more}, {regression} of the regression{without}",
         f"shards   {shards}, of which {done} are finished",

@@ -57,7 +57,7 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
     """
     chosen = driving.Options(**options)
     try:
-        prepared = engine.prepare(parse(spec), root, chosen.plugins)
+        prepared = engine.prepare(parse(spec), root, chosen.plugins, chosen.durable)
         with driving.driving(prepared, chosen) as (driven, progress):
             bar = artifacts.Bar(name, progress.fraction)
             _simulate(driven, progress, bar)

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipelines import driving, server, stages
 from pipelines.engine import Prepared, allowed_plugins
 from storage.errors import CampaignError
-from storage.lease import acquire
+from storage.holding import held
 from storage.plugins import allow
 from storage.store import Store
 
@@ -30,8 +30,8 @@ def launch(prepared: Prepared, options: driving.Options, ui: bool, keep: bool) -
         with _unwinding(), ExitStack() as stack:
             if ui:
                 _say("starting a Prefect server")
-                address = stack.enter_context(server.local_server(prepared.root, keep))
-                _say(f"watch the run at {address}")
+                started = stack.enter_context(server.local_server(prepared.root, keep))
+                _say(f"watch the run at {started}")
             _run(prepared, options)
     except (KeyboardInterrupt, SystemExit):
         _say("stopped; what is finished is kept, and the same command goes on")
@@ -90,7 +90,7 @@ def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
     _say(f"store   {store.data}")
     again = f"finitewidth ui --store {shlex.quote(prepared.root)}"
     if keep:
-        _say(f"UI      left running; its process and address are in {server.home(prepared.root)}")
+        _say(f"UI      left running; its process and password are in {server.home(prepared.root)}")
     elif ui:
         _say(f"UI      {again}")
     else:
@@ -100,8 +100,8 @@ def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
 def again(store: Store, plugins: Sequence[str]) -> None:
     """The stages after the simulation, on what is stored."""
     found = allow(store.specs()[-1], allowed_plugins(plugins), Path.cwd())
-    with acquire(store.objects):
-        stages.all_in_order(lambda name: stages.run(name, store, found), tell=_say)
+    with held(store) as (fenced, _):
+        stages.all_in_order(lambda name: stages.run(name, fenced, found), tell=_say)
     _say(f"report  {store.url}/report/report.html")
 
 
@@ -113,8 +113,8 @@ def check(store: Store, repair: bool) -> bool:
     for name, reason in bad:
         _say(f"bad: {name}: {reason}")
     if bad and repair:
-        with acquire(store.objects):
-            verify.repair(store, [name for name, _ in bad])
+        with held(store) as (fenced, _):
+            verify.repair(fenced, [name for name, _ in bad])
         _say(f"{len(bad)} shards cleared; `finitewidth run` computes them again")
         return True
     _say("every finished shard is sound" if not bad else f"{len(bad)} bad; add --repair")
@@ -127,13 +127,13 @@ def show_ui(root: str, port: int | None) -> None:
         raise CampaignError(
             f"{root}: no runs are recorded here; give the --store of a `finitewidth run --ui`"
         )
-    process, port = server.start(server.home(root), port)
-    _say(f"http://{server.HOST}:{port} (Ctrl-C ends it)")
+    started = server.start(server.home(root), port)
+    _say(f"{started}; Ctrl-C ends it")
     try:
         with _unwinding(), suppress(KeyboardInterrupt):
-            process.wait()
+            started.process.wait()
     finally:
-        server.stop(process)
+        server.stop(started.process)
 
 
 def _wrapped(line: str) -> str:

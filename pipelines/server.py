@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import CampaignError
@@ -19,6 +21,8 @@ HOST = "127.0.0.1"
 PR_SET_PDEATHSIG = 1  # of Linux
 START = 120  # seconds; a fresh database on a busy machine needs its time
 CONNECT = 10  # seconds
+LOG = "server.log"
+KEY = "password"  # the file that holds that of the last server
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -37,26 +41,54 @@ def home(root: str) -> Path:
     return Path(root).resolve() / ".prefect"
 
 
-def environment(folder: Path, port: int) -> dict[str, str]:
-    """The environment of a server and of those who talk to it."""
+@dataclass(frozen=True)
+class Server:
+    """A server that answers, to whoever has its password."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    port: int
+    password: str
+
+    def __str__(self) -> str:
+        return f"http://{HOST}:{self.port} (the password is {self.password})"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of those who talk to it."""
+        return environment(self.folder, self.port, self.password)
+
+
+def environment(folder: Path, port: int, password: str) -> dict[str, str]:
+    """The environment of a server and of those who talk to it.
+
+    A server answers to the password of its run, and in a browser to its own pages alone. A key of
+    Prefect Cloud would be sent in the password's place.
+    """
+    address = f"http://{HOST}:{port}"
+    inherited = {key: value for key, value in os.environ.items() if key != "PREFECT_API_KEY"}
     return {
-        **os.environ,
+        **inherited,
         **ENVIRONMENT,
         "PREFECT_HOME": str(folder),
-        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
-        "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_UI_API_URL": f"{address}/api",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
+        "PREFECT_SERVER_API_AUTH_STRING": password,
+        "PREFECT_API_AUTH_STRING": password,
     }
 
 
-def start(
-    folder: Path, port: int | None = None, *, survive: bool = False
-) -> tuple[subprocess.Popen[bytes], int]:
+def start(folder: Path, port: int | None = None, *, survive: bool = False) -> Server:
     """Start a server in a process group of its own and wait until it answers.
 
-    Unless it is to survive this process, it ends with it, even where this process is killed.
+    Unless it is to survive this process, it ends with it, even where this process is killed. Its
+    database, its log and its password are for this user alone.
     """
     port = port or free_port()
-    folder.mkdir(parents=True, exist_ok=True)
+    password = f"finitewidth:{secrets.token_hex(8)}"
+    _make_private(folder)
+    (folder / KEY).write_text(f"{password}\n")
     command = [
         sys.executable,
         "-m",
@@ -68,10 +100,11 @@ def start(
         "--port",
         str(port),
     ]
-    with (folder / "server.log").open("ab") as log:
+    with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(  # noqa: S603
             command,
-            env=environment(folder, port),
+            env=environment(folder, port, password),
+            umask=0o077,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -83,7 +116,21 @@ def start(
     except BaseException:
         stop(process)
         raise
-    return process, port
+    return Server(process, folder, port, password)
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        for name in (LOG, KEY):
+            (folder / name).touch(mode=0o600)
+            (folder / name).chmod(0o600)  # of an earlier run
+    except OSError as error:
+        raise CampaignError(
+            f"{folder} cannot hold the database of a Prefect server ({error.strerror}); choose "
+            "another --store, or leave --ui out"
+        ) from None
 
 
 def _end_with_parent() -> None:
@@ -93,7 +140,7 @@ def _end_with_parent() -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
-    deadline, log = time.monotonic() + START, folder / "server.log"
+    deadline, log = time.monotonic() + START, folder / LOG
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise CampaignError(
@@ -137,19 +184,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def local_server(root: str, keep: bool) -> Iterator[str]:
+def local_server(root: str, keep: bool) -> Iterator[Server]:
     """A server while the block runs, its address set for Prefect; left running when asked to."""
-    folder = home(root)
-    process, port = start(folder, survive=keep)
+    server = start(home(root), survive=keep)
     before = dict(os.environ)
-    os.environ.update(environment(folder, port))
+    os.environ.clear()
+    os.environ.update(server.environment)
     try:
-        yield f"http://{HOST}:{port}"
+        yield server
     finally:
         os.environ.clear()
         os.environ.update(before)
         if not keep:
-            stop(process)
+            stop(server.process)
 
 
 def free_port() -> int:

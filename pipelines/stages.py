@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from pipelines import failed_stages, freshness
 from storage.errors import CampaignError
+from storage.lease import SupersededError
 from storage.plugins import Plugins
 from storage.store import Store
 
@@ -86,6 +87,8 @@ def in_order(names: Sequence[str], run: Callable[[str], object]) -> None:
 def _failure(name: str, run: Callable[[str], object]) -> Exception | None:
     try:
         run(name)
+    except SupersededError:  # the other driver runs them all
+        raise
     except Exception as error:  # noqa: BLE001  the first is raised when the report is written
         return error
     return None
@@ -111,6 +114,8 @@ def _run(name: str, store: Store, plugins: Plugins, now: str) -> None:
     freshness.forget(store, order[order.index(name) :])  # later ones read what this one writes
     try:
         STAGES[name](store, plugins)
+    except SupersededError:
+        raise
     except Exception as error:
         with suppress(CampaignError):  # the failure of the stage is the one to tell of
             failed_stages.keep(store, name, " ".join(f"{error or type(error).__name__}".split()))

@@ -10,6 +10,7 @@ from pipelines import columns, pace
 from pipelines.durations import about, duration
 from pipelines.report.table import cell_rows
 from storage import lease
+from storage.messages import printable
 from storage.plan import SAMPLED, Cell, Place, Plan, plan
 from storage.schema import REFUSED
 from storage.store import Store
@@ -30,7 +31,7 @@ def status(store: Store, every: bool = False, width: int | None = None) -> str:
     done, total = finished.total(), sum(planned.work.values())
     failures = store.ledger.last_failures(names)
     lines = [
-        f"{specs[-1].title or specs[-1].name}",
+        printable(specs[-1].title or specs[-1].name),
         f"store     {store.url}",
         f"shards    {done} of {total} finished",
         *_kinds(planned, finished),

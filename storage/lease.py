@@ -53,11 +53,15 @@ class Holder:
         )
 
 
+class SupersededError(CampaignError):
+    """Another driver has taken the campaign over; what this one does is not wanted any more."""
+
+
 class Lease:
     """The lease of one epoch, renewed by a thread until it is released or lost.
 
     `lost` is set when a higher epoch is seen: somebody took this driver for dead, and nothing may
-    be written any more.
+    be written any more. A driver calls `require` before it writes.
     """
 
     def __init__(self, objects: Objects, epoch: int, holder: Holder) -> None:
@@ -65,7 +69,9 @@ class Lease:
         self.epoch = epoch
         self.lost = threading.Event()
         self._holder = holder
+        self._held = _clock()  # when it was certainly ours
         self._stop = threading.Event()
+        self._renewing = threading.Lock()
         self._thread = threading.Thread(target=self._renew, name=f"lease-{epoch}", daemon=True)
         self._thread.start()
 
@@ -76,6 +82,22 @@ class Lease:
         with suppress(CampaignError):  # out of reach: then it lapses by itself
             self._write(released=True)
 
+    def require(self) -> None:
+        """SupersededError where the lease is lost, as by a process that was suspended for long.
+
+        Nobody takes it before three intervals without a renewal, so the store is asked only where
+        the last one is older than one; and it is renewed first, for whoever may be watching.
+        """
+        if not self.lost.is_set() and _clock() - self._held > self._holder.interval:
+            self._confirm()
+        if self.lost.is_set():
+            _, data = _highest(self.objects)
+            taker = (_holder(data) if data else None) or "an unknown process"
+            raise SupersededError(
+                f"{self.objects.url} was taken over by {taker}, while this run was suspended or "
+                "out of reach; this one ends and changes nothing more, the other one goes on"
+            )
+
     def __enter__(self) -> Self:
         return self
 
@@ -85,10 +107,19 @@ class Lease:
     def _renew(self) -> None:
         while not self._stop.wait(self._holder.interval):
             with suppress(CampaignError):  # out of reach for now: the next renewal may succeed
-                if not is_current(self.objects, self.epoch):
-                    self.lost.set()
-                    return
-                self._write()
+                self._confirm()
+            if self.lost.is_set():
+                return
+
+    def _confirm(self) -> None:
+        """Renew the lease and see whether it still is ours."""
+        with self._renewing:
+            began = _clock()
+            self._write()
+            if is_current(self.objects, self.epoch):
+                self._held = began
+            else:
+                self.lost.set()
 
     def _write(self, released: bool = False) -> None:
         holder = replace(self._holder, renewed=time.time(), released=released)
@@ -194,6 +225,11 @@ def _renews(objects: Objects, epoch: int, data: bytes, interval: float) -> bool:
         if last:
             return False
         time.sleep(min(1.0, interval / 4))
+
+
+def _clock() -> float:
+    """Seconds of a clock that nobody sets, and that runs on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _started(pid: int) -> float:

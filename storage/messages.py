@@ -126,6 +126,11 @@ def word(name: str) -> str:
     )
 
 
+def printable(text: str) -> str:
+    """A text as it may go to a terminal: what is no character of it is a blank."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
 def clip(text: str, length: int = 60) -> str:
     """A text on one line, cut where it is longer."""
     line = " ".join(text.split())

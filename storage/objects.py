@@ -4,11 +4,13 @@ Credentials and endpoint of S3 come from the AWS_* variables of the process that
 what travels between processes is the URL alone.
 """
 
+import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +20,12 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
+from storage import on_disk
 from storage.errors import CampaignError
 
 if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
     from storage.zarr_objects import ZarrObjects
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://([^/]*)|(?=/))(.*)", re.DOTALL)
@@ -29,12 +34,22 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
 # What killed writers leave: obstore stages an object as `name#1`, Zarr as `name.<hex>.partial`.
 _DEBRIS = re.compile(r".*(#\d+|\.partial)")
 _OURS_LEFT = re.compile(rf"{_SEGMENT.pattern}(#\d+|\.[0-9a-f]{{32}}\.partial)")
+_NUMBER = re.compile(r"\(os error (\d+)\)")
 READ = "check the permissions"
 WRITE = "check the permissions and the space left, or choose another --store"
 _BUCKET = (
     "check the bucket and the AWS_* variables (AWS_ENDPOINT_URL, AWS_REGION, credentials; "
-    "AWS_ALLOW_HTTP=true for http)"
+    "AWS_ALLOW_HTTP=true for http), and try again: what is finished is kept"
 )
+_REMEDIES = {  # of what a machine may refuse
+    errno.ENOSPC: "make room, or choose another --store",
+    errno.EDQUOT: "make room, or choose another --store",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close what has many files open",
+}
+# A bucket that does not answer well is asked again, but not for ever.
+RETRIES: "RetryConfig" = {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}
 
 _openers: set[int] = set()  # processes that used a store: its threads do not survive a fork
 
@@ -44,29 +59,44 @@ class Objects:
     """A place for objects: a folder, a file:// URL of one, or s3://bucket/prefix.
 
     Every object is whole: a reader sees the old bytes, the new ones or none, whenever the writer is
-    killed. Nothing is forced to disk, so a power cut can still truncate what was written last.
+    killed. Nothing is forced to disk, so a power cut can still truncate what was written last,
+    unless the place is `durable`: then an object is on the disk when its writer returns.
     Names are segments of letters, digits and `_ . + = -` joined by `/`; other names are a
     ValueError. Whatever keeps a place from being read or written is a CampaignError.
     """
 
     url: str  # absolute path of the folder, or s3://bucket/prefix
+    durable: bool = False  # whether objects in a folder survive a power cut; those on S3 always do
+    fence: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", _normal(self.url))
 
-    def __reduce__(self) -> tuple[type["Objects"], tuple[str]]:
-        return Objects, (self.url,)
+    def __reduce__(self) -> tuple[type["Objects"], tuple[str, bool]]:
+        return Objects, (self.url, self.durable)
+
+    def fenced(self, fence: Callable[[], None]) -> "Objects":
+        """The same place for a driver: before each write `fence` is called, and may raise."""
+        return replace(self, fence=fence)
 
     @property
     def remote(self) -> bool:
         """Whether the place is a bucket rather than a folder."""
         return self.url.startswith("s3://")
 
+    @property
+    def forced(self) -> bool:
+        """Whether each object is forced to a disk of this machine."""
+        return self.durable and not self.remote
+
     def put(self, name: str, data: bytes) -> None:
         """Write an object, or replace the one there, in one step."""
         path = _checked(name)
-        with self.explained("write", name, WRITE):
-            obstore.put(self._store, path, data, use_multipart=False)
+        with self.writing("write", name):
+            if self.forced:
+                on_disk.write(Path(self.url, path), data, replacing=True)
+            else:
+                obstore.put(self._store, path, data, use_multipart=False)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object if there is none: of any number of callers exactly one gets True.
@@ -76,7 +106,9 @@ class Objects:
         compares the bytes.
         """
         path = _checked(name)
-        with self.explained("write", name, WRITE):
+        with self.writing("write", name):
+            if self.forced:
+                return on_disk.write(Path(self.url, path), data, replacing=False)
             try:
                 obstore.put(self._store, path, data, mode="create", use_multipart=False)
             except AlreadyExistsError:
@@ -137,12 +169,15 @@ class Objects:
         path = _checked(name)
         if self._absent():
             return
-        with self.explained("delete", name, WRITE), suppress(FileNotFoundError):
-            obstore.delete(self._store, path)
+        with self.writing("delete", name), suppress(FileNotFoundError):
+            if self.forced:
+                on_disk.remove(Path(self.url, path))
+            else:
+                obstore.delete(self._store, path)
 
     def child(self, prefix: str) -> "Objects":
         """The place below a prefix."""
-        return Objects(f"{self.url}/{_checked(prefix)}")
+        return replace(self, url=f"{self.url}/{_checked(prefix)}")
 
     def zarr(self, read_only: bool = False) -> "ZarrObjects":
         """This place as a store for Zarr. It holds a client: send the URL elsewhere, not this."""
@@ -166,7 +201,7 @@ class Objects:
             return 0
         top = Path(self.url, _checked(prefix) if prefix else "")
         removed = 0
-        with self.explained("sweep", prefix, WRITE):
+        with self.writing("sweep", prefix):
             for folder, _, files in os.walk(top):
                 for file in filter(_OURS_LEFT.fullmatch, files):
                     Path(folder, file).unlink(missing_ok=True)
@@ -185,7 +220,11 @@ class Objects:
 
     @cached_property
     def _opened(self) -> LocalStore | S3Store:
-        return S3Store.from_url(self.url) if self.remote else LocalStore(self.url, mkdir=True)
+        if not self.remote:
+            if self.forced:
+                on_disk.make(Path(self.url))
+            return LocalStore(self.url, mkdir=True)
+        return S3Store.from_url(self.url, retry_config=RETRIES)
 
     def _keys(self, prefix: str) -> Iterator[str]:
         for page in obstore.list(self._store, prefix or None):
@@ -196,6 +235,16 @@ class Objects:
         return not self.remote and not os.path.lexists(self.url)
 
     @contextmanager
+    def writing(self, doing: str, name: str) -> Iterator[None]:
+        """Whatever changes an object happens in here, Zarr's writes too: the fence is asked first.
+
+        CampaignError as by `explained`, and what the fence raises.
+        """
+        self.fence()
+        with self.explained(doing, name, WRITE):
+            yield
+
+    @contextmanager
     def explained(self, doing: str, name: str, advice: str) -> Iterator[None]:
         """CampaignError, in one line, for whatever keeps an object from being read or written."""
         try:
@@ -204,8 +253,11 @@ class Objects:
             place = f"{self.url}/{name}" if name else self.url
             if isinstance(error, NotADirectoryError):
                 advice = "a file is in the place of a folder: move it, or choose another one"
-            remedy = _BUCKET if self.remote else advice
-            raise CampaignError(f"cannot {doing} {place}: {_reason(error)}; {remedy}") from error
+            number = _number(error)
+            remedy = _BUCKET if self.remote else _REMEDIES.get(number, advice)
+            raise CampaignError(
+                f"cannot {doing} {place}: {_reason(error, number)}; {remedy}"
+            ) from error
 
 
 def _normal(url: str) -> str:
@@ -262,9 +314,15 @@ def _checked(name: str) -> str:
     return name
 
 
-def _reason(error: Exception) -> str:
+def _number(error: Exception) -> int:
+    """What the system calls an error; 0 where it has no part in it."""
+    told = _NUMBER.search(str(error))
+    return (isinstance(error, OSError) and error.errno) or (int(told[1]) if told else 0)
+
+
+def _reason(error: Exception, number: int) -> str:
     """One line of the many that a store's error holds, S3's own code where it gives one."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if number:
+        return os.strerror(number)
     code = re.search(r"<Code>(\w+)</Code>", str(error))
     return code[1] if code else str(error).partition("\n")[0][:300]

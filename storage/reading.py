@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from storage.errors import CampaignError
 from storage.futile import check_refine
-from storage.messages import explain, short, word
+from storage.messages import explain, word
 from storage.plain import plain
 from storage.spaced import spelled_out
 from storage.spec import Campaign
@@ -43,6 +43,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Campaign:
 def parse(text: str, overrides: Sequence[str] = ()) -> Campaign:
     """The campaign in a YAML text, with overrides `key=value` put in. Raises CampaignError."""
     raw = _sections(load_yaml(text))
+    _check_is_campaign(raw)
     for override in overrides:
         path, equals, value = override.partition("=")
         if not (path and equals):
@@ -84,10 +85,21 @@ def _resolved(raw: Any) -> tuple[Campaign, list[Campaign]]:
 
 
 def _sections(raw: Any) -> dict[str, Any]:
+    """The sections; what else there is is not repeated, since it may be a file of secrets."""
     if not isinstance(raw, dict):
-        known = ", not a list" if isinstance(raw, list) else ""
-        raise CampaignError(f"found {short(raw)}, wanted the sections of a campaign{known}")
+        kinds = {list: "a list", str: "text", type(None): "nothing"}
+        found = kinds.get(type(raw), "a number")
+        raise CampaignError(f"found {found}, wanted the sections of a campaign")
     return raw
+
+
+def _check_is_campaign(raw: Mapping[str, Any]) -> None:
+    """Refuse a file that has nothing of a campaign, likewise without repeating what it has."""
+    if raw and not Campaign.model_fields.keys() & raw.keys():
+        raise CampaignError(
+            "found none of the sections of a campaign, wanted "
+            f"{', '.join(Campaign.model_fields)}; give a campaign file"
+        )
 
 
 def dump_yaml(spec: Campaign) -> str:

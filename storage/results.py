@@ -34,12 +34,19 @@ def stored_plan(store: Store) -> Plan:
 
 
 def remove_groups(store: Store, *names: str) -> None:
-    """Take groups away and tell readers; they need not exist."""
+    """Take groups away, also what a killed run has left of them; they need not exist.
+
+    Readers are told before the first number goes: what is missing would be read as not known.
+    """
+    from zarr.core.sync import sync
+
     present = [name for name in names if name in store.root]
     for name in present:
-        del store.root[name]
+        store.objects.delete(f"data.zarr/{name}/zarr.json")
     if present:
         store.publish()
+    for name in names:
+        sync(store.root.store.delete_dir(name))
 
 
 def create_group(

@@ -60,8 +60,8 @@ _EMPTY = {
 class Store:
     """One campaign's directory, a local path or an s3:// URL."""
 
-    def __init__(self, url: str) -> None:
-        self.objects = Objects(url)
+    def __init__(self, place: str | Objects) -> None:
+        self.objects = place if isinstance(place, Objects) else Objects(place)
         self.ledger = Ledger(self.objects)
         self._arrays: dict[str, Any] = {}  # those opened to write or read shards
 

@@ -64,8 +64,8 @@ MISTAKES = [
     # the whole
     (CAMPAIGN, "", "found nothing, wanted the sections of a campaign"),
     (CAMPAIGN, "# to do\n", "found nothing, wanted the sections of a campaign"),
-    (CAMPAIGN, "- version: 1\n", "found [{'version': 1}], wanted the sections of a campaign, not"),
-    (CAMPAIGN, "hello\n", "found 'hello', wanted the sections of a campaign"),
+    (CAMPAIGN, "- version: 1\n", "found a list, wanted the sections of a campaign"),
+    (CAMPAIGN, "hello\n", "found text, wanted the sections of a campaign"),
     (CAMPAIGN, json.dumps({"version": 1, "name": "a"}), "data: missing; add it"),
     ("network:", "netwrok:", "unknown key netwrok; did you mean network?"),
     ("theories:", "plot: true\ntheories:", "unknown key plot; allowed: version, name, title,"),

@@ -1,9 +1,12 @@
 """A campaign as a Prefect flow: what the UI shows of it, and that it leaves nothing behind."""
 
+import base64
 import json
 import signal
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +14,45 @@ import pytest
 from driving import PATIENCE, PLUGIN, SMALL, Tree, prepared, until
 
 from pipelines import stages
-from pipelines.server import local_server
+from pipelines.server import Server, local_server
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[str]:
-    """The address of a server, which is that of the environment as well."""
-    with local_server(str(tmp_path_factory.mktemp("prefect")), keep=False) as address:
-        yield address
+def server(tmp_path_factory) -> Iterator[Server]:
+    """A server, which is that of the environment as well."""
+    with local_server(str(tmp_path_factory.mktemp("prefect")), keep=False) as started:
+        yield started
 
 
-def ask(server: str, what: str, **filters: Any) -> list[dict[str, Any]]:
+def answer(
+    server: Server, what: str, password: str, filters: dict[str, Any], **headers: str
+) -> HTTPResponse:
+    """The server's answer to a question."""
+    known = base64.b64encode(password.encode()).decode()
+    headers |= {"Content-Type": "application/json", "Authorization": f"Basic {known}"}
+    address = f"http://127.0.0.1:{server.port}/api/{what}/filter"
+    request = urllib.request.Request(address, json.dumps(filters).encode(), headers)
+    return urllib.request.urlopen(request, timeout=30)
+
+
+def ask(server: Server, what: str, **filters: Any) -> list[dict[str, Any]]:
     """What the server knows."""
-    request = urllib.request.Request(
-        f"{server}/api/{what}/filter",
-        json.dumps(filters).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    with answer(server, what, server.password, filters) as found:
+        return json.load(found)
+
+
+def test_a_server_is_for_who_started_it(server):
+    for password in ("", "finitewidth:", f"{server.password}0"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            answer(server, "flow_runs", password, {})
+    for origin in ("http://example.org", "null"):
+        with answer(server, "flow_runs", server.password, {}, Origin=origin) as found:
+            assert found.headers["Access-Control-Allow-Origin"] is None
+    files = [server.folder, *server.folder.rglob("*")]
+    assert {file.name for file in files} > {"prefect.db", "server.log", "password"}
+    assert {file: oct(file.stat().st_mode) for file in files if file.stat().st_mode & 0o077} == {}
 
 
 def run(root: Path, *arguments: object, executor: str = "inline", **environment: object) -> Tree:
@@ -41,7 +62,7 @@ def run(root: Path, *arguments: object, executor: str = "inline", **environment:
     return Tree("-c", code, "run", SMALL, *where, *arguments, **environment)
 
 
-def flow_run(server: str, name: str) -> dict[str, Any]:
+def flow_run(server: Server, name: str) -> dict[str, Any]:
     (found,) = ask(server, "flow_runs", flow_runs={"name": {"any_": [name]}})
     return found
 

@@ -236,7 +236,7 @@ def test_a_place_without_room_is_one_line_also_under_zarr(tmp_path):
     assert err == ""
     for line in (first, second):
         assert line.startswith(f"cannot write {tmp_path}/place/")
-        assert line.endswith("check the permissions and the space left, or choose another --store")
+        assert line.endswith("File too large; raise the limit of a file's size (ulimit -f)")
     assert eval(names) == ["small", "x/zarr.json", "zarr.json"]
 
 

@@ -3,6 +3,8 @@
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,13 +50,48 @@ def test_a_cluster_leaves_nothing_behind(short):
         with cluster(cpus=2) as executor:
             assert executor.slots == 2
             assert signal.getsignal(signal.SIGTERM) is handler
-            assert set(here.children(recursive=True)) > before
-            assert list(short.iterdir())
+            started = set(here.children(recursive=True)) - before
+            assert started
+            (folder,) = short.iterdir()
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            assert listening({here, *started}) <= {"127.0.0.1", "::ffff:127.0.0.1"}
     finally:
         signal.signal(signal.SIGTERM, old)
     _, alive = psutil.wait_procs(set(here.children(recursive=True)) - before, timeout=30)
     assert alive == []
     assert list(short.iterdir()) == []
+
+
+def listening(processes: set[psutil.Process]) -> set[str]:
+    """The addresses at which others reach these processes."""
+    found = [each for process in processes for each in process.net_connections("inet")]
+    return {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN}
+
+
+HOLD = """
+import sys
+from workers import remote
+print(remote._short_folder(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_folders_of_killed_drivers_are_removed_by_the_next_one(short, monkeypatch):
+    monkeypatch.setattr(remote, "YOUNG", -1)
+    folders, drivers = [], []
+    for _ in range(2):
+        command = [sys.executable, "-c", HOLD]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        drivers.append(subprocess.Popen(command, text=True, **pipes))
+        folders.append(Path(drivers[-1].stdout.readline().strip()))
+    foreign = short / "fwabcdefgh"
+    foreign.mkdir()
+    drivers[0].kill()
+    drivers[0].communicate()
+    made = Path(remote._short_folder())
+    assert set(short.iterdir()) == {folders[1], foreign, made}
+    remote._remove(str(made))
+    drivers[1].communicate()
 
 
 LONG = "local/jobs/1234567.slurm-node0042/user/tmp"  # as sites with Slurm set it
@@ -89,12 +126,13 @@ def test_the_folder_for_sockets_is_private(long):
         assert len(str(folder.parent)) <= remote.LONGEST
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     finally:
-        folder.rmdir()
+        remote._remove(str(folder))
 
 
 def test_it_is_among_the_other_temporary_files_where_that_is_short(short):
     folder = Path(remote._short_folder())
     assert folder.parent == short
+    remote._remove(str(folder))
 
 
 def test_without_a_short_folder_one_line_names_tmpdir(long, monkeypatch):
@@ -102,12 +140,16 @@ def test_without_a_short_folder_one_line_names_tmpdir(long, monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(tempfile, "mkdtemp", unwritable)
-    with pytest.raises(CampaignError, match=f"at most 28 characters; found TMPDIR={long}") as said:
+    with pytest.raises(CampaignError, match=f"at most 26 characters; found TMPDIR={long}") as said:
         remote._short_folder()
     assert "\n" not in str(said.value)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("Timed out\nwaiting"), OSError("Too many files")])
+SLOW = Exception("Timed out\nwaiting for the head node")
+STARTS = [SLOW, RuntimeError("Timed out\nwaiting"), OSError("Too many files")]
+
+
+@pytest.mark.parametrize("error", STARTS, ids=["slow", "timed out", "too many files"])
 def test_a_ray_that_cannot_start_is_one_line_and_leaves_nothing(error, short, monkeypatch):
     def init(**_: object) -> None:
         raise error
@@ -185,19 +227,22 @@ def test_what_the_user_must_put_right_comes_back_as_it_was_said(executor, tmp_pa
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_ray_that_died_is_one_line(tmp_path, short):
+@pytest.mark.parametrize("what", ["raylet", "gcs_server"])
+def test_a_ray_that_died_is_one_line(what, tmp_path, short):
     observed = ("observe.measure=[plugin:slow]", "regression=null", "theories=[nngp]")
     where = ("--store", tmp_path, "--plugins", PLUGIN, "--workers", 1)
     settings = (f"--set={each}" for each in observed)
     code = "from pipelines.cli import main; main()"
     run = Tree("-c", code, "run", SMALL, *where, *settings, SLOW_SECONDS=0.2)
     until(lambda: list(tmp_path.rglob("receipts/*/*/*.json")))
-    (raylet,) = (each for each in run.living() if "raylet/raylet" in each.cmdline()[0])
-    raylet.kill()
+    (dying,) = (each for each in run.living() if each.cmdline()[0].endswith(f"/{what}"))
+    dying.kill()
     printed, _ = run.process.communicate(timeout=PATIENCE)
     assert run.process.returncode == 2
     assert "Traceback" not in printed
-    assert printed.splitlines()[-1].startswith("finitewidth: Ray has failed (LocalRayletDiedError")
+    reason = {"raylet": "LocalRayletDiedError", "gcs_server": "its head ended"}[what]
+    assert printed.splitlines()[-1].startswith(f"finitewidth: Ray has failed ({reason}")
+    assert len([line for line in printed.splitlines() if "finitewidth: " in line]) == 1
     assert run.living() == []
     assert list(short.iterdir()) == []
 

@@ -305,9 +305,7 @@ def test_a_line_about_a_file_begins_with_the_file(tmp_path):
     file.write_bytes(b"#" * 1_000_001)
     assert refusal(read, file) == f"{file}: found more than 1000000 bytes, wanted a campaign"
     file.write_text("- 1")
-    assert (
-        refusal(read, file) == f"{file}: found [1], wanted the sections of a campaign, not a list"
-    )
+    assert refusal(read, file) == f"{file}: found a list, wanted the sections of a campaign"
     file.write_text("")
     assert refusal(read, file) == f"{file}: found nothing, wanted the sections of a campaign"
 

@@ -1,5 +1,6 @@
 """Shards as Ray tasks. The only module that knows Ray."""
 
+import fcntl
 import logging
 import os
 import secrets
@@ -9,10 +10,12 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from storage.errors import CampaignError
@@ -25,9 +28,15 @@ ATTEMPTS = 5  # of a shard whose worker died; a shard that fails by itself is no
 POLL = 0.5  # seconds; Python handles signals only between waits
 OBJECT_STORE = 100_000_000  # bytes; only receipts travel through it
 CONNECT = 10  # seconds
+HOST = "127.0.0.1"  # where a cluster of this machine's own listens
 # Characters of a folder for temporary files. A socket's path has at most 107, on macOS 103, and
-# Ray takes for it /fwabcdefgh/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.
-LONGEST = 28
+# Ray takes for it /fwabcdefgh/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.
+LONGEST = 26
+OPEN = "r"  # what Ray opens to everybody, in a folder that lets nobody in
+LOCK = "driver"  # held by the process whose folder it is
+YOUNG = 60  # seconds: a folder as new as that may not be locked yet
+
+_locks: dict[str, int] = {}  # descriptors by folder
 
 
 @dataclass
@@ -44,7 +53,10 @@ class _Running:
 class RayExecutor:
     """Runs lanes side by side on a Ray cluster, the shards of a lane one after another."""
 
-    def __init__(self, slots: int, nodes_elsewhere: bool) -> None:
+    def __init__(
+        self, slots: int, nodes_elsewhere: bool, watch: Callable[[], None] = lambda: None
+    ) -> None:
+        """`watch` is called again and again, and raises where the cluster is no more."""
         import ray
         from ray import exceptions as errors
 
@@ -55,6 +67,7 @@ class RayExecutor:
         self.nodes_elsewhere = nodes_elsewhere
         self._task = ray.remote(num_cpus=1, max_retries=0)(attempt)
         self.slots = slots
+        self.watch = watch
         self.stop = threading.Event()
 
     def run(self, job: Job, lanes: Iterable[Lane]) -> Iterator[Outcome]:
@@ -66,6 +79,7 @@ class RayExecutor:
                 while waiting and len(running) <= self.slots:
                     work = waiting.popleft()
                     running[self._task.remote(job, work.shard)] = work
+                self.watch()
                 ready, _ = self._ray.wait(list(running), timeout=POLL, fetch_local=False)
                 for reference in ready:
                     work = running.pop(reference)
@@ -99,7 +113,7 @@ class RayExecutor:
             return self._ray.get(reference)
         except self._deaths as error:
             death = f"{type(error).__name__}: its worker died"
-            Store(job.url).ledger.fail(work.shard.name, {"error": death, "reason": str(error)})
+            Store(job.place).ledger.fail(work.shard.name, {"error": death, "reason": str(error)})
             if work.attempts < ATTEMPTS:
                 return None
             return Outcome(work.shard, None, f"{death}, {work.attempts} times")
@@ -110,10 +124,13 @@ class RayExecutor:
             raise
         except errors.RayError as error:
             reason = str(error).partition("\n")[0]
-            raise CampaignError(
-                f"Ray has failed ({type(error).__name__}: {reason}); what is finished is kept: run "
-                "the same command again"
-            ) from None
+            raise _failed(f"{type(error).__name__}: {reason}") from None
+
+
+def _failed(reason: str) -> CampaignError:
+    return CampaignError(
+        f"Ray has failed ({reason}); what is finished is kept: run the same command again"
+    )
 
 
 @contextmanager
@@ -125,28 +142,47 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
     _set_environment(address)
     import ray
 
-    folder = None if address else _short_folder()
+    folder, watch = "" if address else _short_folder(), _nothing
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             _attach(ray, address)
         else:
             _start(ray, cpus or available_cores(), folder)
+            watch = _watch_of(ray)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # ray.init puts sys.exit in its place
         slots = max(int(ray.cluster_resources().get("CPU", 0)), 1)
-        yield RayExecutor(slots, nodes_elsewhere=address is not None)
+        yield RayExecutor(slots, nodes_elsewhere=address is not None, watch=watch)
     finally:
         ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder:
+            _remove(folder)
+
+
+def _nothing() -> None:
+    """There is nothing to watch."""
+
+
+def _watch_of(ray: Any) -> Callable[[], None]:
+    """Raises CampaignError when the head of a local cluster has died.
+
+    Ray itself would wait for it for a minute, and then end this process with words of its own.
+    """
+    (head,) = ray._private.worker._global_node.all_processes["gcs_server"]
+
+    def watch() -> None:
+        if head.process.poll() is not None:
+            raise _failed(f"its head ended with status {head.process.returncode}")
+
+    return watch
 
 
 def _short_folder() -> str:
     """A new folder that nobody else may read, for Ray's sockets, whose paths must stay short.
 
     It is among the other temporary files where that is short enough, as in a job of Slurm or on
-    macOS it is not.
+    macOS it is not. There, folders of drivers that have been killed are removed.
     """
     places = ["/tmp", "/var/tmp", os.environ.get("XDG_RUNTIME_DIR", "")]  # noqa: S108
     with suppress(FileNotFoundError):  # no such place can be written
@@ -154,12 +190,38 @@ def _short_folder() -> str:
     for place in places:
         if 0 < len(os.fsencode(place)) <= LONGEST:
             with suppress(OSError):
-                return tempfile.mkdtemp(prefix="fw", dir=place)
+                _sweep(Path(place))
+                return _locked(tempfile.mkdtemp(prefix="fw", dir=place))
     raise CampaignError(
         f"Ray needs a folder for its sockets with a path of at most {LONGEST} characters; found "
         f"TMPDIR={os.environ.get('TMPDIR', '')}, and none in {', '.join(filter(None, places))} "
         "that can be written; set TMPDIR to a short folder, or use --executor inline"
     )
+
+
+def _locked(folder: str) -> str:
+    """The folder, marked as that of this process for as long as it lives."""
+    descriptor = os.open(Path(folder, LOCK), os.O_CREAT | os.O_WRONLY, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # released by the system when this process ends
+    _locks[folder] = descriptor
+    return folder
+
+
+def _remove(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(_locks.pop(folder))
+
+
+def _sweep(place: Path) -> None:
+    """Remove the folders of drivers of this user that were killed, whatever they left in them."""
+    for folder in place.glob("fw????????"):
+        with suppress(OSError):
+            found = folder.lstat()
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < YOUNG:
+                continue
+            with (folder / LOCK).open("r+b") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _set_environment(address: str | None) -> None:
@@ -173,6 +235,7 @@ def _set_environment(address: str | None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["PYTHONIOENCODING"] = "utf-8"  # of workers' logs, whatever that of the terminal is
     if address is None and "ray" not in sys.modules:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # it listens on loopback alone
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
 
@@ -194,7 +257,7 @@ def check(address: str | None) -> None:
         ) from None
 
 
-def _start(ray: Any, cpus: int, folder: str | None) -> None:
+def _start(ray: Any, cpus: int, folder: str) -> None:
     """A local cluster; one line where the machine has too little for it, such as open files."""
     try:
         ray.init(
@@ -202,10 +265,11 @@ def _start(ray: Any, cpus: int, folder: str | None) -> None:
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=OBJECT_STORE,
-            _temp_dir=folder,
+            _temp_dir=os.path.join(folder, OPEN),
+            _node_ip_address=HOST,
             logging_level=logging.ERROR,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises plain ones, too, as where it starts slowly
         reason = " ".join(str(error).split())[:200]
         raise CampaignError(
             f"Ray cannot start here ({reason}); raise the limits of this machine (ulimit -a), or "

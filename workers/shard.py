@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 from storage import lease
 from storage.checkpoint import CorruptCheckpoint, load, save
 from storage.errors import CampaignError, in_one_line
+from storage.objects import Objects
 from storage.plan import SAMPLED, WARMUP, Shard
 from storage.plugins import Plugins
 from storage.store import Store, checkpoint_name
@@ -29,7 +30,7 @@ Values = dict[str, np.ndarray]
 class Job:
     """What a worker must know beside the shard; small, since it travels with every one."""
 
-    url: str  # of the campaign's directory
+    place: Objects  # the campaign's directory
     epoch: int  # of the driver's lease
     numerics: dict[str, str]  # what the campaign computes with
     plugins: Plugins
@@ -46,16 +47,12 @@ class Outcome:
     certain: bool = False  # that it fails again
 
 
-class SupersededError(CampaignError):
-    """Another driver has taken the campaign over; what this worker does is not wanted any more."""
-
-
 def attempt(job: Job, shard: Shard) -> Outcome:
     """Run a shard and say how it ended; a fault is kept in the ledger with its traceback.
 
     Raises CampaignError for what the user must put right first.
     """
-    store = Store(job.url)
+    store = Store(job.place)
     try:
         return Outcome(shard, execute(job, shard, store))
     except CampaignError:
@@ -115,7 +112,7 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
     with numerics.fixed_threads():
         values, state = compute(job, shard, store)
     if not lease.is_current(store.objects, job.epoch):
-        raise SupersededError(
+        raise lease.SupersededError(
             f"{store.url} was taken over by another driver while {shard.name} was computed; this "
             "run ends, and the other one goes on"
         )

@@ -1,12 +1,12 @@
 """What a paper needs of a campaign: panels as PDF and SVG, their numbers as netCDF, the methods."""
 
 import json
-from html import escape
 from pathlib import Path
 
 import xarray as xr
 
 from pipelines.class_balance import stored_balance
+from pipelines.report import markdown
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.panels import panels
 from pipelines.report.parts import part, tell
@@ -82,8 +82,8 @@ def methods_page(store: Store, planned: Plan, left_out: list[str]) -> str:
     paragraphs["Software"] = _software(store, planned)
     if left_out:
         paragraphs["Left out"] = " ".join(left_out)
-    parts = [f"**{name}.** {escape(text, quote=False)}" for name, text in paragraphs.items()]
-    return "\n\n".join([f"# Methods: {escape(title, quote=False)}", *parts]) + "\n"
+    parts = [f"**{name}.** {markdown.text(said)}" for name, said in paragraphs.items()]
+    return "\n\n".join([f"# Methods: {markdown.text(title)}", *parts]) + "\n"
 
 
 def _software(store: Store, planned: Plan) -> str:
