@@ -5,7 +5,6 @@ refines itself adds cells and goes back, within its budget. All of it may be rep
 receipt is never computed again.
 """
 
-import json
 import os
 import platform
 import subprocess
@@ -21,12 +20,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
 from pipelines import needs, selection
-from storage import lease
+from storage import archive, lease
 from storage.errors import CampaignError
 from storage.identity import digest
 from storage.objects import Objects
 from storage.plan import SAMPLED, Cell, Lane, Plan, plan
 from storage.plugins import ALLOWED, Plugins, allow, named
+from storage.sealed import seal
 from storage.spec import Campaign
 from storage.store import Store
 from workers import numerics
@@ -229,12 +229,10 @@ class Drive:
 
     def _numerics(self) -> dict[str, str]:
         """What the campaign computes with: decided at its first run, kept from then on."""
-        found = json.dumps(numerics.describe()).encode()
-        self.store.objects.create("provenance/numerics.json", found)
-        return json.loads(self.store.objects.get("provenance/numerics.json") or b"{}")
+        return archive.decide_numerics(self.store.objects, numerics.describe())
 
     def _record_run(self, epoch: int) -> None:
-        content = json.dumps(provenance(), indent=1).encode()
+        content = seal(provenance(), indent=1)
         self.store.objects.put(f"provenance/run-{epoch:04d}.json", content)
 
     def _waves(self) -> list[Wave]:

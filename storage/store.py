@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from storage import archive
 from storage.attributes import encoded
 from storage.coordinates import (
     Coordinate,
@@ -22,7 +23,6 @@ from storage.errors import CampaignError
 from storage.ledger import Ledger
 from storage.objects import Objects
 from storage.plan import Plan, Round, Shard
-from storage.reading import dump_yaml, parse_stored
 from storage.resizing import resize
 from storage.schema import (
     CONVENTIONS,
@@ -89,34 +89,23 @@ class Store:
 
     def known(self) -> list[Campaign]:
         """Every spec that was run here, the oldest first; none where there is no campaign."""
-        names = self.objects.numbered("specs", "yaml")
-        return [parse_stored((self.objects.get(name) or b"").decode()) for name in names]
+        return archive.specs(self.objects)
 
     def sources(self) -> dict[str, str]:
         """Content hashes of the user's files and modules, as they were at the first run."""
-        return json.loads(self.objects.get("provenance/sources.json") or b"{}")
+        return archive.sources(self.objects)
 
     def add_spec(self, spec: Campaign, sources: Mapping[str, str]) -> list[Campaign]:
         """Keep a spec as the next of the campaign, unless it is the last one already."""
-        self.objects.create("provenance/sources.json", json.dumps(dict(sources)).encode())
-        known = self.known()
-        if spec not in known[-1:]:
-            self.objects.create(f"specs/{len(known) + 1:04d}.yaml", dump_yaml(spec).encode())
-            known = [*known, spec]
-        return known
+        return archive.add_spec(self.objects, spec, sources)
 
     def rounds(self) -> list[Round]:
         """The cells that the campaign added of its own accord, the oldest first."""
-        names = self.objects.numbered("refined", "json")
-        contents = [self.objects.get(name) or b"" for name in names]
-        found = [json.loads(content) for content in contents]
-        return [Round(each["specs"], tuple(each["points"])) for each in found]
+        return archive.rounds(self.objects)
 
     def add_round(self, made: Round) -> None:
         """Keep another round."""
-        name = f"refined/{len(self.objects.numbered('refined', 'json')) + 1:04d}.json"
-        content = {"specs": made.specs, "points": [dict(point) for point in made.points]}
-        self.objects.create(name, json.dumps(content).encode())
+        archive.add_round(self.objects, made)
 
     # -- the Zarr hierarchy -----------------------------------------------------------------
 
