@@ -36,6 +36,8 @@ def stored_plan(store: Store) -> Plan:
 def remove_groups(store: Store, *names: str) -> None:
     """Take groups away and tell readers; they need not exist."""
     present = [name for name in names if name in store.root]
+    if present:
+        store.change()
     for name in present:
         del store.root[name]
     if present:

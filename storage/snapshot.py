@@ -26,8 +26,10 @@ class Snapshot:
 
     @property
     def store(self) -> Any:
-        """The hierarchy for Zarr, read only."""
-        return Objects(self.url).zarr(read_only=True)
+        """The hierarchy for Zarr, read only, each object checked where it can be."""
+        from storage.sound import sound
+
+        return sound(Objects(self.url), read_only=True)
 
     @cached_property
     def root(self) -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 from storage.checkpoint import CorruptCheckpoint, load
 from storage.errors import CampaignError
 from storage.plan import SAMPLED, WARMUP, Lane, Shard, plan
-from storage.store import Store, checkpoint_name, digest
+from storage.regions import digest
+from storage.store import Store, checkpoint_name
 
 _READERS = 8  # lanes checked side by side: on S3 every chunk is a round trip
 _FLAG = "finished"
