@@ -44,6 +44,17 @@ class Stored:
         }
         return "/".join([self.path, "c", *(str(place.get(dim, 0)) for dim in self.dims)])
 
+    def written_by(self, shard: Shard) -> bool:
+        """Whether a chunk is the region of this shard, and not of another one of its lane."""
+        if self.path.partition("/")[0] != GROUPS[shard.kind]:
+            return False
+        if shard.kind in ("regression", "spectrum"):
+            return ("repeat" in self.dims) == (shard.kind == "regression")
+        if shard.segment != WARMUP:
+            return "segment" in self.dims or "draw" in self.dims
+        of_block = "block" in self.dims or shard.block == 0
+        return of_block and not {"segment", "draw", "chain"}.intersection(self.dims)
+
     def decoded(self, data: bytes) -> bytes:
         """The bytes of the values; ValueError where the chunk is damaged."""
         if not self.packed:
@@ -63,10 +74,9 @@ class Layout:
         """`metadata` is what zarr.json of the root holds; ValueError where that is damaged."""
         self.arrays = dict(_arrays(metadata))
 
-    def of(self, kind: Kind) -> list[str]:
-        """The names of the variables in the group of a kind of shards."""
-        group = GROUPS[kind]
-        return [path.partition("/")[2] for path in self.arrays if path.startswith(f"{group}/")]
+    def of(self, shard: Shard) -> list[Stored]:
+        """The arrays in which a shard has a region."""
+        return [each for each in self.arrays.values() if each.written_by(shard)]
 
     def find(self, key: str) -> tuple[Stored, tuple[int, ...]] | None:
         """The array that an object below data.zarr is a chunk of, and its place in it."""
