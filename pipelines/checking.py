@@ -9,8 +9,8 @@ import json
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
+from pipelines.report.damage import damaged
 from storage.errors import CampaignError
 from storage.lease import acquire
 from storage.repair import repair
@@ -39,7 +39,7 @@ def check(store: Store, mend: bool) -> bool:
         repair(store, bad)
     for cure, count in Counter(each.cure for each in bad).items():
         _say(f"{count} {cure}")
-    if any(each.cure in (Cure.COMPUTE, Cure.DERIVE) for each in bad):
+    if any(each.cure in (Cure.COMPUTE, Cure.DERIVE, Cure.FORGET) for each in bad):
         _say("`finitewidth run` makes anew what is missing")
     if any(each.cure is Cure.RESTORE for each in bad):
         _say("what was brought back says what else there is to check: verify once more")
@@ -55,6 +55,7 @@ def look(store: Store) -> list[Bad]:
         )
     note = _Note(store)
     found = verify(store, note.count, note.sound, available_cores())
+    found += damaged(store.objects)
     note.forget()
     return found
 

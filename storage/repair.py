@@ -46,10 +46,14 @@ def repair(store: Store, found: Sequence[Bad]) -> None:
 def _clear_folders(objects: Objects) -> None:
     """Empty folders in the place of objects go; others hold what may be of use to somebody."""
     for name in folders_in_place(objects):
-        _remove_folder(objects, name)
+        _remove(objects, name)
 
 
-def _remove_folder(objects: Objects, name: str) -> None:
+def _remove(objects: Objects, name: str) -> None:
+    """Remove an object, or an empty folder in its place."""
+    if not _is_folder(objects, name):
+        objects.delete(name)
+        return
     try:
         os.rmdir(Path(objects.url, name))
     except OSError as error:
@@ -57,6 +61,10 @@ def _remove_folder(objects: Objects, name: str) -> None:
             f"{objects.url}/{name} is a folder in the place of an object ({error.strerror}); move "
             "it away"
         ) from None
+
+
+def _is_folder(objects: Objects, name: str) -> bool:
+    return not objects.remote and Path(objects.url, name).is_dir()
 
 
 # -- groups, metadata and coordinates -------------------------------------------------------
@@ -78,10 +86,7 @@ def _derive(store: Store, names: Sequence[str]) -> None:
 
 
 def _delete(store: Store, key: str) -> None:
-    name = f"data.zarr/{key}"
-    if not store.objects.remote and Path(store.objects.url, name).is_dir():
-        _remove_folder(store.objects, name)
-    store.objects.delete(name)
+    _remove(store.objects, f"data.zarr/{key}")
     store.wanted.digests.note(key, None)
 
 
@@ -99,9 +104,7 @@ def _clear(store: Store, names: Sequence[str]) -> None:
     for shard in (known[name] for name in names if name in known):
         store.ledger.clear(shard.name)
         for chunk in _unreadable(store.objects, layout, shard):
-            if not store.objects.remote and Path(store.objects.url, chunk).is_dir():
-                _remove_folder(store.objects, chunk)
-            store.objects.delete(chunk)
+            _remove(store.objects, chunk)
         if has_flag(shard):
             store.write(shard, {FLAG: np.uint8(0)})
 
@@ -111,6 +114,9 @@ def _unreadable(objects: Objects, layout: Layout, shard: Shard) -> list[str]:
     found = []
     for stored in layout.of(shard):
         chunk = f"data.zarr/{stored.chunk(shard)}"
+        if _is_folder(objects, chunk):
+            found.append(chunk)
+            continue
         try:
             data = objects.get(chunk)
             if data is not None:

@@ -1,0 +1,125 @@
+"""Whatever is damaged in a finished store is found, and never read as data.
+
+`pytest -m faults` damages every file in every way, and prints what became of it; without the
+marker one file of each kind is damaged, in some of the ways.
+"""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from damages import DAMAGES, Damage, kind
+from driving import contents, prepared, simulate
+
+from pipelines import stages
+from pipelines.checking import look
+from storage.errors import CampaignError
+from storage.lease import acquire
+from storage.reader import open_campaign
+from storage.repair import repair
+from storage.store import Store
+from storage.verify import Cure
+
+pytestmark = pytest.mark.slow
+SETTINGS = (
+    "sweep={size: {network.width: [4, 8]}}",
+    "ensemble={datasets: 1, chains: 4, block: 2}",
+    "sampler.draws=4",
+    "regression.repeats=2",
+    "regression.pool=12",
+    "observe={points: 4, histograms: false, kernels: false, overlaps: false}",
+    "theories=[nngp, effective_ridge]",
+)
+# Of these nothing follows, and what they say besides being JSON nobody can tell.
+UNTOLD = ("ledger lease",)
+# A shard without a receipt is one that is not finished, and nothing is lost: a run computes it.
+UNFINISHED = ("receipts spectrum", "receipts ensemble warm", "receipts check warm")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Store:
+    """A campaign that has come to its end, with its report."""
+    campaign = prepared(tmp_path_factory.mktemp("finished"), *SETTINGS)
+    simulate(campaign)
+    campaign.store.ledger.fail("ensemble/0123456789abcdef/d0000-b0000-s00000", {"error": "x"})
+    stages.analyze(campaign.store, campaign.plugins)
+    return campaign.store
+
+
+@pytest.fixture(scope="module")
+def whole(finished) -> xr.DataTree:
+    """All its numbers."""
+    return open_campaign(finished.url).load()
+
+
+def files(store: Store) -> list[Path]:
+    return [Path(name) for name in contents(store.url)]
+
+
+def copied(store: Store, folder: Path) -> Store:
+    shutil.rmtree(folder, ignore_errors=True)
+    place = folder / Path(store.url).name
+    shutil.copytree(store.url, place)
+    return Store(str(place))
+
+
+def outcome(store: Store, whole: xr.DataTree, name: Path, damage: Damage) -> str:
+    """What became of a damage: how it was found, after it was seen that it is not read."""
+    damage(Path(store.url), name)
+    try:
+        found = open_campaign(store.url).load()
+    except CampaignError:
+        found = whole  # it is refused
+    xr.testing.assert_identical(found, whole)
+    bad = look(store)
+    if not bad:
+        return "not found"
+    cures = {each.cure for each in bad}
+    if Cure.NONE in cures:
+        return "named"
+    with acquire(store.objects):
+        repair(store, bad)
+    left = [each for each in look(store) if each.cure is not Cure.DERIVE]
+    assert left == []
+    return f"cured: {', '.join(sorted(each.name.lower() for each in cures))}"
+
+
+def expected(name: Path, damage: Damage, found: str) -> bool:
+    """Whether a damage was found, or is one of the few of which nothing can be said."""
+    if found != "not found":
+        return True
+    missing = damage.__name__ in ("deleted", "made_a_folder")
+    return kind(name) in UNTOLD or (missing and kind(name) in UNFINISHED)
+
+
+def representatives(store: Store) -> list[Path]:
+    """One file of each kind."""
+    return [*{kind(name): name for name in files(store)}.values()]
+
+
+def test_damage_of_every_kind_is_found_and_never_read(finished, whole, tmp_path):
+    names = representatives(finished)
+    cases = [(name, DAMAGES[(2 * i + j) % 7]) for i, name in enumerate(names) for j in range(2)]
+    survived(finished, whole, tmp_path, cases)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(7200)
+def test_damage_of_every_file_is_found_and_never_read(finished, whole, tmp_path):
+    cases = [(name, damage) for name in files(finished) for damage in DAMAGES]
+    survived(finished, whole, tmp_path, cases)
+
+
+def survived(store: Store, whole: xr.DataTree, folder: Path, cases: list) -> None:
+    """Damage a copy in each way, and print how often what became of it."""
+    counts: Counter[str] = Counter()
+    missed = []
+    for name, damage in cases:
+        found = outcome(copied(store, folder / "copy"), whole, name, damage)
+        counts[found] += 1
+        if not expected(name, damage, found):
+            missed.append(f"{damage.__name__} {name}")
+    print(f"{len(cases)} damages: {dict(counts)}")
+    assert missed == [], len(missed)
