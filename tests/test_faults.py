@@ -4,6 +4,7 @@
 marker one file of each kind is damaged, in some of the ways.
 """
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -59,10 +60,30 @@ def files(store: Store) -> list[Path]:
 
 
 def copied(store: Store, folder: Path) -> Store:
-    shutil.rmtree(folder, ignore_errors=True)
-    place = folder / Path(store.url).name
-    shutil.copytree(store.url, place)
+    """A copy of a store in a folder; of one that is there, what has changed is put back."""
+    top, place = Path(store.url), folder / Path(store.url).name
+    wanted, found = _files(top), _files(place)
+    for name in found.keys() - wanted.keys():
+        (place / name).unlink()
+    for name in [name for name, about in wanted.items() if found.get(name) != about]:
+        if (place / name).is_dir():
+            (place / name).rmdir()
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(top / name, place / name)
     return Store(str(place))
+
+
+def _files(top: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file."""
+    found = {}
+    for place, _, names in os.walk(top):
+        for name in names:
+            about = os.stat(os.path.join(place, name))
+            found[os.path.relpath(os.path.join(place, name), top)] = (
+                about.st_size,
+                about.st_mtime_ns,
+            )
+    return found
 
 
 def outcome(store: Store, whole: xr.DataTree, name: Path, damage: Damage) -> str:
