@@ -20,30 +20,38 @@ from workers import cache
 from workers.cores import available_cores
 
 DAY = 86400  # seconds
+ROUNDS = 3  # of repair: what is brought back may show what else is bad
 QUIET = 10  # seconds between two lines that count, and between two notes of what is sound
 
 
 def check(store: Store, mend: bool) -> bool:
     """Check all that is stored, and make it good if asked; whether nothing bad is left."""
-    bad = look(store)
-    for name, reason, *_ in bad:
-        _say(f"bad: {name}: {reason}")
+    bad = _told(store)
     if not bad:
         _say("every finished shard is sound")
         return True
-    left = sum(each.cure is Cure.NONE for each in bad)
     if not mend:
-        _say(f"{len(bad)} bad; " + ("add --repair" if left < len(bad) else "nothing cures them"))
+        cured = any(each.cure is not Cure.NONE for each in bad)
+        _say(f"{len(bad)} bad; {'add --repair' if cured else 'nothing here cures them'}")
         return False
     with acquire(store.objects):
-        repair(store, bad)
-    for cure, count in Counter(each.cure for each in bad).items():
-        _say(f"{count} {cure}")
-    if any(each.cure in (Cure.COMPUTE, Cure.DERIVE, Cure.FORGET) for each in bad):
-        _say("`finitewidth run` makes anew what is missing")
-    if any(each.cure is Cure.RESTORE for each in bad):
-        _say("what was brought back says what else there is to check: verify once more")
-    return not left
+        for _ in range(ROUNDS):
+            if all(each.cure is Cure.NONE for each in bad):
+                break
+            repair(store, bad)
+            for cure, count in Counter(each.cure for each in bad).items():
+                _say(f"{count} {cure}")
+            store = Store(store.url)
+            bad = _told(store)
+    _say("`finitewidth run` makes anew what is missing")
+    return not bad
+
+
+def _told(store: Store) -> list[Bad]:
+    found = look(store)
+    for name, reason, *_ in found:
+        _say(f"bad: {name}: {reason}")
+    return found
 
 
 def look(store: Store) -> list[Bad]:

@@ -1,5 +1,6 @@
 """Whether what is stored is what was written: everything against its digest, nothing changed."""
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from storage import kept, shard_checks
 from storage.digests import NAME as DIGESTS
 from storage.digests import digest
 from storage.errors import CampaignError
+from storage.layout import GROUPS
 from storage.lease import holder
 from storage.objects import Objects
 from storage.plan import Lane, plan
@@ -17,6 +19,8 @@ from storage.sealed import unseal
 from storage.store import Store
 
 _RECORD = re.compile(r"(provenance/[^/]+|ledger/pace|ledger/failures/.+)\.json")
+_ROOT = "data.zarr/zarr.json"
+_MEASURED = frozenset(GROUPS.values())
 _LEASE = re.compile(r"ledger/lease/\d+\.json")
 _OBJECT = re.compile(r".+\.(json|yaml|npz|html|png|svg|[0-9a-f]{64})")  # what no folder is called
 
@@ -51,8 +55,9 @@ def verify(
     Shards that are known to be `sound` are not looked at; many are shared among `processes`. A
     shard is bad when its receipt is not whole, a variable is missing, unreadable or other than its
     sha256, `finished` contradicts the receipt, or, for the last finished shard of a block of
-    chains, its checkpoint is gone or damaged. Where specs are damaged it says so and stops:
-    nothing else can be told without them. Raises CampaignError where no campaign is stored.
+    chains, its checkpoint is gone or damaged. Where specs or the metadata of the root are damaged
+    it says so and looks at no shard, which nobody can tell without them: look again when they are
+    cured. Raises CampaignError where no campaign is stored.
     """
     objects = store.objects
     bad = [
@@ -62,7 +67,8 @@ def verify(
     bad += _records(objects)
     if (lanes := _lanes(store, bad)) is not None:
         bad += _listed(store)
-        bad += _shards(store, lanes, watch, sound, processes)
+        if _ROOT not in {each.name for each in bad}:  # else nobody can tell where shards lie
+            bad += _shards(store, lanes, watch, sound, processes)
     known = {each.name for each in bad}
     return bad + [each for each in _folders(objects) if each.name not in known]
 
@@ -140,7 +146,7 @@ def _listed(store: Store) -> Iterator[Bad]:
     if listed is None:
         if kept.copies(store.objects) and holder(store.objects) is None:
             yield Bad(DIGESTS, "it is missing: results are not checked", Cure.DERIVE)
-        yield from _unreadable(store)
+        yield from _unlisted(store.objects)
         return
     for key, wanted in listed.items():
         reason = _difference(store.objects, f"data.zarr/{key}", wanted)
@@ -158,11 +164,25 @@ def _difference(objects: Objects, name: str, wanted: str) -> str:
     return "" if digest(data) == wanted else "it is not what was written there"
 
 
-def _unreadable(store: Store) -> Iterator[Bad]:
-    """Metadata that are no JSON, in a store that lists no digests."""
-    for name in store.objects.names("data.zarr"):
-        if name.endswith("/zarr.json") and (reason := _unsealed(store.objects, name)):
-            yield Bad(name, reason, Cure.DERIVE)
+def _unlisted(objects: Objects) -> Iterator[Bad]:
+    """Metadata of measured groups in a store that lists no digests: each is there twice."""
+    try:
+        published = json.loads(objects.get(_ROOT) or b"")["consolidated_metadata"]["metadata"]
+        nodes = {path: published[path] for path in published if path.split("/")[0] in _MEASURED}
+    except (ValueError, LookupError, TypeError, CampaignError):
+        if objects.names("data.zarr"):
+            yield Bad(_ROOT, "it cannot be read", Cure.DERIVE)
+        return
+    for path, node in nodes.items():
+        name = f"data.zarr/{path}/zarr.json"
+        try:
+            found = json.loads(objects.get(name) or b"")
+        except (ValueError, CampaignError):
+            yield Bad(name, "it cannot be read", Cure.DERIVE)
+            continue
+        if any(found.get(key) != node.get(key) for key in ("shape", "codecs", "dimension_names")):
+            yield Bad(name, "it is not what is published", Cure.DERIVE)
+            yield Bad(_ROOT, f"it has another {path}", Cure.DERIVE)
 
 
 def _folders(objects: Objects) -> Iterator[Bad]:
