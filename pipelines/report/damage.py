@@ -28,7 +28,10 @@ def damaged(objects: Objects) -> Iterator[Bad]:
     """
     found = [*_pictures(objects)]
     if found or not _is_whole(objects):
-        found.append(Bad(REPORT, "it, or a picture of it, is not as it was written", Cure.FORGET))
+        told = {each.name for each in found}
+        for name in (REPORT, gallery.LIST):
+            if name not in told:
+                found.append(Bad(name, "the page or a picture is not as written", Cure.FORGET))
     yield from found
 
 
