@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
 from pipelines import needs, selection
-from storage import archive, lease
+from storage import archive, kept, lease
 from storage.errors import CampaignError
 from storage.identity import digest
 from storage.objects import Objects
@@ -233,7 +233,7 @@ class Drive:
 
     def _record_run(self, epoch: int) -> None:
         content = seal(provenance(), indent=1)
-        self.store.objects.put(f"provenance/run-{epoch:04d}.json", content)
+        kept.keep(self.store.objects, f"provenance/run-{epoch:04d}.json", content)
 
     def _waves(self) -> list[Wave]:
         """The work that is left, in waves of whole cells; a lane ends before what was given up."""

@@ -1,4 +1,4 @@
-"""What is written once and follows from nothing else: specs, hashes of sources, numerics, rounds.
+"""What is written once and follows from nothing else: specs, sources, numerics, rounds, runs.
 
 Of each there is a copy under `copies/`, whose name ends in the sha256 of what it holds. So either
 of the two may be damaged: which one it is can be told, and the other one is good.
@@ -14,6 +14,7 @@ from storage.objects import Objects
 
 COPIES = "copies"
 SOURCES, NUMERICS = "provenance/sources.json", "provenance/numerics.json"
+RUN = re.compile(r"provenance/run-\d{4,}\.json")
 NUMBERED = (("specs", "yaml"), ("refined", "json"))
 _COPY = re.compile(rf"{COPIES}/(.+)\.([0-9a-f]{{64}})")
 
@@ -95,6 +96,7 @@ def damaged(objects: Objects) -> Iterator[tuple[str, str, str | None]]:
 
 def _originals(objects: Objects) -> set[str]:
     found = {name for folder, ending in NUMBERED for name in objects.numbered(folder, ending)}
+    found |= set(filter(RUN.fullmatch, objects.names("provenance")))
     return found | {name for name in (SOURCES, NUMERICS) if objects.exists(name)}
 
 

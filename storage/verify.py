@@ -115,8 +115,9 @@ def _shards(
 
 def _records(objects: Objects) -> Iterator[Bad]:
     """Notes of drivers and workers, in JSON."""
+    copied = kept.copies(objects).keys() | {kept.SOURCES, kept.NUMERICS}
     for name in [*objects.names("provenance"), *objects.names("ledger")]:
-        if _RECORD.fullmatch(name) and name not in (kept.SOURCES, kept.NUMERICS):
+        if _RECORD.fullmatch(name) and name not in copied:
             if reason := _unsealed(objects, name):
                 yield Bad(name, reason, Cure.DERIVE if name == DIGESTS else Cure.FORGET)
         elif _LEASE.fullmatch(name) and (reason := _unsealed(objects, name)):

@@ -35,6 +35,8 @@ SETTINGS = (
 )
 # Of these nothing follows, and what they say besides being JSON nobody can tell.
 UNTOLD = ("ledger lease",)
+# Notes, without which stages run again or nobody knows what failed once: their loss is no damage.
+NOTES = ("provenance/stages.json", "ledger failures", "ledger pace.json")
 # A shard without a receipt is one that is not finished, and nothing is lost: a run computes it.
 UNFINISHED = ("receipts spectrum", "receipts ensemble warm", "receipts check warm")
 
@@ -115,7 +117,7 @@ def expected(name: Path, damage: Damage, found: str) -> bool:
     if found != "not found":
         return True
     missing = damage.__name__ in ("deleted", "made_a_folder")
-    return kind(name) in UNTOLD or (missing and kind(name) in UNFINISHED)
+    return kind(name) in UNTOLD or (missing and kind(name) in UNFINISHED + NOTES)
 
 
 def representatives(store: Store) -> list[Path]:
@@ -125,7 +127,7 @@ def representatives(store: Store) -> list[Path]:
 
 def test_damage_of_every_kind_is_found_and_never_read(finished, whole, tmp_path):
     names = representatives(finished)
-    cases = [(name, DAMAGES[(2 * i + j) % 7]) for i, name in enumerate(names) for j in range(2)]
+    cases = [(name, DAMAGES[3 * i % 7]) for i, name in enumerate(names)]
     survived(finished, whole, tmp_path, cases)
 
 

@@ -29,9 +29,8 @@ def damaged(objects: Objects) -> Iterator[Bad]:
     found = [*_pictures(objects)]
     if found or not _is_whole(objects):
         told = {each.name for each in found}
-        for name in (REPORT, gallery.LIST):
-            if name not in told:
-                found.append(Bad(name, "the page or a picture is not as written", Cure.FORGET))
+        rest = [name for name in (REPORT, gallery.LIST) if name not in told]
+        found += [Bad(name, "it, or a picture of it, has changed", Cure.FORGET) for name in rest]
     yield from found
 
 

@@ -1,13 +1,11 @@
 """What the runs of a campaign wrote down of themselves."""
 
-import re
 from typing import Any
 
+from storage import kept
 from storage.errors import CampaignError
 from storage.sealed import unseal
 from storage.store import Store
-
-RUN = re.compile(r"provenance/run-\d{4,}\.json")
 
 
 def runs(store: Store) -> list[dict[str, Any]]:
@@ -15,12 +13,12 @@ def runs(store: Store) -> list[dict[str, Any]]:
 
     Raises CampaignError for a record that is not as it was written.
     """
-    names = filter(RUN.fullmatch, store.objects.names("provenance"))
+    names = filter(kept.RUN.fullmatch, store.objects.names("provenance"))
     return [_read(store, name) for name in names]
 
 
 def _read(store: Store, name: str) -> dict[str, Any]:
-    data = store.objects.get(name) or b""
+    data = kept.read(store.objects, name) or b""
     try:
         return unseal(data)
     except ValueError:
