@@ -95,6 +95,8 @@ def outcome(store: Store, whole: xr.DataTree, name: Path, damage: Damage) -> str
         found = open_campaign(store.url).load()
     except CampaignError:
         found = whole  # it is refused
+    if kind(name).startswith("receipts"):  # without one a shard is read as unfinished
+        found = filled(found, whole)
     xr.testing.assert_identical(found, whole)
     cures: set[Cure] = set()
     for _ in range(ROUNDS + 1):
@@ -110,6 +112,17 @@ def outcome(store: Store, whole: xr.DataTree, name: Path, damage: Damage) -> str
     if not cures:
         return "not found"
     return f"cured: {', '.join(sorted(each.name.lower() for each in cures))}"
+
+
+def filled(found: xr.DataTree, whole: xr.DataTree) -> xr.DataTree:
+    """What is masked is as it is in the whole; all else must be so by itself."""
+
+    def fill(node: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+        known = node.drop_vars("finished", errors="ignore")
+        kept = {n: v.fillna(other[n]) for n, v in known.data_vars.items() if v.dtype.kind == "f"}
+        return node.assign(kept | {n: other[n] for n in node.data_vars if n == "finished"})
+
+    return xr.map_over_datasets(fill, found, whole, kwargs=None)
 
 
 def expected(name: Path, damage: Damage, found: str) -> bool:
