@@ -73,9 +73,9 @@ def read(objects: Objects, name: str, known: dict[str, Kept] | None = None) -> b
 
 def numbered(objects: Objects, folder: str, ending: str) -> list[tuple[str, bytes]]:
     """The objects `0001.<ending>`, `0002.<ending>`, ... of a folder in order, as by `read`."""
-    known = copies(objects)
+    stored, known = objects.numbered(folder, ending), copies(objects)
     place = re.compile(rf"{re.escape(folder)}/\d{{4,}}\.{re.escape(ending)}")
-    names = {*objects.numbered(folder, ending), *filter(place.fullmatch, known)}
+    names = {*stored, *filter(place.fullmatch, known)}
     return [(name, read(objects, name, known) or b"") for name in sorted(names)]
 
 
