@@ -182,13 +182,13 @@ def export(
 def verify(
     store: StorePath,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Clear bad shards, so that a run computes them again.")
+        bool, typer.Option("--repair", help="Bring back what has copies, clear what a run remakes.")
     ] = False,
 ) -> None:
-    """Check every finished shard against the digests of its receipt."""
-    from pipelines.launch import check
+    """Check all that is stored against what was written: shards, metadata, specs, results."""
+    from pipelines.checking import check
 
-    if not check(_open(store), repair):
+    if not check(_store(store), repair):
         raise SystemExit(1)
 
 
@@ -230,12 +230,16 @@ def _read(spec: str, overrides: list[str] | None) -> Any:
 
 
 def _open(url: str) -> Any:
-    """A campaign's store; one line where there is none."""
-    from storage.store import Store
-
-    store = Store(url.rstrip("/").removesuffix("/data.zarr"))
+    """A campaign's store; one line where there is none, or other specs than were written."""
+    store = _store(url)
     store.specs()
     return store
+
+
+def _store(url: str) -> Any:
+    from storage.store import Store
+
+    return Store(url.rstrip("/").removesuffix("/data.zarr"))
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ refines itself adds cells and goes back, within its budget. All of it may be rep
 receipt is never computed again.
 """
 
-import json
 import os
 import platform
 import subprocess
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
 from pipelines import needs, selection
+from storage import archive, kept
 from storage.errors import CampaignError
 from storage.holding import held
 from storage.identity import digest
@@ -28,6 +28,7 @@ from storage.lease import Lease
 from storage.objects import Objects
 from storage.plan import SAMPLED, Cell, Lane, Plan, plan
 from storage.plugins import ALLOWED, Plugins, allow, named
+from storage.sealed import seal
 from storage.spec import Campaign
 from storage.store import Store
 from workers import numerics
@@ -233,13 +234,11 @@ class Drive:
 
     def _numerics(self) -> dict[str, str]:
         """What the campaign computes with: decided at its first run, kept from then on."""
-        found = json.dumps(numerics.describe()).encode()
-        self.store.objects.create("provenance/numerics.json", found)
-        return json.loads(self.store.objects.get("provenance/numerics.json") or b"{}")
+        return archive.decide_numerics(self.store.objects, numerics.describe())
 
     def _record_run(self, epoch: int) -> None:
-        content = json.dumps(provenance(), indent=1).encode()
-        self.store.objects.put(f"provenance/run-{epoch:04d}.json", content)
+        content = seal(provenance(), indent=1)
+        kept.keep(self.store.objects, f"provenance/run-{epoch:04d}.json", content)
 
     def _waves(self) -> list[Wave]:
         """The work that is left, in waves of whole cells; a lane ends before what was given up."""

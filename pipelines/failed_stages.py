@@ -1,15 +1,17 @@
 """Which stages failed when they last ran, and why: kept in the store until they succeed."""
 
-import json
-
+from storage.sealed import seal, unseal
 from storage.store import Store
 
 FAILED = "provenance/failed_stages.json"
 
 
 def reasons(store: Store) -> dict[str, str]:
-    """The reason of each stage that failed when it last ran, by its name."""
-    return json.loads(store.objects.get(FAILED) or b"{}")
+    """The reason of each stage that failed when it last ran, by its name; damaged, no reasons."""
+    try:
+        return unseal(store.objects.get(FAILED) or b"{}")
+    except ValueError:
+        return {}
 
 
 def keep(store: Store, name: str, reason: str | None) -> None:
@@ -19,4 +21,4 @@ def keep(store: Store, name: str, reason: str | None) -> None:
     if reason is not None:
         kept[name] = reason
     if kept != known:
-        store.objects.put(FAILED, json.dumps(kept, indent=1).encode())
+        store.objects.put(FAILED, seal(kept, indent=1))

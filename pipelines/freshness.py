@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.code_digest import code_digest
 from storage.plugins import Plugins
+from storage.sealed import seal, unseal
 from storage.store import Store
 
 FRESH = "provenance/stages.json"
@@ -56,14 +57,13 @@ def forget(store: Store, names: Sequence[str]) -> None:
 def _records(store: Store) -> dict[str, Any]:
     """What is remembered; nothing where nobody can read it any more."""
     try:
-        found = json.loads(store.objects.get(FRESH) or b"{}")
+        return unseal(store.objects.get(FRESH) or b"{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _put(store: Store, records: dict[str, Any]) -> None:
-    store.objects.put(FRESH, json.dumps(records, indent=1).encode())
+    store.objects.put(FRESH, seal(records, indent=1))
 
 
 def _written(store: Store) -> list[str]:

@@ -105,22 +105,6 @@ def again(store: Store, plugins: Sequence[str]) -> None:
     _say(f"report  {store.url}/report/report.html")
 
 
-def check(store: Store, repair: bool) -> bool:
-    """Check every finished shard; whether all are sound, or were cleared."""
-    from storage import verify
-
-    bad = verify.verify(store)
-    for name, reason in bad:
-        _say(f"bad: {name}: {reason}")
-    if bad and repair:
-        with held(store) as (fenced, _):
-            verify.repair(fenced, [name for name, _ in bad])
-        _say(f"{len(bad)} shards cleared; `finitewidth run` computes them again")
-        return True
-    _say("every finished shard is sound" if not bad else f"{len(bad)} bad; add --repair")
-    return not bad
-
-
 def show_ui(root: str, port: int | None) -> None:
     """The Prefect UI of past runs, until Ctrl-C."""
     if not server.home(root).is_dir():

@@ -3,11 +3,11 @@
 The driver keeps this in the store, so that `status` says the same as the run itself.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from storage.objects import Objects
+from storage.sealed import seal, unseal
 
 NAME = "ledger/pace.json"
 TELLING = 0.02  # of a simulation: less says nothing of its pace
@@ -59,12 +59,12 @@ class Pace:
 
     def keep(self, objects: Objects) -> None:
         """Write it down for `status`."""
-        objects.put(NAME, json.dumps(asdict(self)).encode())
+        objects.put(NAME, seal(asdict(self)))
 
 
 def kept(objects: Objects) -> Pace | None:
     """What the last run wrote down; None where there is nothing that can be read."""
     try:
-        return Pace(**json.loads(objects.get(NAME) or b""))
+        return Pace(**unseal(objects.get(NAME) or b""))
     except (ValueError, TypeError):
         return None

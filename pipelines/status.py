@@ -13,6 +13,7 @@ from storage import lease
 from storage.messages import printable
 from storage.plan import SAMPLED, Cell, Place, Plan, plan
 from storage.schema import REFUSED
+from storage.snapshot import explained
 from storage.store import Store
 
 BEYOND_POOL = 0.3
@@ -45,10 +46,11 @@ def status(store: Store, every: bool = False, width: int | None = None) -> str:
         lines.append(f"          and {len(failures) - SHOWN} more in {store.url}/ledger/failures")
     elif any(record.get("certain") for record in failures.values()):
         lines.append("          a run tries these again with --retry-failed alone")
-    lines += _regressions(planned, store)
-    if planned.cells:
-        lines += [f"cells     {_cells(planned, store, finished)}", ""]
-        lines += _table(planned, store, finished, every, width)
+    with explained(store.data):
+        lines += _regressions(planned, store)
+        if planned.cells:
+            lines += [f"cells     {_cells(planned, store, finished)}", ""]
+            lines += _table(planned, store, finished, every, width)
     return "\n".join(lines)
 
 

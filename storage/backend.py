@@ -33,7 +33,8 @@ class FinitewidthBackend(BackendEntrypoint):
     ) -> Dataset:
         """One group, by default the root, which has attributes alone."""
         snapshot = find(filename_or_obj)
-        return dataset(snapshot, (group or "").strip("/"), _names(drop_variables))
+        with snapshot.explained():
+            return dataset(snapshot, (group or "").strip("/"), _names(drop_variables))
 
     def open_groups_as_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -44,12 +45,14 @@ class FinitewidthBackend(BackendEntrypoint):
     ) -> dict[str, Dataset]:
         """Every group at or below `group`, by its path from there."""
         snapshot, top = find(filename_or_obj), (group or "").strip("/")
-        snapshot.group(top)
-        paths = [path for path in snapshot.groups if _is_below(path, top)]
         dropped = _names(drop_variables)
-        return {
-            f"/{path[len(top) :].strip('/')}": dataset(snapshot, path, dropped) for path in paths
-        }
+        with snapshot.explained():
+            snapshot.group(top)
+            paths = [path for path in snapshot.groups if _is_below(path, top)]
+            return {
+                f"/{path[len(top) :].strip('/')}": dataset(snapshot, path, dropped)
+                for path in paths
+            }
 
     def open_datatree(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,

@@ -45,7 +45,7 @@ def load(objects: Objects, name: str, digest: str | None) -> dict[str, np.ndarra
     advice = "clear it with `finitewidth verify --repair` and run the campaign again"
     if digest is not None and found != digest:
         raise CorruptCheckpoint(
-            f"found {objects.url}/{name} with sha256 {found[:12]}, wanted {digest[:12]}; {advice}"
+            f"found {objects.url}/{name} with sha256 {found[:12]}, wanted {digest!s:.12}; {advice}"
         )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -26,10 +26,11 @@ class Stored:
 
     def __call__(self, indices: Indices) -> np.ndarray:
         """The outer product of the indices."""
-        array = self.snapshot.root[self.path]
         key = tuple(_slice(index) for index in indices)
         basic = all(isinstance(part, slice) for part in key)
-        values = np.asarray(array[key] if basic else array.oindex[key])
+        with self.snapshot.explained():
+            array = self.snapshot.root[self.path]
+            values = np.asarray(array[key] if basic else array.oindex[key])
         return values.astype(object) if values.dtype.kind == "T" else values
 
 

@@ -1,6 +1,5 @@
 """What is finished and what failed: one receipt per shard, created only if absent."""
 
-import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +7,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from storage.errors import CampaignError
 from storage.objects import Objects
+from storage.sealed import seal, unseal
 
 _RECEIPTS = "ledger/receipts"
 _FAILURES = "ledger/failures"
@@ -55,7 +53,7 @@ class Ledger:
         if data is None:
             return None
         try:
-            return _record(data)
+            return unseal(data)
         except ValueError:
             url = self.objects.url
             raise CampaignError(
@@ -119,41 +117,15 @@ def _receipt(shard: str) -> str:
 def _json(shard: str, record: Mapping[str, object], indent: int | None = None) -> bytes:
     """In one line with sorted keys, or in many lines and the record's own order."""
     try:
-        text = json.dumps(
-            dict(record),
-            sort_keys=indent is None,
-            indent=indent,
-            ensure_ascii=indent is None,
-            allow_nan=False,
-            default=_scalar,
-        )
+        return seal(record, indent)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"the record of {shard} is no strict JSON: {error}; write numbers, strings and null"
         ) from None
-    return f"{text}\n".encode()
-
-
-def _scalar(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"found a {type(value).__name__}")
-
-
-def _record(data: bytes) -> dict[str, Any]:
-    """The JSON object in these bytes; ValueError where there is none."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
-    record = json.loads(data.decode(), parse_constant=refuse)
-    if not isinstance(record, dict):
-        raise ValueError("no JSON object")
-    return record
 
 
 def _readable(data: bytes) -> dict[str, Any]:
     try:
-        return _record(data)
+        return unseal(data)
     except ValueError:
         return {"error": f"the record of this failure is not whole: {len(data)} bytes"}

@@ -33,4 +33,6 @@ def open_raw(path: str | os.PathLike[str]) -> "DataTree":
     """
     from xarray import open_datatree
 
-    return open_datatree(find(path).store, engine="zarr", consolidated=True)
+    snapshot = find(path)
+    with snapshot.explained():
+        return open_datatree(snapshot.store, engine="zarr", consolidated=True)

@@ -41,6 +41,8 @@ def remove_groups(store: Store, *names: str) -> None:
     from zarr.core.sync import sync
 
     present = [name for name in names if name in store.root]
+    if present:
+        store.change()
     for name in present:
         store.objects.delete(f"data.zarr/{name}/zarr.json")
     if present:

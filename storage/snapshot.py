@@ -2,11 +2,12 @@
 
 import json
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from storage.errors import CampaignError
+from storage.errors import CampaignError, refused
 from storage.objects import Objects
 from storage.schema import SCHEMA_VERSION
 
@@ -26,8 +27,10 @@ class Snapshot:
 
     @property
     def store(self) -> Any:
-        """The hierarchy for Zarr, read only."""
-        return Objects(self.url).zarr(read_only=True)
+        """The hierarchy for Zarr, read only, each object checked where it can be."""
+        from storage.sound import sound
+
+        return sound(Objects(self.url), read_only=True)
 
     @cached_property
     def root(self) -> Any:
@@ -44,6 +47,10 @@ class Snapshot:
         members = sorted(self.root.members(max_depth=None))
         return {"": self.root} | {path: node for path, node in members if isinstance(node, Group)}
 
+    def explained(self) -> AbstractContextManager[None]:
+        """As by the function of this name."""
+        return explained(self.url)
+
     def group(self, path: str) -> Any:
         """A group; CampaignError where there is none."""
         if path not in self.groups:
@@ -53,6 +60,16 @@ class Snapshot:
                 "and fits appear when they have been computed"
             )
         return self.groups[path]
+
+
+def explained(url: str) -> AbstractContextManager[None]:
+    """CampaignError, in one line, for whatever Zarr and xarray say of damaged metadata."""
+    return refused(
+        lambda reason: (
+            f"{url} cannot be read ({reason[:200]}); find what is damaged with "
+            f"`finitewidth verify {url.removesuffix('/data.zarr')}`"
+        )
+    )
 
 
 def find(path: str | os.PathLike[str]) -> Snapshot:

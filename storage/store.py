@@ -1,6 +1,5 @@
 """A campaign's directory: specs, ledger, checkpoints, and data.zarr that xarray opens as it is."""
 
-import hashlib
 import json
 import warnings
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from storage import archive
 from storage.attributes import encoded
 from storage.coordinates import (
     Coordinate,
@@ -19,10 +19,11 @@ from storage.coordinates import (
     regression_coordinates,
 )
 from storage.errors import CampaignError
+from storage.layout import GROUPS
 from storage.ledger import Ledger
 from storage.objects import Objects
 from storage.plan import Plan, Round, Shard
-from storage.reading import dump_yaml, parse_stored
+from storage.regions import INDEXED, dims_of, region_of, write_region
 from storage.resizing import resize
 from storage.schema import (
     CONVENTIONS,
@@ -41,14 +42,8 @@ from storage.schema import (
     regression_variables,
 )
 from storage.spec import Campaign
+from storage.wanted import ROOT, Wanted
 
-GROUPS = {
-    "ensemble": "ensemble",
-    "check": "step_check",
-    "regression": "regression",
-    "spectrum": "regression",
-}
-_INDEXED = ("cell", "dataset", "block", "segment", "repeat")  # one shard has one index along these
 _EMPTY = {
     "zarr_format": 3,
     "node_type": "group",
@@ -63,6 +58,7 @@ class Store:
     def __init__(self, place: str | Objects) -> None:
         self.objects = place if isinstance(place, Objects) else Objects(place)
         self.ledger = Ledger(self.objects)
+        self.wanted = Wanted(self.objects)
         self._arrays: dict[str, Any] = {}  # those opened to write or read shards
 
     @property
@@ -89,44 +85,36 @@ class Store:
 
     def known(self) -> list[Campaign]:
         """Every spec that was run here, the oldest first; none where there is no campaign."""
-        names = self.objects.numbered("specs", "yaml")
-        return [parse_stored((self.objects.get(name) or b"").decode()) for name in names]
+        return archive.specs(self.objects)
 
     def sources(self) -> dict[str, str]:
         """Content hashes of the user's files and modules, as they were at the first run."""
-        return json.loads(self.objects.get("provenance/sources.json") or b"{}")
+        return archive.sources(self.objects)
 
     def add_spec(self, spec: Campaign, sources: Mapping[str, str]) -> list[Campaign]:
         """Keep a spec as the next of the campaign, unless it is the last one already."""
-        self.objects.create("provenance/sources.json", json.dumps(dict(sources)).encode())
-        known = self.known()
-        if spec not in known[-1:]:
-            self.objects.create(f"specs/{len(known) + 1:04d}.yaml", dump_yaml(spec).encode())
-            known = [*known, spec]
-        return known
+        return archive.add_spec(self.objects, spec, sources)
 
     def rounds(self) -> list[Round]:
         """The cells that the campaign added of its own accord, the oldest first."""
-        names = self.objects.numbered("refined", "json")
-        contents = [self.objects.get(name) or b"" for name in names]
-        found = [json.loads(content) for content in contents]
-        return [Round(each["specs"], tuple(each["points"])) for each in found]
+        return archive.rounds(self.objects)
 
     def add_round(self, made: Round) -> None:
         """Keep another round."""
-        name = f"refined/{len(self.objects.numbered('refined', 'json')) + 1:04d}.json"
-        content = {"specs": made.specs, "points": [dict(point) for point in made.points]}
-        self.objects.create(name, json.dumps(content).encode())
+        archive.add_round(self.objects, made)
 
     # -- the Zarr hierarchy -----------------------------------------------------------------
 
     @cached_property
     def root(self) -> Any:
-        """The root group of data.zarr, for making groups and arrays; `publish` shows them."""
+        """The root group of data.zarr, for making groups and arrays; `publish` shows them.
+
+        What is read of it is checked, as `storage.sound` says.
+        """
         import zarr
 
         self.objects.create("data.zarr/zarr.json", json.dumps(_EMPTY).encode())
-        return zarr.open_group(self._zarr(), mode="r+", use_consolidated=False)
+        return zarr.open_group(self._sound(), mode="r+", use_consolidated=False)
 
     @cached_property
     def _published(self) -> Any:
@@ -144,6 +132,16 @@ class Store:
     def _zarr(self) -> Any:
         return self.objects.child("data.zarr").zarr()
 
+    def _sound(self) -> Any:
+        from storage.sound import SoundObjects
+
+        place = self.objects.child("data.zarr")
+        return SoundObjects(place.zarr().store, objects=place, wanted=self.wanted)
+
+    def change(self) -> None:
+        """Say that groups, arrays or coordinates will be other than they are; `publish` ends it."""
+        self.wanted.digests.begin()
+
     def publish(self) -> None:
         """Show readers all groups and arrays as they now are, in one step.
 
@@ -152,12 +150,20 @@ class Store:
         import zarr
         from zarr.errors import ZarrUserWarning
 
+        self.change()
         with warnings.catch_warnings():
             # of consolidated metadata not being in the specification, and of killed writers' files
             warnings.simplefilter("ignore", ZarrUserWarning)
-            zarr.consolidate_metadata(self._zarr())
+            zarr.consolidate_metadata(self._sound())
         self.__dict__.pop("_published", None)
         self._arrays.clear()
+        self._keep_digests()
+
+    def _keep_digests(self) -> None:
+        digests, root = self.wanted.digests, self.objects.get(f"data.zarr/{ROOT}")
+        self.wanted.forget()
+        digests.note(ROOT, root)
+        digests.keep(self.wanted.everything)
 
     def allocate(self, plan: Plan, room: int = 0) -> None:
         """Make or extend every array that the plan's shards write; repeating it is harmless.
@@ -165,6 +171,7 @@ class Store:
         Behind its cells there is room for so many more; what is left of older room goes.
         """
         spec = plan.spec
+        self.change()
         if plan.cells:
             self._check_cells("ensemble", len(plan.cells))
             sizes = ensemble_sizes(plan, room)
@@ -185,16 +192,20 @@ class Store:
             grid = axes(spec, regression_axes(spec))
             self.write_coordinates("regression", regression_coordinates(plan, sizes), grid)
         self.publish()
-        _update_attributes(
-            self._published,
-            {
-                "Conventions": CONVENTIONS,
-                "schema_version": SCHEMA_VERSION,
-                "title": spec.title or spec.name,
-                "campaign": spec.name,
-                "identity": plan.identity,
-            },
-        )
+        self._describe(plan)
+
+    def _describe(self, plan: Plan) -> None:
+        wanted = {
+            "Conventions": CONVENTIONS,
+            "schema_version": SCHEMA_VERSION,
+            "title": plan.spec.title or plan.spec.name,
+            "campaign": plan.spec.name,
+            "identity": plan.identity,
+        }
+        if any(self._published.attrs.get(key) != value for key, value in wanted.items()):
+            self.change()
+            self._published.update_attributes(wanted)
+            self._keep_digests()
 
     def _check_cells(self, name: str, wanted: int) -> None:
         """Raise ValueError where readers see more cells in a group than that."""
@@ -241,7 +252,7 @@ class Store:
         whole chunks.
         """
         return {
-            name: _write_region(self._array(shard, name), shard, value)
+            name: write_region(self._array(shard, name), shard, value)
             for name, value in values.items()
         }
 
@@ -250,28 +261,23 @@ class Store:
         found = {}
         for name in names:
             array = self._array(shard, name)
-            keep = tuple(0 if dim in _INDEXED else slice(None) for dim in _dims(array))
-            found[name] = np.asarray(array[_region(array, shard)])[keep]
+            keep = tuple(0 if dim in INDEXED else slice(None) for dim in dims_of(array))
+            found[name] = np.asarray(array[region_of(array, shard)])[keep]
         return found
 
     def variables(self, shard: Shard) -> list[str]:
         """The variables of the shard's group, coordinates not among them."""
         arrays = self._published[GROUPS[shard.kind]].arrays()
         return sorted(
-            name for name, array in arrays if _dims(array)[:1] == ("cell",) < _dims(array)
+            name for name, array in arrays if dims_of(array)[:1] == ("cell",) < dims_of(array)
         )
 
     def chunk(self, shard: Shard, name: str) -> str:
         """The name of the object that holds a shard's region of a variable; ValueError if none."""
         array = self._array(shard, name)
-        region = zip(_region(array, shard), array.chunks, strict=True)
+        region = zip(region_of(array, shard), array.chunks, strict=True)
         place = array.metadata.encode_chunk_key(tuple(part.start // n for part, n in region))
         return f"data.zarr/{array.path}/{place}"
-
-
-def digest(values: np.ndarray) -> str:
-    """sha256 of the bytes of an array, the same whatever its layout in memory."""
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def checkpoint_name(shard: Shard) -> str:
@@ -303,7 +309,7 @@ def _write_coordinate(group: Any, name: str, coordinate: Coordinate) -> None:
     if values.dtype.kind in "UO":
         values = values.astype(np.dtypes.StringDType())
     array = group.get(name)
-    if array is None or array.dtype != values.dtype or _dims(array) != coordinate.dims:
+    if array is None or array.dtype != values.dtype or dims_of(array) != coordinate.dims:
         array = _create_coordinate(group, name, coordinate.dims, values)
     if array.shape != values.shape:
         resize(array, values.shape)
@@ -328,7 +334,7 @@ def _create_coordinate(group: Any, name: str, dims: tuple[str, ...], values: np.
 
 def _grow(array: Any, shape: tuple[int, ...]) -> None:
     """Extend an array; along `cell`, where it may have had room, any length will do."""
-    lengths = zip(_dims(array), shape, array.shape, strict=True)
+    lengths = zip(dims_of(array), shape, array.shape, strict=True)
     if any(new < old for dim, new, old in lengths if dim != "cell"):
         raise ValueError(
             f"{array.name}: found shape {array.shape}, wanted {shape}: an array never shrinks; "
@@ -341,57 +347,3 @@ def _grow(array: Any, shape: tuple[int, ...]) -> None:
 def _update_attributes(node: Any, wanted: Mapping[str, Any]) -> None:
     if any(node.attrs.get(key) != value for key, value in wanted.items()):
         node.update_attributes(dict(wanted))
-
-
-def _write_region(array: Any, shard: Shard, value: np.ndarray | np.generic) -> str:
-    region = _region(array, shard)
-    shape = tuple(part.stop - part.start for part in region)
-    bare = tuple(n for n, dim in zip(shape, _dims(array), strict=True) if dim not in _INDEXED)
-    value = _padded(array, value, bare)
-    if value.shape != bare:
-        raise ValueError(f"{array.name}: found shape {value.shape}, wanted {bare}")
-    # What a chain on its way to divergence had beyond the range of float32 is infinite there.
-    with np.errstate(over="ignore"):
-        content = np.ascontiguousarray(value, dtype=array.dtype).reshape(shape)
-    # a finished chunk of fill values is a file too, so that a missing one is noticed
-    array.with_config({"write_empty_chunks": True})[region] = content
-    return digest(content)
-
-
-def _padded(array: Any, value: np.ndarray | np.generic, shape: tuple[int, ...]) -> np.ndarray:
-    """A network with fewer hidden layers than the deepest fills the layers that it has."""
-    value = np.asarray(value)
-    kept = [dim for dim in _dims(array) if dim not in _INDEXED]
-    if "layer" not in kept or value.ndim != len(shape):
-        return value
-    axis = kept.index("layer")
-    missing = [(0, 0)] * value.ndim
-    missing[axis] = (0, max(shape[axis] - value.shape[axis], 0))
-    return np.pad(value, missing, constant_values=array.fill_value)
-
-
-def _region(array: Any, shard: Shard) -> tuple[slice, ...]:
-    """The shard's slices of an array, checked to be whole chunks: never a read, modify, write."""
-    place = {
-        "cell": shard.cell.index,
-        "dataset": shard.dataset,
-        "block": shard.block,
-        "chain": shard.block,
-        "draw": shard.segment,
-        "segment": shard.segment,
-        "repeat": shard.repeat,
-    }
-    region = []
-    for dim, length, chunk in zip(_dims(array), array.shape, array.chunks, strict=True):
-        start = place[dim] * chunk if dim in place else 0
-        stop = start + chunk if dim in place else length
-        if start < 0 or stop > length or (dim not in place and chunk != length):
-            raise ValueError(
-                f"{array.name}: {dim} [{start}, {stop}) is not one chunk of {chunk} of {length}"
-            )
-        region.append(slice(start, stop))
-    return tuple(region)
-
-
-def _dims(array: Any) -> tuple[str, ...]:
-    return array.metadata.dimension_names

@@ -1,167 +1,203 @@
-"""Whether what is stored is what was computed: receipts against data, flags and checkpoints."""
+"""Whether what is stored is what was written: everything against its digest, nothing changed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import NamedTuple
 
-import numpy as np
-
-from storage.checkpoint import CorruptCheckpoint, load
+from storage import kept, shard_checks
+from storage.digests import NAME as DIGESTS
+from storage.digests import digest
 from storage.errors import CampaignError
-from storage.plan import SAMPLED, WARMUP, Lane, Shard, plan
-from storage.store import Store, checkpoint_name, digest
+from storage.layout import GROUPS
+from storage.lease import holder
+from storage.objects import Objects
+from storage.plan import Lane, plan
+from storage.sealed import unseal
+from storage.store import Store
 
-_READERS = 8  # lanes checked side by side: on S3 every chunk is a round trip
-_FLAG = "finished"
+_RECORD = re.compile(r"(provenance/[^/]+|ledger/pace|ledger/failures/.+)\.json")
+_ROOT = "data.zarr/zarr.json"
+_MEASURED = frozenset(GROUPS.values())
+_LEASE = re.compile(r"ledger/lease/\d+\.json")
+_OBJECT = re.compile(r".+\.(json|yaml|npz|html|png|svg|[0-9a-f]{64})")  # what no folder is called
+
+
+class Cure(StrEnum):
+    """What `repair` does about it."""
+
+    COMPUTE = "cleared, so that a run computes it again"
+    RESTORE = "brought back from its copy"
+    DERIVE = "made anew from the specs, or by the next run"
+    FORGET = "taken away: nothing follows from it"
+    NONE = "left as it is"
 
 
 class Bad(NamedTuple):
-    """A shard that is not what its receipt says, and why."""
+    """A shard or an object that is not what was written, and why."""
 
-    shard: str
+    name: str
     reason: str
+    cure: Cure = Cure.COMPUTE
+    source: str = ""  # from which it is brought back
 
 
-def verify(store: Store, watch: Callable[[str], None] | None = None) -> list[Bad]:
-    """The bad shards of a campaign; `watch` is told the name of every shard that was checked.
+def verify(
+    store: Store,
+    watch: Callable[[str, bool], None] | None = None,
+    sound: frozenset[str] = frozenset(),
+    processes: int = 1,
+) -> list[Bad]:
+    """What is bad in a campaign; `watch` is told of every shard that was checked.
 
-    A shard is bad when its receipt is not whole, a variable is missing, unreadable or other than
-    its sha256, `finished` contradicts the receipt, or, for the last finished shard of a block of
-    chains, its checkpoint is gone or damaged. Raises CampaignError where no campaign is stored.
+    Shards that are known to be `sound` are not looked at; many are shared among `processes`. A
+    shard is bad when its receipt is not whole, a variable is missing, unreadable or other than its
+    sha256, `finished` contradicts the receipt, or, for the last finished shard of a block of
+    chains, its checkpoint is gone or damaged. Where specs or the metadata of the root are damaged
+    it says so and looks at no shard, which nobody can tell without them: look again when they are
+    cured. Raises CampaignError where no campaign is stored.
     """
-    lanes = _lanes(store)
-    finished = store.ledger.finished()
-    unknown = finished - {shard.name for lane in lanes for shard in lane}
-    bad = [Bad(name, "no spec of the store asks for it") for name in sorted(unknown)]
-    with ThreadPoolExecutor(_READERS) as pool:
-        for checked in pool.map(lambda lane: list(_check(store, lane, finished)), lanes):
-            for name, reason in checked:
-                if reason is not None:
-                    bad.append(Bad(name, reason))
-                if watch is not None:
-                    watch(name)
-    return bad
+    objects = store.objects
+    bad = [
+        Bad(name, reason, Cure.RESTORE if source else Cure.NONE, source or "")
+        for name, reason, source in kept.damaged(objects)
+    ]
+    bad += _records(objects)
+    if (lanes := _lanes(store, bad)) is not None:
+        bad += _listed(store)
+        if _ROOT not in {each.name for each in bad}:  # else nobody can tell where shards lie
+            bad += _shards(store, lanes, watch, sound, processes)
+    known = {each.name for each in bad}
+    return bad + [each for each in _folders(objects) if each.name not in known]
 
 
-def repair(store: Store, shards: Sequence[str]) -> None:
-    """Clear shards, so that the next run computes them again; for the holder of the lease.
-
-    The receipt goes first: whenever this is interrupted, what has lost its receipt is computed
-    again. Chunks that cannot be read are removed, so that readers find NaN instead of an error.
-    """
-    known = {shard.name: shard for lane in _lanes(store) for shard in lane}
-    for name in shards:
-        store.ledger.clear(name)
-        if (shard := known.get(name)) is None:
-            continue
-        if _has_flag(shard):
-            store.write(shard, {_FLAG: np.uint8(0)})
-        for chunk in _unreadable(store, shard):
-            store.objects.delete(chunk)
-
-
-def _lanes(store: Store) -> list[Lane]:
+def lanes_of(store: Store) -> list[Lane]:
     """All lanes of all specs of a store, each as long as the longest of them."""
-    specs, sources = store.specs(), store.sources()
+    specs, sources, rounds = store.specs(), store.sources(), store.rounds()
     longest: dict[str, Lane] = {}
     for spec in specs:
-        for lane in plan(spec, specs, sources, store.rounds()).lanes():
+        for lane in plan(spec, specs, sources, rounds).lanes():
             longest[lane[0].name] = max(lane, longest.get(lane[0].name, ()), key=len)
     return list(longest.values())
 
 
-def _has_flag(shard: Shard) -> bool:
-    return shard.kind != "spectrum" and shard.segment != WARMUP
-
-
-def _check(store: Store, lane: Lane, finished: set[str]) -> Iterator[tuple[str, str | None]]:
-    """The shards of a lane that are finished or marked so, each with what is wrong with it."""
-    last = max((i for i, shard in enumerate(lane) if shard.name in finished), default=-1)
-    for i, shard in enumerate(lane):
-        if shard.name in finished:
-            rest = lane[i + 1 :] if i == last else None
-            yield shard.name, next(_problems(store, shard, rest), None)
-            continue
-        reason = next(_flag_problem(store, shard, 0), None)
-        if reason is not None and store.ledger.receipt(shard.name) is None:  # none came meanwhile
-            yield shard.name, reason
-
-
-def _problems(store: Store, shard: Shard, rest: Lane | None) -> Iterator[str]:
-    """What is wrong with a finished shard; `rest` is the lane after its last finished shard."""
+def _lanes(store: Store, bad: list[Bad]) -> list[Lane] | None:
+    """All lanes, or None where the specs cannot be told; then what is bad says so."""
     try:
-        receipt = store.ledger.receipt(shard.name)
-    except CampaignError:
-        yield "its receipt is not whole"
-        return
-    if receipt is None:  # cleared since it was listed
-        return
-    digests = receipt.get("digests")
-    if not isinstance(digests, dict) or receipt.get("shard") != shard.name:
-        yield "its receipt is that of another shard, or of none"
-        return
-    for name in digests.keys() - set(store.variables(shard)):
-        yield f"{name} is not in the store"
-    for name, wanted in digests.items():
-        yield from _data_problem(store, shard, name, wanted)
-    yield from _flag_problem(store, shard, 1)
-    if rest is not None and shard.kind in SAMPLED:
-        yield from _checkpoint_problem(store, shard, receipt, rest)
+        return lanes_of(store)
+    except CampaignError as error:
+        if not store.objects.names("specs") and not bad:
+            raise
+        if not any(each.cure is Cure.RESTORE for each in bad):
+            bad.append(Bad("specs", str(error), Cure.NONE))
+        return None
 
 
-def _data_problem(store: Store, shard: Shard, name: str, wanted: str) -> Iterator[str]:
-    if not store.objects.exists(store.chunk(shard, name)):
-        yield f"{name} is missing"
-    else:
+def _shards(
+    store: Store,
+    lanes: list[Lane],
+    watch: Callable[[str, bool], None] | None,
+    sound: frozenset[str],
+    processes: int,
+) -> Iterator[Bad]:
+    finished = store.ledger.finished()
+    unknown = finished - {shard.name for lane in lanes for shard in lane}
+    for name in sorted(unknown):
+        yield Bad(name, "no spec of the store asks for it", Cure.NONE)
+    for name, reason in shard_checks.check(store, lanes, finished, sound, processes):
+        if reason is not None:
+            yield Bad(name, reason)
+        if watch is not None:
+            watch(name, reason is None)
+
+
+def _records(objects: Objects) -> Iterator[Bad]:
+    """Notes of drivers and workers, in JSON."""
+    copied = kept.copies(objects).keys() | {kept.SOURCES, kept.NUMERICS}
+    for name in [*objects.names("provenance"), *objects.names("ledger")]:
+        if _RECORD.fullmatch(name) and name not in copied:
+            if reason := _unsealed(objects, name):
+                yield Bad(name, reason, Cure.DERIVE if name == DIGESTS else Cure.FORGET)
+        elif _LEASE.fullmatch(name) and (reason := _unsealed(objects, name)):
+            yield Bad(name, f"{reason}; the next driver waits for it in vain", Cure.NONE)
+
+
+def _unsealed(objects: Objects, name: str) -> str:
+    """What is wrong with a record; nothing where it is whole, or has gone meanwhile."""
+    for _ in range(2):  # it may be written while it is read
+        data = objects.get(name)
         try:
-            found = digest(store.read(shard, [name])[name])
-        except Exception as error:  # noqa: BLE001  damaged bytes make codecs raise nearly anything
-            yield f"{name} cannot be read ({_brief(error)})"
-        else:
-            if found != wanted:
-                yield f"{name} has sha256 {found[:12]}, its receipt {str(wanted)[:12]}"
+            if data is not None:
+                unseal(data)
+        except ValueError:
+            continue
+        return ""
+    return "it is not as it was written"
 
 
-def _flag_problem(store: Store, shard: Shard, wanted: int) -> Iterator[str]:
-    if not _has_flag(shard):
-        return
+def _listed(store: Store) -> Iterator[Bad]:
+    """What data.zarr holds besides the regions of shards."""
+    digests = store.wanted.digests
     try:
-        found = int(store.read(shard, [_FLAG])[_FLAG])
-    except Exception as error:  # noqa: BLE001  as above
-        yield f"{_FLAG} cannot be read ({_brief(error)})"
-    else:
-        if found != wanted:
-            state = "a receipt" if wanted else "no receipt"
-            yield f"{_FLAG} is {found}, and there is {state}"
-
-
-def _checkpoint_problem(
-    store: Store, shard: Shard, receipt: Mapping[str, Any], rest: Lane
-) -> Iterator[str]:
-    try:
-        state = load(store.objects, checkpoint_name(shard), receipt.get("checkpoint"))
-    except CorruptCheckpoint:
-        yield "its checkpoint is damaged"
+        listed = digests.listed()
+    except ValueError:
+        return  # the list is a record, and told as one
+    if listed is None:
+        if kept.copies(store.objects) and holder(store.objects) is None:
+            yield Bad(DIGESTS, "it is missing: results are not checked", Cure.DERIVE)
+        yield from _unlisted(store.objects)
         return
-    # A run that went on meanwhile has removed it for its own.
-    if state is None and not (rest and store.ledger.receipt(rest[0].name)):
-        yield "its checkpoint is missing"
+    for key, wanted in listed.items():
+        reason = _difference(store.objects, f"data.zarr/{key}", wanted)
+        if reason and (digests.listed() or {}).get(key) == wanted:  # no driver has changed it
+            yield Bad(f"data.zarr/{key}", reason, Cure.DERIVE)
 
 
-def _unreadable(store: Store, shard: Shard) -> list[str]:
-    """The chunks of a shard that are there and cannot be read."""
+def _difference(objects: Objects, name: str, wanted: str) -> str:
+    try:
+        data = objects.get(name)
+    except CampaignError as error:
+        return str(error)
+    if data is None:
+        return "it is missing"
+    return "" if digest(data) == wanted else "it is not what was written there"
+
+
+def _unlisted(objects: Objects) -> Iterator[Bad]:
+    """Metadata of measured groups in a store that lists no digests: each is there twice."""
+    try:
+        published = json.loads(objects.get(_ROOT) or b"")["consolidated_metadata"]["metadata"]
+        nodes = {path: published[path] for path in published if path.split("/")[0] in _MEASURED}
+    except (ValueError, LookupError, TypeError, CampaignError):
+        if objects.names("data.zarr"):
+            yield Bad(_ROOT, "it cannot be read", Cure.DERIVE)
+        return
+    for path, node in nodes.items():
+        name = f"data.zarr/{path}/zarr.json"
+        try:
+            found = json.loads(objects.get(name) or b"")
+        except (ValueError, CampaignError):
+            yield Bad(name, "it cannot be read", Cure.DERIVE)
+            continue
+        if any(found.get(key) != node.get(key) for key in ("shape", "codecs", "dimension_names")):
+            yield Bad(name, "it is not what is published", Cure.DERIVE)
+            yield Bad(_ROOT, f"it has another {path}", Cure.DERIVE)
+
+
+def _folders(objects: Objects) -> Iterator[Bad]:
+    """Folders in the place of objects; in a bucket there are none."""
+    for name in folders_in_place(objects):
+        yield Bad(name, "a folder is in its place", Cure.FORGET)
+
+
+def folders_in_place(objects: Objects) -> list[str]:
+    """The names of objects that are folders, which nothing of ours makes."""
+    if objects.remote:
+        return []
     found = []
-    for name in store.variables(shard):
-        try:
-            chunk = store.chunk(shard, name)
-        except ValueError:  # the warm-up has no segment
-            continue
-        try:
-            store.read(shard, [name])
-        except Exception:  # noqa: BLE001  as above
-            found.append(chunk)
-    return found
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+    for place, below, _ in os.walk(objects.url):
+        found += [os.path.join(place, name) for name in below if _OBJECT.fullmatch(name)]
+        below[:] = [name for name in below if name != "c"]  # chunks are read one by one
+    return sorted(os.path.relpath(path, objects.url) for path in found)

@@ -32,11 +32,13 @@ def finished(
     planned = plan(spec, store.add_spec(spec, {}))
     store.allocate(planned)
     for shard in planned.shards():
-        for name, values in _values(planned, shard).items():
-            store.write(shard, {name: values if change is None else change(name, values)})
+        values = _values(planned, shard)
+        if change is not None:
+            values = {name: change(name, value) for name, value in values.items()}
+        digests = store.write(shard, values)
         if shard.segment != WARMUP and shard.kind != "spectrum":
             store.write(shard, {"finished": np.uint8(1)})
-        store.ledger.commit(shard.name, {"shard": shard.name})
+        store.ledger.commit(shard.name, {"shard": shard.name, "digests": digests})
     stages.analyze(store, Plugins(), [name for name in stages.STAGES if name != "report"])
     return store
 

@@ -44,9 +44,11 @@ def regression(folder: Path, factor: float, repeats: int | None = None) -> Store
     for shard in shards[1:][:repeats]:
         rng = np.random.default_rng([shard.repeat])
         common = 0.02 * rng.normal()  # nested sizes share their points
+        digests: dict[str, str] = {}
         for name in ("pool_error", "train_error", "posterior_variance"):
             scatter = common + np.sqrt(0.03**2 - 0.02**2) * rng.normal(size=(5, 1))
-            store.write(shard, {name: theory[name].values[0] * (factor + scatter)})
+            digests |= store.write(shard, {name: theory[name].values[0] * (factor + scatter)})
         store.write(shard, {"finished": np.uint8(1)})
+        store.ledger.commit(shard.name, {"shard": shard.name, "digests": digests})
     fit(store)
     return store

@@ -80,8 +80,9 @@ def fill(
                 found = whole.get(name)
                 zero = np.zeros([sizes[dim] for dim in dims], variable.dtype)
                 part[name] = zero if found is None else found[:, shard.segment]
-        store.write(shard, part)
+        digests = store.write(shard, part)
         store.write(shard, {"finished": np.uint8(1)})
+        store.ledger.commit(shard.name, {"shard": shard.name, "digests": digests})
 
 
 _INDEXED = ("cell", "dataset", "block", "segment", "repeat")  # a shard has one index along these

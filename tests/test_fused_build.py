@@ -45,7 +45,7 @@ def test_processes_that_want_the_library_at_once_compile_it_once(stand_in):
         assert [out.strip() for out in pool.map(start, range(4))] == ["made"] * 4
     assert (stand_in / "calls").read_text().split() == ["compiled"]
     left = sorted(path.suffix for path in (stand_in / "cache").iterdir())
-    assert left == ["", ".so"]  # and the lock
+    assert left == ["", ".sha256", ".so"]  # and the lock
 
 
 def test_a_compilation_that_failed_leaves_nothing_and_is_tried_again(stand_in, monkeypatch):

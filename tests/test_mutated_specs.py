@@ -4,6 +4,7 @@ import copy
 import datetime
 import difflib
 import math
+from collections import Counter
 
 import pytest
 from example_specs import EXAMPLES, QUICKSTART
@@ -182,6 +183,20 @@ def test_every_example_is_valid(name):
 @given(raw=mutated())
 def test_a_mutated_campaign_is_read_or_refused_in_one_line(raw):
     outcome(validate, raw)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(7200)
+def test_ten_thousand_mutated_campaigns_are_read_or_refused_in_one_line():
+    counts: Counter[str] = Counter()
+
+    @examples(10_000)
+    @given(raw=mutated())
+    def count(raw):
+        counts["refused" if isinstance(outcome(validate, raw), str) else "read"] += 1
+
+    count()
+    print(f"mutated campaigns: {dict(counts)}")
 
 
 @examples(50)

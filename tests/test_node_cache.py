@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -111,7 +112,7 @@ def test_what_is_in_use_is_not_swept(cache):
     node_cache.shared("debris", SHAPE, np.float64, numbers)
     (cache / "debris.17.partial").write_bytes(b"x")
     node_cache.sweep()
-    assert names(cache) == {"used", "used.used", "used.making"}
+    assert names(cache) == {"used", "used.sha256", "used.used", "used.making"}
     assert used.values[0, 1] == 1
 
 
@@ -143,6 +144,27 @@ def test_a_maker_that_fails_leaves_the_way_free(cache):
         node_cache.shared("numbers", SHAPE, np.float64, made_again)
     assert "numbers" not in names(cache)
     assert node_cache.shared("numbers", SHAPE, np.float64, numbers).values[0, 1] == 1
+
+
+def test_a_file_that_is_not_what_was_made_is_made_anew(cache):
+    """Zeros of the right size in its place, as whoever can write there may leave them."""
+    node_cache.shared("numbers", SHAPE, np.float64, numbers)
+    (cache / "numbers").write_bytes(bytes(8 * np.prod(SHAPE)))
+    assert node_cache.shared("numbers", SHAPE, np.float64, numbers).values[0, 1] == 1
+    (cache / "numbers.sha256").unlink()
+    assert node_cache.shared("numbers", SHAPE, np.float64, numbers).values[0, 1] == 1
+
+
+def test_others_can_neither_read_nor_write_it(cache):
+    cache.mkdir(parents=True, mode=0o777)
+    node_cache.shared("numbers", SHAPE, np.float64, numbers)
+    assert {stat.S_IMODE(place.stat().st_mode) for place in (cache, cache.parent)} == {0o700}
+
+
+def test_the_folder_of_another_user_is_refused_in_a_line(cache, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(CampaignError, match="others can write"):
+        node_cache.shared("numbers", SHAPE, np.float64, numbers)
 
 
 def test_those_who_wait_are_woken(tmp_path):

@@ -18,8 +18,9 @@ from storage.errors import CampaignError
 from storage.plan import Plan, Shard, plan
 from storage.reader import open_campaign, open_raw
 from storage.reading import parse
+from storage.regions import digest
 from storage.schema import BIN_RANGE, BINS, CONVENTIONS, SCHEMA_VERSION, Variable
-from storage.store import Store, create_array, digest
+from storage.store import Store, create_array
 from storage.sweep import DIMENSIONS
 
 EXTENSIONS = {

@@ -1,5 +1,6 @@
 """Whatever happens to a file is noticed, and repairing it brings the same bytes back."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 from fake_shards import finish, finish_all, planned, values
 
+from storage import shard_checks
 from storage.errors import CampaignError
 from storage.plan import Shard
 from storage.reader import open_campaign
+from storage.repair import repair
+from storage.sealed import seal, unseal
 from storage.store import Store, checkpoint_name
-from storage.verify import Bad, repair, verify
+from storage.verify import Bad, Cure, verify
 
 pytestmark = pytest.mark.slow
 
@@ -51,9 +55,21 @@ def files(store: Store) -> dict[str, bytes]:
 
 def test_a_sound_store_has_no_bad_shard(finished):
     checked = []
-    assert verify(finished, checked.append) == []
-    assert sorted(checked) == sorted(finished.ledger.finished())
-    assert len(checked) == len(set(checked))
+    assert verify(finished, lambda shard, sound: checked.append((shard, sound))) == []
+    assert sorted(checked) == [(name, True) for name in sorted(finished.ledger.finished())]
+
+
+def test_shards_that_are_known_to_be_sound_are_passed_by(finished):
+    known, checked = frozenset(list(finished.ledger.finished())[::2]), set()
+    assert verify(finished, lambda shard, _: checked.add(shard), known) == []
+    assert checked == finished.ledger.finished() - known
+
+
+def test_several_processes_find_the_same(store, monkeypatch):
+    monkeypatch.setattr(shard_checks, "_MANY", 0)
+    flip(Path(store.url, store.chunk(shard_of(store, "ensemble", **LAST), "loss")))
+    assert verify(store, processes=2) == verify(store)
+    assert len(verify(store)) == 1
 
 
 def test_a_store_of_which_nothing_is_finished_is_sound(tmp_path):
@@ -123,13 +139,15 @@ DAMAGES = [
 def test_damaged_data_are_noticed_and_made_again(finished, store, damage, kind, name, which):
     shard = shard_of(store, kind, **which)
     damage(Path(store.url, store.chunk(shard, name)))
-    ((bad, reason),) = verify(store)
-    assert bad == shard.name
-    assert reason.startswith(f"{name} ")
-    assert "\n" not in reason
+    (bad,) = verify(store)
+    assert bad[::2] == (shard.name, Cure.COMPUTE)
+    assert bad.reason.startswith(f"{name} ")
+    assert "\n" not in bad.reason
+    with pytest.raises(CampaignError, match="verify --repair"):
+        open_campaign(store.url).load()
     repair(store, [bad])
     assert verify(store) == []
-    assert store.ledger.receipt(bad) is None
+    assert store.ledger.receipt(shard.name) is None
     open_campaign(store.url).load()
     finish(store, shard)
     assert files(store) == files(finished)
@@ -181,6 +199,12 @@ def checkpoint_of_another(store: Store, shard: Shard) -> None:
 
 
 def unknown_variable(store: Store, shard: Shard) -> None:
+    found = unseal(store.objects.get(receipt(shard)) or b"")
+    found["digests"]["lost"] = found["digests"].pop("loss")
+    store.objects.put(receipt(shard), seal(found))
+
+
+def changed_receipt(store: Store, shard: Shard) -> None:
     path = Path(store.url, receipt(shard))
     path.write_text(path.read_text().replace('"loss"', '"lost"'))
 
@@ -196,6 +220,7 @@ FAULTS = [
     (torn_checkpoint, "its checkpoint is damaged"),
     (checkpoint_of_another, "its checkpoint is damaged"),
     (unknown_variable, "lost is not in the store"),
+    (changed_receipt, "its receipt is not whole"),
 ]
 
 
@@ -206,9 +231,9 @@ def test_other_faults_are_noticed_and_made_good(
     shard = shard_of(store, "ensemble", **LAST)
     fault(store, shard)
     (bad,) = verify(store)
-    assert bad.shard == shard.name
+    assert bad.name == shard.name
     assert bad.reason.startswith(reason)
-    repair(store, [bad.shard])
+    repair(store, [bad])
     assert verify(store) == []
     finish(store, shard)
     assert files(store) == files(finished)
@@ -219,8 +244,9 @@ def test_a_flag_without_a_receipt_is_noticed(finished, store):
     shard = shard_of(store, "ensemble", segment=1, block=1)
     store.write(shard, values(shard))
     store.write(shard, {"finished": np.uint8(1)})
-    assert verify(store) == [Bad(shard.name, "finished is 1, and there is no receipt")]
-    repair(store, [shard.name])
+    bad = verify(store)
+    assert bad == [Bad(shard.name, "finished is 1, and there is no receipt")]
+    repair(store, bad)
     assert verify(store) == []
     finish(store, shard)
     assert verify(store) == []
@@ -232,11 +258,78 @@ def test_only_the_last_checkpoint_of_a_chain_matters(store):
     assert verify(store) == []
 
 
-def test_a_receipt_of_no_shard_is_noticed_and_taken_away(finished, store):
+def test_a_receipt_of_no_shard_is_noticed_and_left_alone(store):
+    """It may be of a spec that somebody has lost: what no spec asks for is not ours to clear."""
     store.ledger.commit("ensemble/0123456789abcdef/d0000-b0000-s00000", {"shard": "?"})
+    before = files(store)
+    bad = verify(store)
+    assert [(each.reason, each.cure) for each in bad] == [
+        ("no spec of the store asks for it", Cure.NONE)
+    ]
+    repair(store, bad)
+    assert files(store) == before
+
+
+def test_one_changed_character_of_a_spec_clears_nothing(finished, store):
+    path = Path(store.url, "specs", "0001.yaml")
+    path.write_text(path.read_text().replace("step_size: 0.1", "step_size: 0.7"))
+    with pytest.raises(CampaignError, match=r"0001.yaml has changed .* verify --repair"):
+        store.specs()
+    bad = verify(store)
+    assert [each[::2] for each in bad] == [("specs/0001.yaml", Cure.RESTORE)]
+    repair(store, bad)
+    assert verify(store) == []
+    assert files(store) == files(finished)
+
+
+def test_without_copies_a_changed_spec_is_known_by_the_identity_of_the_data(store):
+    """As in a store of an earlier version: nothing says what it was, and nothing is touched."""
+    shutil.rmtree(Path(store.url, "copies"))
+    path = Path(store.url, "specs", "0001.yaml")
+    path.write_text(path.read_text().replace("step_size: 0.1", "step_size: 0.7"))
+    before = files(store)
+    with pytest.raises(CampaignError, match="one of them has changed"):
+        store.specs()
     (bad,) = verify(store)
-    assert bad.reason == "no spec of the store asks for it"
-    repair(store, [bad.shard])
+    assert bad[::2] == ("specs", Cure.NONE)
+    repair(store, [bad])
+    assert files(store) == before
+
+
+def test_a_store_of_an_earlier_version_is_sound_and_gets_its_copies(finished, store):
+    """Without copies, digests of metadata, and seals in its records."""
+    shutil.rmtree(Path(store.url, "copies"))
+    store.objects.delete("provenance/digests.json")
+    for name in store.objects.names("ledger/receipts"):
+        store.objects.put(name, json.dumps(unseal(store.objects.get(name) or b"")).encode())
+    old = Store(store.url)
+    assert verify(old) == []
+    open_campaign(old.url).load()
+    planned(old)
+    assert files(old).keys() == files(finished).keys()
+    assert verify(old) == []
+
+
+def read(store: Store, name: str) -> None:
+    """Both ways to come to metadata: what is published, and group by group."""
+    if name == "zarr.json":
+        open_campaign(store.url)
+    store.root["ensemble"]["width" if "width" in name else "loss"][...]
+
+
+METADATA = ["zarr.json", "ensemble/zarr.json", "ensemble/loss/zarr.json", "ensemble/width/c/0"]
+
+
+@pytest.mark.parametrize("name", METADATA)
+@pytest.mark.parametrize("damage", [flip, empty, Path.unlink])
+def test_metadata_are_made_again_from_the_specs(finished, store, name, damage):
+    damage(Path(store.data, name))
+    with pytest.raises(CampaignError):
+        read(store, name)
+    bad = verify(store)
+    assert [each[::2] for each in bad] == [(f"data.zarr/{name}", Cure.DERIVE)]
+    repair(store, bad)
+    assert verify(store) == []
     assert files(store) == files(finished)
 
 
@@ -244,7 +337,7 @@ def test_all_bad_shards_are_found_at_once(store):
     shards = [shard_of(store, kind) for kind in ("ensemble", "regression", "spectrum")]
     for shard in shards:
         flip(Path(store.url, store.chunk(shard, next(iter(values(shard))))))
-    assert {bad.shard for bad in verify(store)} == {shard.name for shard in shards}
+    assert {bad.name for bad in verify(store)} == {shard.name for shard in shards}
 
 
 def test_a_repair_that_was_interrupted_leaves_nothing_behind(finished, store, monkeypatch):
@@ -254,7 +347,7 @@ def test_a_repair_that_was_interrupted_leaves_nothing_behind(finished, store, mo
     with monkeypatch.context() as patch:
         patch.setattr(Store, "write", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
-            repair(store, [shard.name])
+            repair(store, verify(store))
     assert shard.name not in store.ledger.finished()
     finish(store, shard)
     assert files(store) == files(finished)

@@ -3,7 +3,8 @@
 A file is written under another name and renamed when it is whole. Beside it lie two locks, which
 the system releases when a process ends, however it ends: `.used` is shared by all who use the array
 or wait for it, `.making` is held by the one who makes it. So a maker that was killed blocks nobody,
-and what nobody uses is debris.
+and what nobody uses is debris. What a file must hold is written beside it: one that was damaged,
+or that somebody else put there, is made anew.
 """
 
 import fcntl
@@ -58,7 +59,8 @@ def shared(name: str, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> S
     """
     path = folder() / name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        cache.private(cache.folder())
+        cache.private(path.parent)
         used = _sharing(path)
         while True:
             with _beside(path, MAKING).open("ab") as making:
@@ -67,7 +69,9 @@ def shared(name: str, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> S
                     _make(path, shape, dtype, make)
             # Another run may have ended now, and have taken away what it had as well.
             with suppress(FileNotFoundError), path.open("rb") as file:
-                return SharedArray(used, file, shape, dtype)
+                if cache.is_signed(path):
+                    return SharedArray(used, file, shape, dtype)
+                cache.forget(path)
     except OSError as error:
         size = shape[0] * shape[1] * np.dtype(dtype).itemsize
         raise CampaignError(
@@ -81,7 +85,7 @@ def remove(names: list[str]) -> None:
     if not (place := folder()).is_dir():
         return
     for name in names:
-        (place / name).unlink(missing_ok=True)
+        cache.forget(place / name)
         _clear_unused(place / name)
 
 
@@ -95,7 +99,8 @@ def _clear_unused(path: Path) -> None:
     with suppress(FileNotFoundError, BlockingIOError), _beside(path, USED).open("rb") as used:
         fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _clear_partials(path)
-        for each in (path, _beside(path, MAKING), _beside(path, USED)):
+        cache.forget(path)
+        for each in (_beside(path, MAKING), _beside(path, USED)):
             each.unlink(missing_ok=True)
 
 
@@ -122,6 +127,7 @@ def _make(path: Path, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> N
             make(np.frombuffer(mapped, dtype).reshape(shape))
             mapped.flush()
         partial.rename(path)
+        cache.sign(path)
     finally:
         partial.unlink(missing_ok=True)
 

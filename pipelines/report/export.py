@@ -1,6 +1,5 @@
 """What a paper needs of a campaign: panels as PDF and SVG, their numbers as netCDF, the methods."""
 
-import json
 from pathlib import Path
 
 import xarray as xr
@@ -14,6 +13,7 @@ from pipelines.report.picture import pdf, svg
 from pipelines.report.prose import methods
 from pipelines.report.provenance import runs
 from pipelines.report.words import listed
+from storage import archive
 from storage.attributes import encoded
 from storage.errors import CampaignError
 from storage.identity import numerics_of
@@ -88,7 +88,7 @@ def methods_page(store: Store, planned: Plan, left_out: list[str]) -> str:
 
 def _software(store: Store, planned: Plan) -> str:
     found = runs(store)
-    computed: dict[str, str] = json.loads(store.objects.get("provenance/numerics.json") or b"{}")
+    computed = archive.numerics(store.objects)
     last = found[-1] if found else {}
     versions = [
         f"{name} {computed.get(key, last.get(key, 'unknown'))}"

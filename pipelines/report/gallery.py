@@ -16,6 +16,7 @@ from pipelines.report.figures.panel import Panel
 from pipelines.report.parts import part
 from pipelines.report.picture import png, svg
 from storage.objects import Objects
+from storage.sealed import seal, unseal
 
 LIST = "report/pictures.json"  # what each picture shows, and the digests of its files
 LARGEST_SVG = 500_000  # bytes of a picture inside the page; of a larger one the PNG goes in
@@ -57,7 +58,7 @@ def pictures(objects: Objects, panels: list[Panel], left_out: list[str]) -> list
         found.append(picture)
     for name in _names(known) - _names(listed):
         objects.delete(name)
-    objects.put(LIST, json.dumps(listed, indent=1).encode())
+    objects.put(LIST, seal(listed, indent=1))
     return found
 
 
@@ -95,10 +96,9 @@ def _code() -> str:
 def _listed(objects: Objects) -> dict[str, dict[str, str]]:
     """What the last report drew; nothing where nobody can read the list any more."""
     try:
-        found = json.loads(objects.get(LIST) or b"{}")
+        entries = unseal(objects.get(LIST) or b"{}").items()
     except ValueError:
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
     return {name: entry for name, entry in entries if isinstance(entry, dict)}
 
 

@@ -8,6 +8,7 @@ from pipelines import failed_stages
 from pipelines.class_balance import stored_balance
 from pipelines.report import page
 from pipelines.report.conclusions import SHOWN, sentences
+from pipelines.report.damage import REPORT, signed
 from pipelines.report.extent import not_shown
 from pipelines.report.figures.cells import group
 from pipelines.report.figures.panels import panels
@@ -24,7 +25,6 @@ from storage.reading import dump_yaml
 from storage.results import stored_plan
 from storage.store import Store
 
-REPORT = "report/report.html"
 MOST_ROWS = 200  # of the table of cells
 
 
@@ -37,7 +37,7 @@ def write_report(store: Store) -> str:
     tree = open_campaign(store.url)
     left_out: list[str] = []
     html = page.page(_title(planned), _parts(store, planned, tree, left_out))
-    store.objects.put(REPORT, html.encode())
+    store.objects.put(REPORT, signed(html))
     tell(left_out)
     return f"{store.url}/{REPORT}"
 

@@ -59,7 +59,7 @@ def library() -> ctypes.CDLL:
 @lru_cache(maxsize=1)
 def _attempt() -> ctypes.CDLL | str:
     try:
-        return load(build(cache.folder(), native_flags()))
+        return load(build(cache.private(cache.folder()), native_flags()))
     except (BuildError, OSError) as error:
         return " ".join(str(error).split())
 
@@ -80,16 +80,19 @@ def native_flags() -> tuple[str, ...]:
 def build(folder: Path, flags: tuple[str, ...]) -> Path:
     """The library in a folder, compiled first if it is not there; BuildError if that fails.
 
-    It appears there whole, and processes that want it at the same time compile it once.
+    It appears there whole, with its digest beside it: one that is not what was compiled is
+    compiled again. Processes that want it at the same time compile it once.
     """
     compiler = _compiler()
     library = folder / f"fused-{_digest(compiler, flags)}.so"
-    if library.exists():
+    if cache.is_signed(library):
         return library
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
-        if not library.exists():
+        if not cache.is_signed(library):
+            cache.forget(library)
             _compile(compiler, flags, library)
+            cache.sign(library)
     return library
 
 
