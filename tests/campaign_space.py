@@ -8,6 +8,7 @@ them.
 from typing import Any
 
 from storage.errors import CampaignError
+from storage.network_spec import ACTIVATIONS
 from storage.reading import validate
 from storage.regression_spec import REGRESSION_THEORIES
 from storage.theory_spec import THEORIES
@@ -30,7 +31,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "architecture": ("fcn", "patches", "image", "pooled"),
     "depth": ("1", "2", "3"),
     "width": ("12", "1", "2"),
-    "activation": ("erf", "linear", "relu", "tanh", "gelu", "sin", "quadratic", "plugin"),
+    "activation": ("erf", *sorted({*ACTIVATIONS} - {"erf"}), "plugin"),
     "variance": ("ordinary", "small", "large"),
     "bias": ("none", "one", "list"),
     "scaling": ("standard", "mean_field"),

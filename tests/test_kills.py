@@ -15,7 +15,13 @@ from storage import lease
 from storage.reading import parse
 
 # Who drove it and when; and what a store had when a stage ended, which may be more the second time.
-UNLIKE = ("ledger/lease/", "ledger/pace.json", "provenance/run-", "provenance/stages.json")
+UNLIKE = (
+    "ledger/lease/",
+    "ledger/pace.json",
+    "provenance/run-",
+    "copies/provenance/run-",
+    "provenance/stages.json",
+)
 BOUNDED = {"a run": 2, "an extension": 1, "predictions": 2, "a refinement": 1}  # in `make test`
 PARTS = 8  # of all kills of a case, so that none takes long
 
