@@ -23,6 +23,7 @@ torch.set_num_threads(1)
 F = torch.nn.functional
 HALF_STABLE = {  # Roberts, Yaida and Hanin (2022), with the digits of an independent computation
     "silu": (1.988005, 0.555143, 14.3201),
+    "swish": (1.988005, 0.555143, 14.3201),  # its other name
     "gelu": (1.983058, 0.172922, 3.56155),
 }
 

@@ -350,7 +350,8 @@ SMOOTH: dict[str, Elementwise] = {
     "gelu": torch.nn.functional.gelu,
     "sigmoid": torch.sigmoid,
     "softplus": lambda z: torch.logaddexp(z, torch.zeros_like(z)),
-    "silu": torch.nn.functional.silu,  # z sigmoid(z), also known as swish
+    "silu": torch.nn.functional.silu,
+    "swish": torch.nn.functional.silu,  # z sigmoid(z) has two names
 }
 
 
