@@ -12,10 +12,10 @@
 
 // What the caller gives; workers/fused/neurons.py has the same structure.
 struct Settings {
-  int64_t activation, points, inputs, width, targets, biased, kicks, shrinks;
+  int64_t activation, points, inputs, width, targets, biased, kicks;
+  int64_t group, angles;  // neurons of which one takes a slice; angles that are tried there
   double temperature;
   float weight_scale, bias_scale, readout_scale;
-  float sliced;                                   // the normal beyond which a neuron takes a slice
   float end_cosine, end_sine, cosine, sine, push;  // turns before, after and between kicks; a kick
 };
 
@@ -23,7 +23,8 @@ static constexpr long BLOCK = 24;  // neurons at a time
 
 // Arrays over points are panels, and of several targets one after another.
 struct Space {
-  long fed, panels, size, normals, readouts;  // weights of a neuron; of points; of a visit; in z
+  long fed, panels, size, readouts;           // weights of a neuron; of points; where they begin in z
+  long normals, choices;                      // of a neuron, and of a group
   float *x;                                   // (panel, weight, lane): X
   float *packed;                              // (panel of weights, neuron, lane)
   float *fields, *kicks;                      // (panel, neuron, lane): h of v and of p
@@ -36,7 +37,8 @@ struct Space {
 static long lay_out(const Settings &s, float *memory, Space &w) {
   long taken = 0;
   w.fed = s.inputs + s.biased, w.panels = panels_of(s.points), w.size = w.panels * PANEL;
-  w.normals = w.fed + 3 + s.shrinks + s.targets, w.readouts = s.width * w.fed;
+  w.readouts = s.width * w.fed;
+  w.normals = w.fed + 2 + s.targets, w.choices = 1 + s.angles;
   w.x = take(memory, taken, w.size * w.fed);
   w.packed = take(memory, taken, panels_of(w.fed) * BLOCK * PANEL);
   w.fields = take(memory, taken, w.size * BLOCK), w.kicks = take(memory, taken, w.size * BLOCK);
@@ -115,9 +117,12 @@ static double logarithm(double x) {
 
 // sin(π u/2) of 0 ≤ u ≤ 1, by its series.
 static double sine_of(double u) {
-  double square = u * u * 2.4674011002723395, sum = 1;  // (π/2)²
-  for (int k = 20; k > 1; k -= 2) sum = 1 - sum * square / (k * (k + 1));
-  return sum * u * 1.5707963267948966;
+  static const double SINE[] = {1.5707963267948966,     -0.6459640975062463,    0.07969262624616704,
+                                -0.004681754135318688,  0.00016044118478735982, -3.598843235212085e-06,
+                                5.692172921967926e-08,  -6.688035109811467e-10, 6.066935731106195e-12};
+  double square = u * u, sum = 0;
+  for (int k = 8; k >= 0; k--) sum = sum * square + SINE[k];
+  return sum * u;
 }
 
 // Cosine and sine of an angle in quarters of a circle, between -4 and 4.
@@ -129,18 +134,14 @@ static void direction_of(double quarters, float &cosine, float &sine) {
   cosine = (float)cosines[whole & 3], sine = (float)sines[whole & 3];
 }
 
-// Uniform numbers of normals.
+// Uniform numbers of at most 16 normals.
 static void uniform(const float *normals, long count, float *to) {
-  for (long first = 0; first < count; first += PANEL) {
-    float lanes[PANEL] = {};
-    long left = count - first < PANEL ? count - first : (long)PANEL;
-    memcpy(lanes, normals + first, left * sizeof(float));
-    for (long v = 0; v < PANEL; v += LANES) {
-      vec value, density;
-      Erf::pair(load(lanes + v) * 0.707106781f, value, density);
-      store(lanes + v, fma(value, all(0.5f), all(0.5f)));
-    }
-    memcpy(to + first, lanes, left * sizeof(float));
+  float lanes[PANEL] = {};
+  memcpy(lanes, normals, count * sizeof(float));
+  for (long v = 0; v < PANEL; v += LANES) {
+    vec value, density;
+    Erf::pair(load(lanes + v) * 0.707106781f, value, density);
+    store(to + v, fma(value, all(0.5f), all(0.5f)));
   }
 }
 
@@ -284,15 +285,14 @@ static bool turned(const Settings &s, const Space &w, const float *field, const 
   return height < gain(s, here, evidence(s, w.sums)) - lost;
 }
 
-// A point of the slice, likewise; false where none is found.
+// A point of the slice, likewise; false where none is found. `fractions` are uniform numbers.
 template <class Activation>
 static bool on_slice(const Settings &s, const Space &w, const float *field, const float *kicked,
-                     long step, const float *normals, double height, const Evidence &here) {
-  float fractions[64], cosine, sine;
-  uniform(normals, s.shrinks, fractions);
+                     long step, const float *fractions, double height, const Evidence &here) {
+  float cosine, sine;
   double angle = 4.0 * fractions[0], low = angle - 4, high = angle;
-  for (long shrink = 0; shrink < s.shrinks; shrink++) {
-    if (shrink) angle = low + (high - low) * fractions[shrink];
+  for (long tried = 0; tried < s.angles; tried++) {
+    if (tried) angle = low + (high - low) * fractions[tried];
     direction_of(angle, cosine, sine);
     blend(w, field, kicked, step, cosine, sine, w.field);
     activate<Activation, false>(w, w.field, PANEL, w.phi);
@@ -306,12 +306,12 @@ static bool on_slice(const Settings &s, const Space &w, const float *field, cons
   return false;
 }
 
-// One neuron: `field` and `kicked` are h of its weights and of its direction.
+// One neuron: `field` and `kicked` are h of its weights and of its direction. It takes a slice
+// where there are fractions. Returns whether a turn was accepted.
 template <class Activation>
-static void visit(const Settings &s, const Space &w, long i, const float *field, const float *kicked,
-                  long step, const float *normals, float *z, int64_t *turns, int64_t *accepted) {
-  const float *direction = normals, *heights = direction + w.fed, *choice = heights + 2,
-              *angles = choice + 1, *drawn = angles + s.shrinks;
+static bool visit(const Settings &s, const Space &w, long i, const float *field, const float *kicked,
+                  long step, const float *normals, const float *fractions, float *z) {
+  const float *heights = normals + w.fed, *drawn = heights + 2;
   float *readout = z + w.readouts + i;
   activate<Activation, false>(w, field, step, w.old);
   for (long k = 0; k < s.targets; k++)
@@ -320,13 +320,12 @@ static void visit(const Settings &s, const Space &w, long i, const float *field,
   Evidence here = evidence(s, w.old_sums);
   double height = -((double)heights[0] * heights[0] + (double)heights[1] * heights[1]) / 2;
   get_weights(s, z, i, w.v);
-  memcpy(w.p, direction, w.fed * sizeof(float));
-  bool sliced = *choice > s.sliced, moved;
-  if (sliced)
-    moved = on_slice<Activation>(s, w, field, kicked, step, angles, height, here);
+  memcpy(w.p, normals, w.fed * sizeof(float));
+  bool moved;
+  if (fractions)
+    moved = on_slice<Activation>(s, w, field, kicked, step, fractions, height, here);
   else
     moved = turned<Activation>(s, w, field, kicked, step, height, here);
-  *turns += !sliced, *accepted += moved && !sliced;
   const float *phi = moved ? w.phi : w.old, *sums = moved ? w.sums : w.old_sums;
   if (moved) set_weights(s, w.v, i, z);
   double spread = 1 + evidence(s, sums).stiffness, rate = s.readout_scale / s.temperature;
@@ -336,11 +335,16 @@ static void visit(const Settings &s, const Space &w, long i, const float *field,
     add(w, phi, -s.readout_scale * value, w.others + k * w.size);
     add(w, phi, -s.readout_scale * value, w.after + k * w.size);
   }
+  return moved && !fractions;
 }
 
+// All neurons of a chain; returns how many turns were accepted.
 template <class Activation>
-static void sweep(const Settings &s, const Space &w, const float *normals, float *z, int64_t *turns,
-                  int64_t *accepted) {
+static int64_t sweep(const Settings &s, const Space &w, const float *normals, float *z) {
+  const float *choices = normals + s.width * w.normals;
+  float chosen[PANEL];  // which neuron of a group takes a slice, and then the fractions of its angle
+  int64_t accepted = 0;
+  long sliced = -1;
   for (long first = 0; first < s.width; first += BLOCK) {
     long count = s.width - first < BLOCK ? s.width - first : BLOCK, step = count * PANEL;
     for (long b = 0; b < count; b++) {
@@ -350,23 +354,30 @@ static void sweep(const Settings &s, const Space &w, const float *normals, float
     product_of_rows(w, count, w.fields);
     for (long b = 0; b < count; b++) pack(w, normals + (first + b) * w.normals, count, b);
     product_of_rows(w, count, w.kicks);
-    for (long b = 0; b < count; b++)
-      visit<Activation>(s, w, first + b, w.fields + b * PANEL, w.kicks + b * PANEL, step,
-                        normals + (first + b) * w.normals, z, turns, accepted);
+    for (long b = 0, i = first; b < count; b++, i++) {
+      if (i % s.group == 0) {
+        long left = s.width - i < s.group ? s.width - i : s.group;
+        uniform(choices + i / s.group * w.choices, w.choices, chosen);
+        sliced = i + (long)(chosen[0] * left);
+        if (sliced >= i + left) sliced = i + left - 1;
+      }
+      accepted += visit<Activation>(s, w, i, w.fields + b * PANEL, w.kicks + b * PANEL, step,
+                                    normals + i * w.normals, i == sliced ? chosen + 1 : nullptr, z);
+    }
   }
+  return accepted;
 }
 
 // In the order of KERNELS in workers/fused/network.py.
-typedef void Sweep(const Settings &, const Space &, const float *, float *, int64_t *, int64_t *);
+typedef int64_t Sweep(const Settings &, const Space &, const float *, float *);
 static Sweep *const SWEEPS[] = {sweep<Erf>,       sweep<Gelu>, sweep<Linear>,
                                 sweep<Quadratic>, sweep<Relu>, sweep<Tanh>};
 
 // Sweeps z (chain, parameter) in its place, given its residual y - f (chain, target, point), and
-// leaves the one after it. x is (point, input), y (target, point); normals are (chain, neuron,
-// normal); turns and accepted (chain) are counted on. Returns 1 where memory is lacking.
+// leaves the one after it. x is (point, input), y (target, point), normals are (chain, normal);
+// accepted (chain) is counted on. Returns 1 where memory is lacking.
 extern "C" int neurons(const Settings *s, int64_t chains, const float *x, const float *y,
-                       const float *normals, float *z, float *residual, int64_t *turns,
-                       int64_t *accepted) {
+                       const float *normals, float *z, float *residual, int64_t *accepted) {
   Space w;
   void *memory;
   if (posix_memalign(&memory, PANEL * sizeof(float), lay_out(*s, nullptr, w) * sizeof(float)))
@@ -375,10 +386,10 @@ extern "C" int neurons(const Settings *s, int64_t chains, const float *x, const 
   set_inputs(*s, w, x);
   for (int64_t chain = 0; chain < chains; chain++) {
     fill(*s, w, residual, w.others), fill(*s, w, y, w.after);
-    SWEEPS[s->activation](*s, w, normals, z, turns + chain, accepted + chain);
+    accepted[chain] += SWEEPS[s->activation](*s, w, normals, z);
     empty(*s, w, w.after, residual);
-    normals += s->width * w.normals, z += w.readouts + s->targets * s->width;
-    residual += s->targets * s->points;
+    z += w.readouts + s->targets * s->width, residual += s->targets * s->points;
+    normals += s->width * w.normals + (s->width + s->group - 1) / s->group * w.choices;
   }
   free(memory);
   return 0;

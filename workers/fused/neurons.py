@@ -9,7 +9,7 @@ from torch import Tensor
 from workers.fused import build
 from workers.fused.network import has_kernel, kernel_of
 from workers.samplers import neuron_moves
-from workers.samplers.neurons import SHRINKS, SLICED, Neurons, NeuronsState, Sweep
+from workers.samplers.neurons import ANGLES, GROUP, Neurons, NeuronsState, Sweep
 
 
 class _Settings(ctypes.Structure):
@@ -23,12 +23,12 @@ class _Settings(ctypes.Structure):
         ("targets", ctypes.c_int64),
         ("biased", ctypes.c_int64),
         ("kicks", ctypes.c_int64),
-        ("shrinks", ctypes.c_int64),
+        ("group", ctypes.c_int64),
+        ("angles", ctypes.c_int64),
         ("temperature", ctypes.c_double),
         ("weight_scale", ctypes.c_float),
         ("bias_scale", ctypes.c_float),
         ("readout_scale", ctypes.c_float),
-        ("sliced", ctypes.c_float),
         ("end_cosine", ctypes.c_float),
         ("end_sine", ctypes.c_float),
         ("cosine", ctypes.c_float),
@@ -50,7 +50,7 @@ def sweep(known: Neurons) -> Sweep:
     def run(state: NeuronsState, normals: Tensor) -> NeuronsState:
         position = state.position.clone(memory_format=torch.contiguous_format)
         residual = state.residual.clone(memory_format=torch.contiguous_format)
-        after = NeuronsState(position, residual, state.turns.clone(), state.accepted.clone())
+        after = NeuronsState(position, residual, state.accepted.clone())
         pointers = [
             ctypes.c_void_p(part.data_ptr()) for part in (x, labels, normals.contiguous(), *after)
         ]
@@ -75,12 +75,12 @@ def _settings(known: Neurons) -> _Settings:
         targets=network.targets,
         biased=known.biased,
         kicks=kicks,
-        shrinks=SHRINKS,
+        group=GROUP,
+        angles=ANGLES,
         temperature=known.temperature,
         weight_scale=weight.standard_deviation,
         bias_scale=biases[0].standard_deviation if biases else 0.0,
         readout_scale=readout.standard_deviation,
-        sliced=SLICED,
         end_cosine=math.cos(end),
         end_sine=math.sin(end),
         cosine=math.cos(between),

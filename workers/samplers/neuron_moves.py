@@ -7,27 +7,33 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.samplers.neurons import SHRINKS, SLICED, Neurons, NeuronsState, Sweep
+from workers.samplers.neurons import ANGLES, GROUP, Neurons, NeuronsState, Sweep
 
 
 class Chosen(NamedTuple):
-    """The normals of a visit, by what they decide."""
+    """The random numbers of a sweep, by what they decide."""
 
-    direction: Tensor  # (chain, fed): p
-    height: Tensor  # (chain,), -(ξ² + ξ'²)/2: the logarithm of a uniform number
-    sliced: Tensor  # (chain,): whether v moves on its slice
-    fractions: Tensor  # (chain, SHRINKS), uniform in (0, 1)
-    readout: Tensor  # (chain, target)
+    direction: Tensor  # (chain, neuron, fed): p
+    height: Tensor  # (chain, neuron), -(ξ² + ξ'²)/2: the logarithm of a uniform number
+    readout: Tensor  # (chain, neuron, target), normals
+    sliced: Tensor  # (chain, neuron): whether v moves on its slice
+    fractions: Tensor  # (chain, group, ANGLES), uniform in (0, 1)
 
 
-def chosen(normals: Tensor, targets: int) -> Chosen:
-    """Of normals (chain, `Neurons.normals`)."""
-    direction, height, choice, angles, readout = normals.split(
-        [normals.shape[1] - 3 - SHRINKS - targets, 2, 1, SHRINKS, targets], 1
+def chosen(known: Neurons, normals: Tensor) -> Chosen:
+    """Of the normals (chain, normal) of a sweep."""
+    each, choice = known.normals
+    own, shared = normals.split([known.width * each, known.groups * choice], 1)
+    direction, heights, readout = own.unflatten(1, (known.width, each)).split(
+        [known.fed, 2, known.network.targets], 2
     )
-    lower = -height.double().square().sum(1) / 2
-    fractions = torch.special.ndtr(angles.double())
-    return Chosen(direction, lower, choice[:, 0] > SLICED, fractions, readout)
+    height = -heights.double().square().sum(2) / 2
+    fractions = torch.special.ndtr(shared.unflatten(1, (known.groups, choice)).double())
+    first = GROUP * torch.arange(known.groups, device=normals.device)
+    members = (known.width - first).clamp(max=GROUP)
+    place = (first + fractions[:, :, 0] * members).long()
+    sliced = torch.zeros(height.shape, dtype=torch.bool, device=normals.device)
+    return Chosen(direction, height, readout, sliced.scatter(1, place, True), fractions[:, :, 1:])
 
 
 class Evidence(NamedTuple):
@@ -75,27 +81,27 @@ def sweep(known: Neurons) -> Sweep:
         weights = [layer.of(position) for layer in layers[:-1]]  # views
         readout = layers[-1].of(position).view(len(position), targets, width)
         now, after = state.residual.clone(), known.labels.expand_as(state.residual).clone()
-        turns, accepted = state.turns.clone(), state.accepted.clone()
+        accepted, given = state.accepted.clone(), chosen(known, normals)
         for i in range(width):
             before = torch.cat([part[:, i].view(len(position), -1) for part in weights], 1)
             field = before @ known.inputs.T
             signal = known.network.activation.phi(field)[:, None]
             others = now + scale * readout[:, :, i, None] * signal
-            decided = chosen(normals[:, i], targets)
             start = _Visit(known, others, before, field)
-            turn, moved = _turn(start, decided)
-            end = _slice(start, decided).or_else(turn, decided.sliced)
-            turns += ~decided.sliced
-            accepted += moved & ~decided.sliced
+            turn, moved = _turn(start, given.direction[:, i], given.height[:, i])
+            sliced, fractions = given.sliced[:, i], given.fractions[:, i // GROUP]
+            slide = _slice(start, given.direction[:, i], given.height[:, i], fractions, sliced)
+            end = slide.or_else(turn, sliced)
+            accepted += moved & ~sliced
             weights[0][:, i] = end.weights[:, : known.network.inputs]
             if known.biased:
                 weights[1][:, i] = end.weights[:, -1]
-            drawn = _readout(end.evidence, decided.readout)
+            drawn = _readout(end.evidence, given.readout[:, i])
             readout[:, :, i] = drawn
             added = scale * drawn[:, :, None] * end.phi[:, None]
             now = others - added
             after -= added
-        return NeuronsState(position, after, turns, accepted)
+        return NeuronsState(position, after, accepted)
 
     return run
 
@@ -118,10 +124,10 @@ def slope(known: Neurons, phi: Tensor, others: Tensor) -> Tensor:
     return pull - (scale**2 / known.temperature * shrink)[:, None].to(phi) * phi
 
 
-def _turn(start: _Visit, decided: Chosen) -> tuple[_Visit, Tensor]:
+def _turn(start: _Visit, direction: Tensor, height: Tensor) -> tuple[_Visit, Tensor]:
     """The end of a Hamiltonian turn or the start, and whether it is the end."""
     known = start.known
-    v, p, lost = start.weights, decided.direction, torch.zeros_like(start.evidence.log)
+    v, p, lost = start.weights, direction, torch.zeros_like(start.evidence.log)
     rests = known.kicks
     for kick in range(rests):
         v, p = _rotated(v, p, known.angle / rests / (1 if kick else 2))
@@ -132,7 +138,7 @@ def _turn(start: _Visit, decided: Chosen) -> tuple[_Visit, Tensor]:
         p = p + push
     v, p = _rotated(v, p, known.angle / max(2 * rests, 1))
     end = _Visit(known, start.others, v, v @ known.inputs.T)
-    moved = decided.height < end.evidence.log - start.evidence.log - lost
+    moved = height < end.evidence.log - start.evidence.log - lost
     return end.or_else(start, moved), moved
 
 
@@ -141,18 +147,23 @@ def _rotated(v: Tensor, p: Tensor, angle: float) -> tuple[Tensor, Tensor]:
     return cosine * v + sine * p, cosine * p - sine * v
 
 
-def _slice(start: _Visit, decided: Chosen) -> _Visit:
-    """A point of the slice of the ellipse through v and p; the start where none is found."""
-    end, found = start, ~decided.sliced  # nothing is looked for there
-    angle = 2 * math.pi * decided.fractions[:, 0]
+def _slice(
+    start: _Visit, direction: Tensor, height: Tensor, fractions: Tensor, wanted: Tensor
+) -> _Visit:
+    """A point of the slice of the ellipse through v and p; the start where none is found.
+
+    Nothing is looked for but where it is wanted, (chain,).
+    """
+    end, found = start, ~wanted
+    angle = 2 * math.pi * fractions[:, 0]
     low, high = angle - 2 * math.pi, angle
-    for shrink in range(SHRINKS):
+    for tried in range(ANGLES):
         if found.all():
             break
-        if shrink:
-            angle = low + (high - low) * decided.fractions[:, shrink]
-        here = start.turned(decided.direction, angle)
-        inside = decided.height < here.evidence.log - start.evidence.log
+        if tried:
+            angle = low + (high - low) * fractions[:, tried]
+        here = start.turned(direction, angle)
+        inside = height < here.evidence.log - start.evidence.log
         end = here.or_else(end, inside & ~found)
         found = found | inside
         low, high = torch.where(angle < 0, angle, low), torch.where(angle < 0, high, angle)

@@ -1,6 +1,5 @@
 """Exact Gibbs sampling of one neuron after another, its readout integrated out."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,23 +13,21 @@ from workers.networks import Network, check_labels
 from workers.philox import Normals
 from workers.samplers.sampler import Sampler
 
-LARGEST_ANGLE = math.pi / 2  # of a turn: it leaves nothing of the weights that a neuron had
-SLICED = 0.6745  # a normal beyond it, every fourth, lets a neuron move on its slice
-SHRINKS = 8  # angles that are tried on a slice
+GROUP = 8  # neurons of which one, chosen at random in every sweep, moves on its slice
+ANGLES = 8  # that are tried on a slice
 STIFF = 4.0  # mean of c from which on turns are kicked
 KICKS = 2  # of such a turn
 NODES = 40  # of a Gaussian average
 
 
 class NeuronsState(NamedTuple):
-    """z (chain, parameter), y - f (chain, target, point), turns made and accepted (chain,), int64.
+    """z (chain, parameter), y - f (chain, target, point), turns accepted so far (chain,), int64.
 
     The residual is summed anew in every sweep, so that rounding does not add up.
     """
 
     position: Tensor
     residual: Tensor
-    turns: Tensor
     accepted: Tensor
 
 
@@ -65,9 +62,19 @@ class Neurons:
         return self.y.view(len(self.x), -1).T
 
     @property
-    def normals(self) -> int:
-        """Of a neuron in a sweep: its direction, and then those of `Chosen`."""
-        return self.fed + 3 + SHRINKS + self.network.targets
+    def groups(self) -> int:
+        """Of neurons, the last of which may be smaller."""
+        return -(-self.width // GROUP)
+
+    @property
+    def turns(self) -> int:
+        """How many turns a sweep tries."""
+        return self.width - self.groups
+
+    @property
+    def normals(self) -> tuple[int, int]:
+        """Of each neuron in a sweep: direction, height, readout; of each group: choice, angles."""
+        return self.fed + 2 + self.network.targets, 1 + ANGLES
 
     @cached_property
     def inputs(self) -> Tensor:
@@ -93,7 +100,7 @@ class Neurons:
 
 
 Sweep = Callable[[NeuronsState, Tensor], NeuronsState]
-"""A state and the normals (chain, neuron, `Neurons.normals`) of a sweep -> the state after it."""
+"""A state and the normals (chain, normal) of a sweep -> the state after it."""
 
 
 def neurons(known: Neurons, make: Callable[[Neurons], Sweep]) -> Sampler[NeuronsState]:
@@ -105,15 +112,15 @@ def neurons(known: Neurons, make: Callable[[Neurons], Sweep]) -> Sampler[Neurons
 
         ln L(v) = Σ_k (s φ·R_k/T)² / (2 (1 + c)) - (K/2) ln(1 + c),    c = s² |φ|²/T,
 
-    for K targets, times the prior exp(-|v|²/2). Three quarters of the visits, chosen at random,
-    move v by a turn: p ~ N(0, 1) and (v, p) turn by `angle`, which the prior leaves as it is. Where
-    neurons are stiff, p ← p + (angle/2) ∇ln L twice on the way, at a quarter and at three
-    quarters; the end is accepted with min(1, exp(-ΔH)), H = (|v|² + |p|²)/2 - ln L. The other
-    visits take an angle from the slice of the ellipse through v and p (Murray, Adams and MacKay
-    2010, arXiv:1001.0175), which hardly ever leaves v where it is, so that no neuron can stick.
-    Then z_k ~ N((s φ·R_k/T)/(1 + c), 1/(1 + c)) is drawn, and the residual moved.
+    for K targets, times the prior exp(-|v|²/2). Most neurons move v by a turn: p ~ N(0, 1), and
+    (v, p) turn by `angle`, which the prior leaves as it is. Where neurons are stiff,
+    p ← p + (angle/2) ∇ln L twice on the way, at a quarter and at three quarters; the end is
+    accepted with min(1, exp(-ΔH)), H = (|v|² + |p|²)/2 - ln L. One of every eight, chosen at
+    random, takes its angle from the slice of the ellipse through v and p instead (Murray, Adams and
+    MacKay 2010, arXiv:1001.0175), which hardly ever leaves v where it is, so that no neuron can
+    stick. Then z_k ~ N((s φ·R_k/T)/(1 + c), 1/(1 + c)) is drawn, and the residual moved.
 
-    A slice is left after `SHRINKS` angles, and v stays. That is exact: for each number of angles
+    A slice is left after `ANGLES` angles, and v stays. That is exact: for each number of angles
     tried, the paths from v to v' and back have the same probability, so that a limit takes the
     same from both, and what is left stays where it is, which is its own reverse.
 
@@ -127,16 +134,17 @@ def neurons(known: Neurons, make: Callable[[Neurons], Sweep]) -> Sampler[Neurons
             "where there is one: take baoab"
         )
     widths, labels = network.standard_deviations.to(known.x), known.labels
-    sweep, shape = make(known), (known.width, known.normals)
+    each, choice = known.normals
+    sweep, count = make(known), known.width * each + known.groups * choice
 
     def init(position: Tensor, noise: Normals) -> NeuronsState:
         outputs = network.outputs(position * widths, known.x)
         residual = labels - outputs.unflatten(1, (-1, network.targets)).mT
         none = torch.zeros(len(position), dtype=torch.int64, device=position.device)
-        return NeuronsState(position, residual.contiguous(), none, none)
+        return NeuronsState(position, residual.contiguous(), none)
 
     def step(state: NeuronsState, noise: Normals) -> NeuronsState:
-        return sweep(state, noise(shape, state.position.dtype))
+        return sweep(state, noise((count,), state.position.dtype))
 
     return Sampler(init, step)
 
