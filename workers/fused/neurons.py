@@ -9,7 +9,7 @@ from torch import Tensor
 from workers.fused import build
 from workers.fused.network import has_kernel, kernel_of
 from workers.samplers import neuron_moves
-from workers.samplers.neurons import ANGLES, GROUP, Neurons, NeuronsState, Sweep
+from workers.samplers.neurons import Neurons, NeuronsState, Sweep
 
 
 class _Settings(ctypes.Structure):
@@ -75,8 +75,8 @@ def _settings(known: Neurons) -> _Settings:
         targets=network.targets,
         biased=known.biased,
         kicks=kicks,
-        group=GROUP,
-        angles=ANGLES,
+        group=known.group,
+        angles=known.angles,
         temperature=known.temperature,
         weight_scale=weight.standard_deviation,
         bias_scale=biases[0].standard_deviation if biases else 0.0,

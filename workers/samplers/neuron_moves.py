@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.samplers.neurons import ANGLES, GROUP, Neurons, NeuronsState, Sweep
+from workers.samplers.neurons import Neurons, NeuronsState, Sweep
 
 
 class Chosen(NamedTuple):
@@ -17,7 +17,7 @@ class Chosen(NamedTuple):
     height: Tensor  # (chain, neuron), -(ξ² + ξ'²)/2: the logarithm of a uniform number
     readout: Tensor  # (chain, neuron, target), normals
     sliced: Tensor  # (chain, neuron): whether v moves on its slice
-    fractions: Tensor  # (chain, group, ANGLES), uniform in (0, 1)
+    fractions: Tensor  # (chain, group, angle), uniform in (0, 1)
 
 
 def chosen(known: Neurons, normals: Tensor) -> Chosen:
@@ -29,8 +29,8 @@ def chosen(known: Neurons, normals: Tensor) -> Chosen:
     )
     height = -heights.double().square().sum(2) / 2
     fractions = torch.special.ndtr(shared.unflatten(1, (known.groups, choice)).double())
-    first = GROUP * torch.arange(known.groups, device=normals.device)
-    members = (known.width - first).clamp(max=GROUP)
+    first = known.group * torch.arange(known.groups, device=normals.device)
+    members = (known.width - first).clamp(max=known.group)
     place = (first + fractions[:, :, 0] * members).long()
     sliced = torch.zeros(height.shape, dtype=torch.bool, device=normals.device)
     return Chosen(direction, height, readout, sliced.scatter(1, place, True), fractions[:, :, 1:])
@@ -89,7 +89,7 @@ def sweep(known: Neurons) -> Sweep:
             others = now + scale * readout[:, :, i, None] * signal
             start = _Visit(known, others, before, field)
             turn, moved = _turn(start, given.direction[:, i], given.height[:, i])
-            sliced, fractions = given.sliced[:, i], given.fractions[:, i // GROUP]
+            sliced, fractions = given.sliced[:, i], given.fractions[:, i // known.group]
             slide = _slice(start, given.direction[:, i], given.height[:, i], fractions, sliced)
             end = slide.or_else(turn, sliced)
             accepted += moved & ~sliced
@@ -157,7 +157,7 @@ def _slice(
     end, found = start, ~wanted
     angle = 2 * math.pi * fractions[:, 0]
     low, high = angle - 2 * math.pi, angle
-    for tried in range(ANGLES):
+    for tried in range(start.known.angles):
         if found.all():
             break
         if tried:

@@ -14,8 +14,8 @@ from workers.philox import Normals
 from workers.samplers.sampler import Sampler
 
 GROUP = 8  # neurons of which one, chosen at random in every sweep, moves on its slice
-ANGLES = 8  # that are tried on a slice
-STIFF = 4.0  # mean of c from which on turns are kicked
+ANGLES = 15  # that are tried on a slice: they leave a part in 10^5 or so of the circle
+STIFF = 2.0  # mean of c from which on turns are kicked
 KICKS = 2  # of such a turn
 NODES = 40  # of a Gaussian average
 
@@ -62,9 +62,19 @@ class Neurons:
         return self.y.view(len(self.x), -1).T
 
     @property
+    def group(self) -> int:
+        """How many neurons share a slice."""
+        return GROUP
+
+    @property
+    def angles(self) -> int:
+        """How many are tried on a slice."""
+        return ANGLES
+
+    @property
     def groups(self) -> int:
         """Of neurons, the last of which may be smaller."""
-        return -(-self.width // GROUP)
+        return -(-self.width // self.group)
 
     @property
     def turns(self) -> int:
@@ -74,7 +84,7 @@ class Neurons:
     @property
     def normals(self) -> tuple[int, int]:
         """Of each neuron in a sweep: direction, height, readout; of each group: choice, angles."""
-        return self.fed + 2 + self.network.targets, 1 + ANGLES
+        return self.fed + 2 + self.network.targets, 1 + self.angles
 
     @cached_property
     def inputs(self) -> Tensor:
