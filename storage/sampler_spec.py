@@ -136,7 +136,10 @@ def _problems(sampler: Sampler) -> Iterator[str]:
             f"warmup is {sampler.warmup}; step_size auto needs {SHORTEST_ADAPTATION} steps or more"
         )
     if scheme == "neurons" and isinstance(step, float) and step > LARGEST_ANGLE:
-        yield f"step_size is {step:g}; scheme neurons turns by an angle of at most 1.5708, or auto"
+        yield (
+            f"step_size is {step:g}; scheme neurons turns by an angle of at most 1.5708 (pi/2); "
+            "give auto"
+        )
     if sampler.anneal is not None and sampler.anneal.steps > sampler.warmup:
         yield (
             f"anneal takes {sampler.anneal.steps} steps of a warmup of {sampler.warmup}; raise "
