@@ -24,7 +24,7 @@ STABLE = 1.6  # ε √λ of the underdamped schemes, which are stable below 2
 LONGEST = 0.8  # of them: where the data say little, 1.6 is stable and makes that little wrong
 BIAS = 0.05  # relative error of the stiffest variance that ula is given, ε λ/2
 ACCEPTED = 0.574  # of mala's proposals: Roberts and Rosenthal (1998, doi:10.1111/1467-9868.00123)
-TURNED = 0.7  # of the turns of neurons
+TURNED, KICKED = 0.6, 0.9  # of the turns of neurons, and of those that are kicked: as measured
 FIRST_ANGLE = math.pi / 4  # of such a turn
 WINDOW = 10  # steps between two looks at the acceptance
 
@@ -121,5 +121,6 @@ class Adaptation:
         if scheme == "mala":
             return ACCEPTED, math.inf, steps
         if scheme == "neurons":
-            return TURNED, LARGEST_ANGLE, steps * neurons_of(self.problem, self.step_size).turns
+            known = neurons_of(self.problem, self.step_size)
+            return KICKED if known.kicks else TURNED, LARGEST_ANGLE, steps * known.turns
         return math.nan, math.nan, 0

@@ -19,19 +19,19 @@ struct Settings {
   float end_cosine, end_sine, cosine, sine, push;  // turns before, after and between kicks; a kick
 };
 
-static constexpr long BLOCK = 24;  // neurons at a time
+static constexpr long BLOCK = 24, OCT = 8;  // neurons at a time, and sums
 
 // Arrays over points are panels, and of several targets one after another.
 struct Space {
-  long fed, panels, size, readouts;           // weights of a neuron; of points; where they begin in z
-  long normals, choices;                      // of a neuron, and of a group
-  float *x;                                   // (panel, weight, lane): X
-  float *packed;                              // (panel of weights, neuron, lane)
-  float *fields, *kicks;                      // (panel, neuron, lane): h of v and of p
-  float *others, *after;                      // (target, point): y - f, and the next one as it grows
-  float *field, *kick, *phi, *slope, *old;    // (point), of one neuron
-  float *v, *p, *back;                        // (weight), in whole panels
-  float *sums, *old_sums;                     // |φ|², and φ·R of each target
+  long fed, panels, size;                   // weights of a neuron; of points, and their lanes
+  long normals, choices, readouts;          // of a neuron, of a group; where readouts begin in z
+  float *x;                                 // (panel, weight, lane): X
+  float *packed;                            // (panel of weights, neuron, lane)
+  float *fields, *kicks;                    // (panel, neuron, lane): h of v and of p
+  float *others, *after;                    // (target, point): y - f, and the next as it grows
+  float *field, *kick, *phi, *slope, *old;  // (point), of one neuron
+  float *v, *p, *back;                      // (weight)
+  float *sums, *old_sums;                   // |φ|², and φ·R of each target
 };
 
 static long lay_out(const Settings &s, float *memory, Space &w) {
@@ -39,7 +39,7 @@ static long lay_out(const Settings &s, float *memory, Space &w) {
   w.fed = s.inputs + s.biased, w.panels = panels_of(s.points), w.size = w.panels * PANEL;
   w.readouts = s.width * w.fed;
   w.normals = w.fed + 2 + s.targets, w.choices = 1 + s.angles;
-  w.x = take(memory, taken, w.size * w.fed);
+  w.x = take(memory, taken, w.size * w.fed + OCT * PANEL);
   w.packed = take(memory, taken, panels_of(w.fed) * BLOCK * PANEL);
   w.fields = take(memory, taken, w.size * BLOCK), w.kicks = take(memory, taken, w.size * BLOCK);
   w.others = take(memory, taken, w.size * s.targets);
@@ -48,19 +48,22 @@ static long lay_out(const Settings &s, float *memory, Space &w) {
   w.phi = take(memory, taken, w.size), w.slope = take(memory, taken, w.size);
   w.old = take(memory, taken, w.size);
   w.v = take(memory, taken, w.fed), w.p = take(memory, taken, w.fed);
-  w.back = take(memory, taken, w.fed + QUAD);
-  w.sums = take(memory, taken, s.targets + QUAD), w.old_sums = take(memory, taken, s.targets + QUAD);
+  w.back = take(memory, taken, w.fed + OCT);
+  w.sums = take(memory, taken, s.targets + QUAD);
+  w.old_sums = take(memory, taken, s.targets + QUAD);
   return taken;
 }
 
 // X, the last weight the bias; lanes without a point are zero, and so is φ there.
 static void set_inputs(const Settings &s, const Space &w, const float *x) {
+  memset(w.x + w.size * w.fed, 0, OCT * PANEL * sizeof(float));
+  float *to = w.x;
   for (long panel = 0; panel < w.panels; panel++)
     for (long k = 0; k < w.fed; k++)
-      for (long lane = 0, p = panel * PANEL; lane < PANEL; lane++, p++)
-        w.x[(panel * w.fed + k) * PANEL + lane] = p >= s.points   ? 0
-                                                  : k < s.inputs ? x[p * s.inputs + k] * s.weight_scale
-                                                                 : s.bias_scale;
+      for (long lane = 0, p = panel * PANEL; lane < PANEL; lane++, p++, to++) {
+        bool bias = k == s.inputs, none = p >= s.points;
+        *to = none ? 0 : bias ? s.bias_scale : x[p * s.inputs + k] * s.weight_scale;
+      }
 }
 
 // Rows (target, point) into panels and back.
@@ -103,23 +106,25 @@ static void product_of_rows(const Space &w, long count, float *to) {
   });
 }
 
-// Logarithm of a number that is normal and positive, to 1e-15: ln m is 2 artanh((m - 1)/(m + 1)).
+// Logarithm of a number that is normal and positive, to 1e-10: ln m is 2 artanh((m - 1)/(m + 1)).
 static double logarithm(double x) {
   uint64_t word;
   memcpy(&word, &x, sizeof word);
   int64_t exponent = (int64_t)(word - 0x3fe6a09e667f3bcd) >> 52;  // m lies in [√½, √2)
   word -= (uint64_t)exponent << 52;
   memcpy(&x, &word, sizeof x);
-  double ratio = (x - 1) / (x + 1), square = ratio * ratio, sum = 0;
-  for (int k = 19; k > 0; k -= 2) sum = sum * square + 2.0 / k;
-  return (double)exponent * 0.6931471805599453 + sum * ratio;
+  double ratio = (x - 1) / (x + 1), square = ratio * ratio, fourth = square * square;
+  double low = 2 + square * (2.0 / 3) + fourth * (2.0 / 5 + square * (2.0 / 7));
+  double high = 2.0 / 9 + square * (2.0 / 11);
+  return (double)exponent * 0.6931471805599453 + (low + fourth * fourth * high) * ratio;
 }
 
 // sin(π u/2) of 0 ≤ u ≤ 1, by its series.
 static double sine_of(double u) {
-  static const double SINE[] = {1.5707963267948966,     -0.6459640975062463,    0.07969262624616704,
-                                -0.004681754135318688,  0.00016044118478735982, -3.598843235212085e-06,
-                                5.692172921967926e-08,  -6.688035109811467e-10, 6.066935731106195e-12};
+  static const double SINE[] = {
+      1.5707963267948966,      -0.6459640975062463,    0.07969262624616704,
+      -0.004681754135318688,   0.00016044118478735982, -3.598843235212085e-06,
+      5.692172921967926e-08,   -6.688035109811467e-10, 6.066935731106195e-12};
   double square = u * u, sum = 0;
   for (int k = 8; k >= 0; k--) sum = sum * square + SINE[k];
   return sum * u;
@@ -145,15 +150,15 @@ static void uniform(const float *normals, long count, float *to) {
   }
 }
 
-// to = a left + b right, and where PAIR also right = a right - b left; `left` may be `to`. From
-// panel to panel of the others is `step`.
-INLINE void blend(const Space &w, const float *left, const float *right, long step, float a, float b,
-                  float *to) {
+// to = a left + b right of two fields, where `step` leads from panel to panel.
+INLINE void blend(const Space &w, const float *left, const float *right, long step, float a,
+                  float b, float *to) {
   for (long panel = 0; panel < w.panels; panel++)
     for (long v = 0; v < PANEL; v += LANES)
       store(to + panel * PANEL + v,
             fma(all(a), load(left + panel * step + v), load(right + panel * step + v) * b));
 }
+// The same for both: left, right = a left + b right, a right - b left.
 INLINE void turn(float *left, float *right, long count, float a, float b) {
   for (long i = 0; i < count; i++) {
     float before = left[i];
@@ -161,6 +166,7 @@ INLINE void turn(float *left, float *right, long count, float a, float b) {
   }
 }
 
+// φ, and φ' where it is wanted.
 template <class Activation, bool SLOPED>
 INLINE void activate(const Space &w, const float *field, long step, float *phi) {
   for (long panel = 0; panel < w.panels; panel++)
@@ -174,12 +180,13 @@ INLINE void activate(const Space &w, const float *field, long step, float *phi) 
 
 // to += factor φ, of each target.
 INLINE void add(const Space &w, const float *phi, float factor, float *to) {
-  for (long i = 0; i < w.size; i += LANES) store(to + i, fma(all(factor), load(phi + i), load(to + i)));
+  for (long i = 0; i < w.size; i += LANES)
+    store(to + i, fma(all(factor), load(phi + i), load(to + i)));
 }
 
 // φ times up to four rows, to sums in four parts of a fixed order.
-template <int ROWS> INLINE void products_of(const Space &w, const float *phi, const float *const *rows,
-                                            float *sums) {
+template <int ROWS>
+INLINE void products_of(const Space &w, const float *phi, const float *const *rows, float *sums) {
   float lanes[QUAD * PANEL] = {};
   for (long v = 0; v < PANEL; v += LANES) {
     vec sum[ROWS] = {};
@@ -237,19 +244,19 @@ template <class Activation> static double kick(const Settings &s, const Space &w
     }
     store(w.slope + i, load(w.slope + i) * pull * Activation::unit);
   }
-  for (long k = 0; k < w.fed; k += QUAD) {
-    float lanes[QUAD * PANEL] = {};
-    long rows = w.fed - k < QUAD ? w.fed - k : (long)QUAD;
+  for (long k = 0; k < w.fed; k += OCT) {
+    float lanes[OCT * PANEL];
     for (long v = 0; v < PANEL; v += LANES) {
-      vec sum[QUAD] = {};
-      for (long panel = 0; panel < w.panels; panel++) {
+      vec sum[OCT] = {};
+      const float *x = w.x + k * PANEL + v;
+      for (long panel = 0; panel < w.panels; panel++, x += w.fed * PANEL) {
         vec slope = load(w.slope + panel * PANEL + v);
-        const float *x = w.x + (panel * w.fed + k) * PANEL + v;
-        for (long r = 0; r < rows; r++) sum[r] = fma(slope, load(x + r * PANEL), sum[r]);
+        for (long r = 0; r < OCT; r++) sum[r] = fma(slope, load(x + r * PANEL), sum[r]);
       }
-      for (long r = 0; r < rows; r++) store(lanes + r * PANEL + v, sum[r]);
+      for (long r = 0; r < OCT; r++) store(lanes + r * PANEL + v, sum[r]);
     }
-    store_quad(w.back + k, sum_of_lanes(lanes) * s.push);
+    for (long r = 0; r < OCT; r += QUAD)  // the weights too many are never read
+      store_quad(w.back + k + r, sum_of_lanes(lanes + r * PANEL) * s.push);
   }
   double change = 0;
   for (long k = 0; k < w.fed; k++) {
@@ -266,19 +273,13 @@ template <class Activation>
 static bool turned(const Settings &s, const Space &w, const float *field, const float *kicked,
                    long step, double height, const Evidence &here) {
   double lost = 0;
-  if (!s.kicks) {
-    blend(w, field, kicked, step, s.end_cosine, s.end_sine, w.field);
-    turn(w.v, w.p, w.fed, s.end_cosine, s.end_sine);
-  } else {
-    blend(w, field, kicked, step, s.end_cosine, s.end_sine, w.field);
-    blend(w, kicked, field, step, s.end_cosine, -s.end_sine, w.kick);
-    turn(w.v, w.p, w.fed, s.end_cosine, s.end_sine);
-    for (long k = 0; k < s.kicks; k++) {
-      lost += kick<Activation>(s, w);
-      bool last = k + 1 == s.kicks;
-      float a = last ? s.end_cosine : s.cosine, b = last ? s.end_sine : s.sine;
-      turn(w.v, w.p, w.fed, a, b), turn(w.field, w.kick, w.size, a, b);
-    }
+  blend(w, field, kicked, step, s.end_cosine, s.end_sine, w.field);
+  if (s.kicks) blend(w, kicked, field, step, s.end_cosine, -s.end_sine, w.kick);
+  turn(w.v, w.p, w.fed, s.end_cosine, s.end_sine);
+  for (long k = 1; k <= s.kicks; k++) {
+    lost += kick<Activation>(s, w);
+    float cosine = k < s.kicks ? s.cosine : s.end_cosine, sine = k < s.kicks ? s.sine : s.end_sine;
+    turn(w.v, w.p, w.fed, cosine, sine), turn(w.field, w.kick, w.size, cosine, sine);
   }
   activate<Activation, false>(w, w.field, PANEL, w.phi);
   products(s, w, w.phi, w.sums);
@@ -309,8 +310,9 @@ static bool on_slice(const Settings &s, const Space &w, const float *field, cons
 // One neuron: `field` and `kicked` are h of its weights and of its direction. It takes a slice
 // where there are fractions. Returns whether a turn was accepted.
 template <class Activation>
-static bool visit(const Settings &s, const Space &w, long i, const float *field, const float *kicked,
-                  long step, const float *normals, const float *fractions, float *z) {
+static bool visit(const Settings &s, const Space &w, long i, const float *field,
+                  const float *kicked, long step, const float *normals, const float *fractions,
+                  float *z) {
   const float *heights = normals + w.fed, *drawn = heights + 2;
   float *readout = z + w.readouts + i;
   activate<Activation, false>(w, field, step, w.old);
@@ -342,7 +344,7 @@ static bool visit(const Settings &s, const Space &w, long i, const float *field,
 template <class Activation>
 static int64_t sweep(const Settings &s, const Space &w, const float *normals, float *z) {
   const float *choices = normals + s.width * w.normals;
-  float chosen[PANEL];  // which neuron of a group takes a slice, and then the fractions of its angle
+  float chosen[PANEL];  // which neuron of a group takes a slice, and the fractions of its angle
   int64_t accepted = 0;
   long sliced = -1;
   for (long first = 0; first < s.width; first += BLOCK) {

@@ -15,7 +15,7 @@ from workers.samplers.sampler import Sampler
 
 GROUP = 8  # neurons of which one, chosen at random in every sweep, moves on its slice
 ANGLES = 15  # that are tried on a slice: they leave a part in 10^5 or so of the circle
-STIFF = 2.0  # mean of c from which on turns are kicked
+STIFF = 1.5  # mean of c from which on turns are worth their kicks, as measured
 KICKS = 2  # of such a turn
 NODES = 40  # of a Gaussian average
 
