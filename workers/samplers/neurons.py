@@ -102,7 +102,7 @@ class Neurons:
     @cached_property
     def stiffness(self) -> float:
         """The mean of c = (s²/T) Σ φ(h)² over neurons of the prior, by Gauss-Hermite nodes."""
-        nodes, weights = (torch.from_numpy(part) for part in _gauss(NODES))
+        nodes, weights = (torch.from_numpy(part).to(self.x.device) for part in _gauss(NODES))
         deviations = self.inputs.double().norm(dim=1)
         signal = self.network.activation.phi(deviations[:, None] * nodes)
         scale = self.network.layers[-1].standard_deviation
