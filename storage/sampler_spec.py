@@ -1,5 +1,6 @@
 """How networks are sampled: the `sampler` and `ensemble` sections of a campaign."""
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "ula": ("step_size",),
     "mala": ("step_size",),
     "collapsed": ("step_size", "friction"),
+    "neurons": ("step_size",),
     "gibbs": ("step_size", "friction", "moves"),
     "exchange": ("step_size", "friction", "ladder"),
     "sgld": ("step_size", "batch"),
@@ -28,9 +30,12 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 }
 OWN_SETTINGS = ("step_size", "friction", "moves", "batch", "ladder")
 BIAS_ORDER = {"baoab": 2, "ula": 1, "collapsed": 2, "gibbs": 2, "exchange": 2, "sgld": 1}
-ADAPTIVE = ("baoab", "ula", "mala", "collapsed", "gibbs", "exchange")  # know step_size: auto
+ADAPTIVE = (  # know step_size: auto
+    "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange",
+)  # fmt: skip
 ANNEALED = ("baoab", "ula", "mala", "collapsed", "gibbs")  # may follow an annealed start
 LAWLESS = ("gd", "sgd", "adam")  # target no known law: for comparison only
+LARGEST_ANGLE = math.pi / 2  # a step of neurons, which leaves nothing of a neuron's weights
 SHORTEST_ADAPTATION = 20  # steps of warm-up that step_size: auto needs
 
 
@@ -68,15 +73,15 @@ class Sampler(Frozen):
     """Langevin dynamics towards exp(-L/T) times the prior, in coordinates whitened by the prior."""
 
     scheme: Literal[
-        "baoab", "ula", "mala", "collapsed", "gibbs", "exchange", "sgld", "gd", "sgd", "adam",
-        "prior",
+        "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange", "sgld", "gd", "sgd",
+        "adam", "prior",
     ]  # fmt: skip
     """What moves the weights"""
     temperature: PositiveFloat
     """Temperature: variance of the targets' noise, before the division by chi [y²]"""
     step_size: StepSize | None = None
-    """Step ε; `auto` finds it in the warm-up, and ula takes a list with one for each layer
-    [relaxation time of the prior]"""
+    """Step ε; `auto` finds it in the warm-up, ula takes a list with one for each layer, and for
+    neurons it is the angle of a turn, at most π/2 [relaxation time of the prior, or radian]"""
     friction: PositiveFloat | None = None
     """Friction γ [1/relaxation time of the prior]"""
     moves: Count | None = None
@@ -129,6 +134,11 @@ def _problems(sampler: Sampler) -> Iterator[str]:
     if step == "auto" and sampler.warmup < SHORTEST_ADAPTATION:
         yield (
             f"warmup is {sampler.warmup}; step_size auto needs {SHORTEST_ADAPTATION} steps or more"
+        )
+    if scheme == "neurons" and isinstance(step, float) and step > LARGEST_ANGLE:
+        yield (
+            f"step_size is {step:g}; scheme neurons turns by an angle of at most 1.5708 (pi/2); "
+            "give auto"
         )
     if sampler.anneal is not None and sampler.anneal.steps > sampler.warmup:
         yield (

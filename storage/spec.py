@@ -224,8 +224,8 @@ def _scheme_problems(spec: Campaign) -> Iterator[str]:
         return
     scheme, found = sampler.scheme, word(network.architecture)
     dense, linear = network.architecture == "fcn", network.activation == "linear"
-    if scheme == "collapsed" and not (dense and network.depth == 1):
-        yield "sampler.scheme: collapsed is for fcn with one hidden layer; take baoab"
+    if scheme in ("collapsed", "neurons") and not (dense and network.depth == 1):
+        yield f"sampler.scheme: {scheme} is for fcn with one hidden layer; take baoab"
     if scheme == "gibbs" and not (
         dense or (linear and network.patches is not None and network.depth == 1)
     ):

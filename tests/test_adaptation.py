@@ -8,10 +8,21 @@ import torch
 from blocks import block_of, campaign, data_of, shard_of, step
 
 from storage.plugins import Plugins
+from storage.sampler_spec import LARGEST_ANGLE
 from workers import adaptation
-from workers.adaptation import ACCEPTED, FIRST_ITERATIONS, LONGEST, STABLE, curvature, stages
+from workers.adaptation import (
+    ACCEPTED,
+    FIRST_ITERATIONS,
+    KICKED,
+    LONGEST,
+    STABLE,
+    TURNED,
+    curvature,
+    stages,
+)
 from workers.models import network_of
 from workers.philox import Noise
+from workers.samplers import neurons
 from workers.schemes import Problem, moving
 
 torch.set_num_threads(1)  # as in a worker
@@ -137,6 +148,28 @@ def test_mala_accepts_as_often_as_it_should(chi):
     _, last = step(shard_of(spec, 0), state)
     accepted = (last["accepted"] - state["accepted"]).mean() / 500
     assert accepted == pytest.approx(ACCEPTED, abs=0.06)
+
+
+NEURONS = "sampler={scheme: neurons, step_size: auto, warmup: 200, draws: 50, segment: 50, "
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(("stiff", "wanted"), [(1.5, KICKED), (math.inf, TURNED)])
+def test_neurons_accept_as_many_turns_as_they_should(stiff, wanted, monkeypatch):
+    monkeypatch.setattr(neurons, "STIFF", stiff)
+    spec = campaign(LEARNS, NEURONS + "temperature: 0.02}", "network.chi=1")
+    fixed, state = step(shard_of(spec), kernel="fused")
+    _, last = step(shard_of(spec, 0), state, kernel="fused")
+    turns = 40 - 5  # of a sweep: one of eight neurons takes a slice
+    accepted = (last["accepted"] - state["accepted"]).mean() / (50 * turns)
+    assert accepted == pytest.approx(wanted, abs=0.05)
+    assert 0.05 < float(fixed["step_size"]) < LARGEST_ANGLE
+
+
+@pytest.mark.usefixtures("library")
+def test_where_the_data_say_nothing_neurons_make_quarter_turns():
+    spec = campaign(LEARNS, NEURONS + "temperature: 1e6}", "network.chi=1")
+    assert float(step(shard_of(spec), kernel="fused")[0]["step_size"]) == LARGEST_ANGLE
 
 
 @pytest.mark.slow

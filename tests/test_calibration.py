@@ -37,8 +37,9 @@ observe: {{points: 1, histograms: false, kernels: false, overlaps: false}}
 SCHEMES = {
     "baoab": "scheme: baoab, step_size: auto, friction: 1, warmup: 100",
     "mala": "scheme: mala, step_size: auto, warmup: 300",
+    "neurons": "scheme: neurons, step_size: auto, warmup: 60",
 }
-LEVEL = 1e-3  # of either test; a right scheme fails one of the four in 250 seeds
+LEVEL = 1e-3  # of either test; a right scheme fails one of the six in 160 seeds
 
 
 def ranks(scheme, temperature):

@@ -237,6 +237,7 @@ CHANGES = [
     ({"network.architecture": "cnn", "network.patches": 4}, KERNEL),
     ({**IMAGE, "network.pool_after": [1]}, KERNEL),
     ({"sampler.scheme": "ula", "sampler.friction": None}, ENSEMBLE),
+    ({"sampler.scheme": "neurons", "sampler.friction": None}, ENSEMBLE),
     ({"sampler.scheme": "gibbs", "sampler.moves": 3}, ENSEMBLE),
     ({"sampler.scheme": "exchange", "sampler.ladder": [1, 2]}, ENSEMBLE),
     (SGLD, ENSEMBLE),

@@ -16,6 +16,7 @@ LENGTHS = {
     "baoab": "warmup: 120, draws: 30, thin: 4, segment: 30",
     "mala": "warmup: 250, draws: 30, thin: 8, segment: 30",
     "collapsed": "warmup: 50, draws: 30, thin: 2, segment: 30",
+    "neurons": "warmup: 30, draws: 30, segment: 30",
     "exchange": "warmup: 120, draws: 30, thin: 4, segment: 30",
 }
 SETTINGS = {
@@ -23,6 +24,7 @@ SETTINGS = {
     "baoab": "scheme: baoab, step_size: auto, friction: 1",
     "mala": "scheme: mala, step_size: auto",
     "collapsed": "scheme: collapsed, step_size: 0.25, friction: 1",
+    "neurons": "scheme: neurons, step_size: auto",
     "exchange": "scheme: exchange, step_size: 0.12, friction: 1, ladder: [1.6]",
 }
 NETWORKS = {(1, 2.0, 1): "one neuron", (3, 1.0, 1): "three", (8, 3.0, 2): "eight, mean field"}
@@ -49,6 +51,7 @@ def linear(sampler: str, width: int, readout: float, chi: int, *overrides: str):
         *(("baoab", network) for network in NETWORKS),
         *(("mala", network) for network in [(1, 2.0, 1), (8, 3.0, 2)]),
         *(("collapsed", network) for network in [(3, 1.0, 1), (8, 3.0, 2)]),
+        ("neurons", (3, 1.0, 1)),
         ("exchange", (8, 3.0, 2)),
     ],
     ids=lambda value: NETWORKS.get(value, value),
@@ -213,6 +216,8 @@ ALL = {
     "mala": "scheme: mala, step_size: 0.02",
     "mala, adapted": "scheme: mala, step_size: auto",
     "collapsed": "scheme: collapsed, step_size: 0.1, friction: 1",
+    "neurons": "scheme: neurons, step_size: 0.8",
+    "neurons, adapted": "scheme: neurons, step_size: auto",
     "gibbs": "scheme: gibbs, step_size: 0.1, friction: 1, moves: 3",
     "gibbs, linear": "scheme: gibbs",
     "exchange": "scheme: exchange, step_size: 0.1, friction: 1, ladder: [0.8, 1.6]",
@@ -242,6 +247,22 @@ def test_a_segment_from_a_saved_state_is_the_one_of_an_undisturbed_chain(name):
     assert state.keys() == whole.state.keys()
     for part in state:
         np.testing.assert_array_equal(state[part], whole.state[part])
+
+
+@pytest.mark.usefixtures("library")
+def test_neurons_have_a_kernel_in_a_campaign_and_its_chains_go_on():
+    spec, whole = small("neurons"), block_of(small("neurons", "sampler.segment=6"), kernel="fused")
+    _, state = step(shard_of(spec), kernel="fused")
+    for segment in (0, 1):
+        _, state = step(shard_of(spec, segment), written_and_read(state), kernel="fused")
+    for part in state:
+        np.testing.assert_array_equal(state[part], whole.state[part])
+    plain = block_of(small("neurons", "sampler.segment=6"))
+    assert not np.array_equal(plain.state["position"], whole.state["position"])
+    # To rounding they are the same chain until a decision differs.
+    _, first = step(shard_of(small("neurons", "sampler.warmup=1")), kernel="fused")
+    _, same = step(shard_of(small("neurons", "sampler.warmup=1")))
+    np.testing.assert_allclose(first["position"], same["position"], rtol=0, atol=1e-4)
 
 
 def written_and_read(state):

@@ -179,7 +179,20 @@ def test_a_mistake_gets_the_line_that_names_it(name, path, value, line):
 
 
 CONVOLUTION = {"architecture": "cnn", "patches": 2}
+NEURONS = {"scheme": "neurons", "temperature": 1, "warmup": 20, "draws": 6, "segment": 3}
 TWO_MISTAKES = [
+    (
+        campaign(
+            LINEAR,
+            network={**NETWORK, "depth": 2, "weight_variance": [1, 1, 1]},
+            sampler={**NEURONS, "step_size": "auto"},
+        ),
+        "sampler.scheme: neurons is for fcn with one hidden layer; take baoab",
+    ),
+    (
+        campaign(LINEAR, sampler={**NEURONS, "step_size": 2}),
+        "step_size is 2; scheme neurons turns by an angle of at most 1.5708 (pi/2); give auto",
+    ),
     (
         campaign(
             LINEAR,
@@ -204,7 +217,9 @@ TWO_MISTAKES = [
 
 
 @pytest.mark.parametrize(
-    ("raw", "line"), TWO_MISTAKES, ids=["depth", "architecture", "test", "cnn"]
+    ("raw", "line"),
+    TWO_MISTAKES,
+    ids=["neurons, depth", "neurons, angle", "depth", "architecture", "test", "cnn"],
 )
 def test_what_sections_need_of_each_other(raw, line):
     assert line in refusal(validate, raw)

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from storage.sampler_spec import BIAS_ORDER
+from storage.sampler_spec import BIAS_ORDER, LARGEST_ANGLE
 from workers.samplers.sampler import Gradient
-from workers.schemes import Problem, moving
+from workers.schemes import Problem, moving, neurons_of
 
 CALM = 1 / 4  # of the warm-up, while chains fall from the prior: without inertia
 STAGES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)  # of the warm-up, and its beginning
@@ -24,6 +24,8 @@ STABLE = 1.6  # ε √λ of the underdamped schemes, which are stable below 2
 LONGEST = 0.8  # of them: where the data say little, 1.6 is stable and makes that little wrong
 BIAS = 0.05  # relative error of the stiffest variance that ula is given, ε λ/2
 ACCEPTED = 0.574  # of mala's proposals: Roberts and Rosenthal (1998, doi:10.1111/1467-9868.00123)
+TURNED, KICKED = 0.6, 0.9  # of the turns of neurons, and of those that are kicked: as measured
+FIRST_ANGLE = math.pi / 4  # of such a turn
 WINDOW = 10  # steps between two looks at the acceptance
 
 
@@ -73,6 +75,9 @@ class Adaptation:
 
     def look(self, position: Tensor) -> None:
         """Choose the step size from the curvature at the chains' positions."""
+        if self.problem.settings.scheme == "neurons":  # whose acceptance alone decides
+            self.step_size = FIRST_ANGLE if math.isnan(self.step_size) else self.step_size
+            return
         gradient, moved = moving(self.problem, position[:: self.problem.replicas])
         first = self._direction is None
         start = self.start[:, : moved.shape[1]] if first else self._direction
@@ -98,10 +103,24 @@ class Adaptation:
             self.step_size = min(STABLE / math.sqrt(stiffest), LONGEST)
 
     def accepted(self, state: Any, steps: int) -> None:
-        """Move mala's step towards the wanted share of accepted proposals (Robbins and Monro)."""
-        if self.problem.settings.scheme != "mala":
+        """Move an adjusted scheme's step towards the wanted share of accepted proposals.
+
+        By Robbins and Monro: less and less.
+        """
+        wanted, largest, proposed = self._proposals(steps)
+        if not proposed:
             return
         total = float(state.accepted.double().mean())
-        share, self._accepted = (total - self._accepted) / steps, total
-        self.step_size *= math.exp(self._gain * (share - ACCEPTED))
+        share, self._accepted = (total - self._accepted) / proposed, total
+        self.step_size = min(self.step_size * math.exp(self._gain * (share - wanted)), largest)
         self._gain *= 0.9
+
+    def _proposals(self, steps: int) -> tuple[float, float, int]:
+        """What share is wanted, the largest step, and how many proposals some steps make."""
+        scheme = self.problem.settings.scheme
+        if scheme == "mala":
+            return ACCEPTED, math.inf, steps
+        if scheme == "neurons":
+            known = neurons_of(self.problem, self.step_size)
+            return KICKED if known.kicks else TURNED, LARGEST_ANGLE, steps * known.turns
+        return math.nan, math.nan, 0

@@ -23,6 +23,7 @@ from workers.samplers.linear_convolution import LinearConvolutionState, linear_c
 from workers.samplers.linear_model import normals_needed
 from workers.samplers.mala import mala
 from workers.samplers.metropolis import MetropolisState
+from workers.samplers.neurons import Neurons, NeuronsState, neurons
 from workers.samplers.prior import PriorState, prior
 from workers.samplers.sampler import Gradient, Sampler
 from workers.samplers.sgld import SGLDState, sgld
@@ -33,6 +34,7 @@ STATES: dict[str, Any] = {
     "ula": ULAState,
     "mala": MetropolisState,
     "collapsed": CollapsedState,
+    "neurons": NeuronsState,
     "exchange": ExchangeState,
     "sgld": SGLDState,
     "gd": GDState,
@@ -108,6 +110,8 @@ def sampler_of(problem: Problem, step_size: float) -> Sampler[Any]:
             return ula(problem.gradient, _by_parameter(problem, step_size))
         case "mala":
             return mala(problem.gradient, step_size)
+        case "neurons":
+            return _one_after_another(problem, step_size)
         case "gd":
             return gd(problem.gradient, step_size)
         case "adam":
@@ -139,6 +143,22 @@ def _underdamped(problem: Problem, step_size: float) -> Sampler[Any]:
     if chosen.scheme == "collapsed":
         return collapsed(network, x, y, temperature, step_size, friction)
     return gibbs(network, x, y, temperature, step_size, friction, _given(chosen.moves))
+
+
+def _one_after_another(problem: Problem, angle: float) -> Sampler[Any]:
+    """Neurons, by a kernel where the problem has one."""
+    from workers.samplers.neuron_moves import sweep
+
+    if problem.kernel != PLAIN:
+        from workers.fused.neurons import sweep
+    return neurons(neurons_of(problem, angle), sweep)
+
+
+def neurons_of(problem: Problem, angle: float) -> Neurons:
+    """What a sweep over the neurons of a problem knows."""
+    network = problem.network
+    assert isinstance(network, Network)
+    return Neurons(network, problem.x, problem.y, problem.temperature, angle)
 
 
 def rung_step(step_size: float, ratio: float) -> float:

@@ -14,6 +14,11 @@ SCHEMES = {
         "underdamped Langevin dynamics of the hidden weights, the readout integrated out and drawn "
         "exactly for each draw"
     ),
+    "neurons": (
+        "Gibbs sampling of one neuron after another, its readout weights integrated out and then "
+        "drawn exactly, its other weights by Hamiltonian turns that keep the prior and by "
+        "elliptical slices (Murray, Adams and MacKay 2010),"
+    ),
     "gibbs": "Gibbs sampling, the readout drawn exactly given the hidden weights",
     "exchange": (
         "underdamped Langevin dynamics with replica exchange between temperatures (Hukushima and "
@@ -63,6 +68,8 @@ def _constants(spec: Campaign) -> str:
     assert sampler is not None
     if sampler.step_size is None:
         return ": every layer in turn, without bias"
+    if sampler.scheme == "neurons":
+        return f", with {_angle(spec)} and without bias"
     step = f"step {value(spec, 'sampler.step_size')}"
     if isinstance(sampler.step_size, tuple):
         step = f"steps {listed(number(each) for each in sampler.step_size)} of the layers"
@@ -80,6 +87,17 @@ def _constants(spec: Campaign) -> str:
     if sampler.ladder:
         text += f", with replicas at temperatures {listed(number(t) for t in sampler.ladder)}"
     return text
+
+
+def _angle(spec: Campaign) -> str:
+    """Of a turn of a neuron."""
+    assert spec.sampler is not None
+    if spec.sampler.step_size != "auto":
+        return f"turns of {value(spec, 'sampler.step_size')} radians"
+    return (
+        "turns by an angle found from their acceptance in the first three quarters of the warm-up "
+        "and frozen,"
+    )
 
 
 def _annealing(spec: Campaign) -> str:

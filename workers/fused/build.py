@@ -20,8 +20,10 @@ from workers import cache
 BITS = 1  # raised when a change of the sources alters a result
 SOURCES = (
     "network.cpp",
+    "neurons.cpp",
     "philox.cpp",
     "activations.h",
+    "panels.h",
     "parameters.h",
     "products.h",
     "vectors.h",

@@ -35,16 +35,6 @@ static void activate(const Workspace &w, const Level &level, long panel, long po
   }
 }
 
-// Calls work(Group, panel) for all panels, GROUP of them at a time where there are as many.
-template <int PANELS> struct Group {
-  static constexpr int count = PANELS;
-};
-template <class Work> INLINE void over_panels(long panels, Work work) {
-  long panel = 0;
-  for (; panel + GROUP <= panels; panel += GROUP) work(Group<GROUP>{}, panel);
-  for (; panel < panels; panel++) work(Group<1>{}, panel);
-}
-
 // h of a layer, and all that follows from it but r. `x` are the inputs by columns.
 template <class Activation>
 static void forward(const Problem &problem, const Workspace &w, long l, const float *x,

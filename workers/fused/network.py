@@ -41,7 +41,7 @@ class FusedNetwork(Network):
 
     def loss_and_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """L (chain,) and ∇L (chain, parameter); build.BuildError where nothing can be compiled."""
-        if not _has_kernel(x):
+        if not has_kernel(x):
             return super().loss_and_gradient(parameters, x, y)
         problem = self._problem(x, y, scales=[1.0] * len(self.layers), prior=0.0, rate=1.0)
         return self._evaluate(problem, x, y, parameters)
@@ -57,7 +57,7 @@ class FusedNetwork(Network):
             )
         widths = (self.inputs, *self.widths)
         return _Problem(
-            activation=_kernel_of(self),
+            activation=kernel_of(self),
             points=len(x),
             depth=self.depth,
             biased=len(self.layers) > self.depth + 1,
@@ -93,7 +93,7 @@ def fused(network: Model) -> Model:
     if not isinstance(network, Network) or not network.depth or network.targets != 1:
         return network
     alike = len(network.layers) in (network.depth + 1, 2 * network.depth + 1)
-    if _kernel_of(network) is None or not alike:
+    if kernel_of(network) is None or not alike:
         return network
     return FusedNetwork(**{field.name: getattr(network, field.name) for field in fields(network)})
 
@@ -103,18 +103,19 @@ def potential(network: Model, x: Tensor, y: Tensor, temperature: float) -> Gradi
 
     For a `FusedNetwork` whitening and prior are in the kernel too.
     """
-    if not isinstance(network, FusedNetwork) or not _has_kernel(x):
+    if not isinstance(network, FusedNetwork) or not has_kernel(x):
         return networks.potential(network, x, y, temperature)
     scales = [layer.standard_deviation for layer in network.layers]
     problem = network._problem(x, y, scales, prior=1.0, rate=1 / temperature)
     return lambda position: network._evaluate(problem, x, y, position)
 
 
-def _has_kernel(x: Tensor) -> bool:
+def has_kernel(x: Tensor) -> bool:
+    """Whether it is float32 on a CPU."""
     return x.is_cpu and x.dtype == torch.float32
 
 
-def _kernel_of(network: Network) -> int | None:
+def kernel_of(network: Network) -> int | None:
     """The number of the activation's kernel, if there is one."""
     for number, name in enumerate(KERNELS):
         if network.activation == ACTIVATIONS[name]:

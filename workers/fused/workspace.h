@@ -4,7 +4,7 @@
 
 #pragma once
 
-#include "products.h"
+#include "panels.h"
 
 // What the caller gives; workers/fused/network.py has the same structure.
 struct Problem {
@@ -48,8 +48,6 @@ struct Span {
 
 static constexpr long TILE_ELEMENTS = 1 << 16, MOST_POINTS = 192;
 
-INLINE long panels_of(long count) { return (count + PANEL - 1) / PANEL; }
-
 // Points per tile, for so many panels of neurons in all layers. It depends on the widths only: sums
 // over points are taken tile by tile. The weights between hidden layers may not fit the cache, and
 // must be worth loading.
@@ -81,13 +79,6 @@ static void measure(const Problem &problem, Workspace &w) {
   w.tile = tile_of(problem.depth, panels);
   w.tiles = problem.points > w.tile ? (problem.points + w.tile - 1) / w.tile : 1;
   w.step = w.tile * PANEL;
-}
-
-// The next `size` floats of the memory, in whole cache lines; nothing while they are counted.
-INLINE float *take(float *memory, long &taken, long size) {
-  float *part = memory ? memory + taken : nullptr;
-  taken += panels_of(size) * PANEL;
-  return part;
 }
 
 // Lays the arrays out from `memory` on, and returns how many floats they take.
