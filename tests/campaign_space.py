@@ -36,8 +36,8 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "bias": ("none", "one", "list"),
     "scaling": ("standard", "mean_field"),
     "scheme": (
-        "baoab", "ula", "ula_layers", "mala", "collapsed", "gibbs", "gibbs_moves", "exchange",
-        "sgld", "gd", "sgd", "adam", "prior",
+        "baoab", "ula", "ula_layers", "mala", "collapsed", "neurons", "gibbs", "gibbs_moves",
+        "exchange", "sgld", "gd", "sgd", "adam", "prior",
     ),
     "step": ("number", "auto"),
     "check": ("off", "on"),

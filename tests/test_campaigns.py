@@ -8,6 +8,9 @@ from campaign_space import FACTORS
 from campaign_trial import trial
 from covering_array import all_pairs, pairs_of, possible, prepared, read_array, written
 
+from storage.data_spec import SOURCES
+from storage.sampler_spec import SETTINGS
+
 ROWS = read_array()
 OF_ALL_TESTS = (5, 80, 236)  # rows that differ in nearly everything, and take little time
 
@@ -24,6 +27,11 @@ def files(tmp_path_factory):
 @pytest.mark.slow
 def test_every_row_is_accepted(files):
     assert [written(row) for row in ROWS if not prepared(row)] == []
+
+
+def test_every_scheme_and_source_of_a_campaign_is_a_level():
+    assert set(SETTINGS) <= set(FACTORS["scheme"])
+    assert set(SOURCES) - set(FACTORS["source"]) == {"cifar10"}  # its files are large
 
 
 def test_every_level_stands_in_a_row():
