@@ -34,6 +34,13 @@ class Digests:
         """An object below data.zarr was written, or removed."""
         self._noted[key] = None if data is None else digest(data)
 
+    def below(self, prefix: str) -> list[str]:
+        """The objects below a prefix that must be there."""
+        if self._listed is None and not self._changing:
+            self._listed = self._read() or {}
+        known = (self._listed or {}) | self._noted
+        return [key for key, found in known.items() if found and key.startswith(f"{prefix}/")]
+
     def keep(self, everything: Callable[[], Iterable[str]]) -> None:
         """All that was changed is whole; `everything` names what to read where no list was."""
         if self._listed is None:

@@ -23,7 +23,10 @@ from storage.plan import Plan, plan
 from storage.schema import Variable, ensemble_sizes, regression_sizes
 from storage.spec import Campaign
 from storage.store import Store, create_array
+from storage.wanted import ROOT
 
+FITTED = ("fits", "scaling", "free_energy", "exponents", "flow", "learning_curve")
+RESULTS = ("progress", "theory", *FITTED)
 SEPARATE = ("cell", "dataset")  # one chunk each, where regions are written one after another
 
 
@@ -36,19 +39,24 @@ def stored_plan(store: Store) -> Plan:
 def remove_groups(store: Store, *names: str) -> None:
     """Take groups away, also what a killed run has left of them; they need not exist.
 
+    Those of other stages go, too, where their metadata are missing or damaged: they are made anew.
     Readers are told before the first number goes: what is missing would be read as not known.
     """
     from zarr.core.sync import sync
 
+    place = store.root.store
+    store.change()
+    broken = [name for name in RESULTS if not store.wanted.is_described(name)]
+    for name in broken:
+        sync(place.delete_dir(name))
     present = [name for name in names if name in store.root]
-    if present:
-        store.change()
     for name in present:
-        store.objects.delete(f"data.zarr/{name}/zarr.json")
-    if present:
+        sync(place.delete(f"{name}/{ROOT}"))
+    if present or broken:
         store.publish()
+        store.change()
     for name in names:
-        sync(store.root.store.delete_dir(name))
+        sync(place.delete_dir(name))
 
 
 def create_group(

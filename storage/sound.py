@@ -67,6 +67,13 @@ class SoundObjects(ZarrObjects):
         await super().delete(key)
         self._note(key, None)
 
+    async def delete_dir(self, prefix: str) -> None:
+        """Remove all objects below a prefix; what was gone already is not missed any more."""
+        await super().delete_dir(prefix)
+        if self.wanted is not None:
+            for key in self.wanted.digests.below(prefix.strip("/")):
+                self._note(key, None)
+
     def _note(self, key: str, data: bytes | None) -> None:
         if self.wanted is None:
             return

@@ -72,6 +72,16 @@ class Wanted:
             self._sound.add(key)
         return digests is not None or not found[0].path.endswith(f"/{FLAG}")
 
+    def is_described(self, group: str) -> bool:
+        """Whether the metadata of a group and of its arrays are as they were written."""
+        keys = [key for key in self.digests.below(group) if key.endswith(ROOT)]
+        try:
+            for key in keys:
+                self._check_listed(key, self.campaign.get(f"data.zarr/{key}"))
+        except CampaignError:
+            return False
+        return True
+
     def _check_listed(self, key: str, data: bytes | None) -> None:
         for _ in range(2):
             wanted = self.digests.wanted(key)

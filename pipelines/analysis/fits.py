@@ -20,7 +20,7 @@ from pipelines.analysis import (
 from pipelines.analysis.comparison import Averages, Comparison, compare, over_datasets
 from pipelines.analysis.convergence import assess
 from storage.plan import Plan
-from storage.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
+from storage.results import FITTED, ensemble_grid, labels, remove_groups, stored_plan, write_group
 from storage.schema import Variable
 from storage.store import Store
 
@@ -50,7 +50,7 @@ VARIABLES = {
 def fit(store: Store) -> None:
     """Write `fits` and the groups that follow from it, as far as there is anything."""
     planned = stored_plan(store)
-    remove_groups(store, "fits", "scaling", "free_energy", "exponents", "flow", "learning_curve")
+    remove_groups(store, *FITTED)
     if planned.cells:
         if not _assessed(store, planned):
             assess(store)
