@@ -18,7 +18,10 @@ from storage.plan import Lane, plan
 from storage.sealed import unseal
 from storage.store import Store
 
-_RECORD = re.compile(r"(provenance/[^/]+|ledger/pace|ledger/failures/.+)\.json")
+_RECORD = re.compile(
+    r"(provenance/(digests|stages|failed_stages|run-\d{4,})|ledger/pace|ledger/failures/[^.]+-\d+)"
+    r"\.json"
+)
 _ROOT = "data.zarr/zarr.json"
 _MEASURED = frozenset(GROUPS.values())
 _LEASE = re.compile(r"ledger/lease/\d+\.json")

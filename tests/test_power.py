@@ -48,7 +48,7 @@ def broken(folder: Path) -> list[str]:
     """The finished shards of which something is missing or damaged."""
     stores = [Store(str(place)) for place in folder.glob("tiny-*/") if (place / "specs").is_dir()]
     finished = {name for store in stores for name in store.ledger.finished()}
-    return [bad.shard for store in stores for bad in verify(store) if bad.shard in finished]
+    return [bad.name for store in stores for bad in verify(store) if bad.name in finished]
 
 
 def test_receipts_outlast_a_power_cut_with_their_data(tmp_path):

@@ -97,7 +97,9 @@ def test_points_that_a_file_has_for_testing_are_the_ones_held_out(tmp_path):
 def test_the_kernel_is_a_file_for_the_length_of_a_run(tmp_path, cache):
     _, seen = simulate(campaign(), tmp_path)
     assert sorted(name.rpartition("-")[2] for name in seen) == sorted(
-        part + ending for part in ("kernel", "modes") for ending in ("", ".used", ".making")
+        part + ending
+        for part in ("kernel", "modes")
+        for ending in ("", ".used", ".making", ".sha256")
     )
     assert list(cache.iterdir()) == []
 

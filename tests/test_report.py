@@ -1,7 +1,6 @@
 """The report: one page that needs nothing else, says what is missing, and believes no text."""
 
 import io
-import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -28,6 +27,7 @@ from storage.coordinates import physical_temperature
 from storage.reader import open_campaign
 from storage.reading import validate
 from storage.results import stored_plan
+from storage.sealed import seal, unseal
 
 pytestmark = pytest.mark.slow
 
@@ -124,9 +124,9 @@ def test_what_has_changed_is_drawn_again(small, monkeypatch, what):
 
 def test_old_pictures_go_and_files_of_others_stay(small):
     store, html = small
-    listed = json.loads(store.objects.get(gallery.LIST) or b"")
+    listed = unseal(store.objects.get(gallery.LIST) or b"")
     listed["old"] = {"shows": "", "report/old.png": ""}
-    store.objects.put(gallery.LIST, json.dumps(listed).encode())
+    store.objects.put(gallery.LIST, seal(listed))
     for name in ("report/old.png", "report/mine.png"):
         store.objects.put(name, b"a picture")
     assert report(store) == html
