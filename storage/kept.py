@@ -83,7 +83,10 @@ def damaged(objects: Objects) -> Iterator[tuple[str, str, str | None]]:
     """What is not as it was written: its name, why, and the name of what it can be made from."""
     known = copies(objects)
     for name, kept in sorted(known.items()):
-        original, copy = _seen(objects, name, kept.digest), _seen(objects, kept.copy, kept.digest)
+        original, copy = (
+            difference(objects, name, kept.digest),
+            difference(objects, kept.copy, kept.digest),
+        )
         if original:
             yield name, original, None if copy else kept.copy
         if copy:
@@ -108,7 +111,7 @@ def restore(objects: Objects, name: str, source: str) -> None:
     objects.put(name, data)
 
 
-def _seen(objects: Objects, name: str, digest: str) -> str:
+def difference(objects: Objects, name: str, digest: str) -> str:
     """What is wrong with an object; nothing where it has this digest."""
     try:
         data = objects.get(name)

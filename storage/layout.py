@@ -23,6 +23,19 @@ _CODECS = (["bytes", "zstd"], ["bytes"])
 _CHUNK = re.compile(r"(.+)/c((?:/\d+)*)")
 
 
+def place_of(shard: Shard) -> dict[str, int]:
+    """Which chunk along each dimension is the shard's; along all others there is one chunk."""
+    return {
+        "cell": shard.cell.index,
+        "dataset": shard.dataset,
+        "block": shard.block,
+        "chain": shard.block,
+        "draw": shard.segment,
+        "segment": shard.segment,
+        "repeat": shard.repeat,
+    }
+
+
 @dataclass(frozen=True)
 class Stored:
     """An array of which every chunk is the region of one shard."""
@@ -33,15 +46,7 @@ class Stored:
 
     def chunk(self, shard: Shard) -> str:
         """The name of the object that holds a shard's region, below data.zarr."""
-        place = {
-            "cell": shard.cell.index,
-            "dataset": shard.dataset,
-            "block": shard.block,
-            "chain": shard.block,
-            "draw": shard.segment,
-            "segment": shard.segment,
-            "repeat": shard.repeat,
-        }
+        place = place_of(shard)
         return "/".join([self.path, "c", *(str(place.get(dim, 0)) for dim in self.dims)])
 
     def written_by(self, shard: Shard) -> bool:

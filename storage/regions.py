@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from storage.layout import place_of
 from storage.plan import Shard
 
 INDEXED = ("cell", "dataset", "block", "segment", "repeat")  # one shard has one index along these
@@ -40,16 +41,7 @@ def _padded(array: Any, value: np.ndarray | np.generic, shape: tuple[int, ...]) 
 
 def region_of(array: Any, shard: Shard) -> tuple[slice, ...]:
     """The shard's slices of an array, checked to be whole chunks: never a read, modify, write."""
-    place = {
-        "cell": shard.cell.index,
-        "dataset": shard.dataset,
-        "block": shard.block,
-        "chain": shard.block,
-        "draw": shard.segment,
-        "segment": shard.segment,
-        "repeat": shard.repeat,
-    }
-    region = []
+    place, region = place_of(shard), []
     for dim, length, chunk in zip(dims_of(array), array.shape, array.chunks, strict=True):
         start = place[dim] * chunk if dim in place else 0
         stop = start + chunk if dim in place else length

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from storage import kept, shard_checks
 from storage.digests import NAME as DIGESTS
-from storage.digests import digest
 from storage.errors import CampaignError
 from storage.layout import GROUPS
 from storage.lease import holder
@@ -153,19 +152,9 @@ def _listed(store: Store) -> Iterator[Bad]:
         yield from _unlisted(store.objects)
         return
     for key, wanted in listed.items():
-        reason = _difference(store.objects, f"data.zarr/{key}", wanted)
+        reason = kept.difference(store.objects, f"data.zarr/{key}", wanted)
         if reason and (digests.listed() or {}).get(key) == wanted:  # no driver has changed it
             yield Bad(f"data.zarr/{key}", reason, Cure.DERIVE)
-
-
-def _difference(objects: Objects, name: str, wanted: str) -> str:
-    try:
-        data = objects.get(name)
-    except CampaignError as error:
-        return str(error)
-    if data is None:
-        return "it is missing"
-    return "" if digest(data) == wanted else "it is not what was written there"
 
 
 def _unlisted(objects: Objects) -> Iterator[Bad]:
