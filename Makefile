@@ -43,6 +43,7 @@ bench: .venv/.installed-dev .venv/.installed-peers .venv/.installed-peers-nt ## 
 	$(BIN)/python tests/benchmarks/bench_kernels.py .venv/peers-nt/bin/python
 	$(BIN)/python tests/benchmarks/bench_theories.py
 	$(BIN)/python tests/benchmarks/bench_features.py .venv/peers/bin/python
+	$(BIN)/python tests/benchmarks/bench_plan.py
 
 clean: ## remove caches and .venv; results stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

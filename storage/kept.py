@@ -83,10 +83,8 @@ def damaged(objects: Objects) -> Iterator[tuple[str, str, str | None]]:
     """What is not as it was written: its name, why, and the name of what it can be made from."""
     known = copies(objects)
     for name, kept in sorted(known.items()):
-        original, copy = (
-            difference(objects, name, kept.digest),
-            difference(objects, kept.copy, kept.digest),
-        )
+        original = difference(objects, name, kept.digest)
+        copy = difference(objects, kept.copy, kept.digest)
         if original:
             yield name, original, None if copy else kept.copy
         if copy:
