@@ -47,7 +47,11 @@ class Pace:
         return max(expected - spent, 0.0) + later
 
     def _simulation(self, finished: Finished, now: float) -> float:
-        """By what the work of this run has taken so far, once that is telling."""
+        """As expected, corrected by how long what is done has taken.
+
+        The expectation weighs as much as half of what is left, since the first shards also wait
+        for what is begun once: workers, and a compiler.
+        """
         left = sum(s * (1 - finished.get(name, 0) / n) for name, (s, n) in self.work.items())
         at_first = sum(s * (1 - self.before.get(name, 0) / n) for name, (s, n) in self.work.items())
         if not at_first:
@@ -55,7 +59,9 @@ class Pace:
         share = 1 - left / at_first
         if share < TELLING:
             return max(self.simulation - (now - self.began), 0.0)
-        return (now - self.began) * (1 - share) / share
+        rest = self.simulation * (1 - share)
+        done, took = self.simulation * share, now - self.began
+        return rest * (took + rest / 2) / (done + rest / 2)
 
     def keep(self, objects: Objects) -> None:
         """Write it down for `status`."""

@@ -27,16 +27,22 @@ def test_before_anything_is_finished_it_is_what_was_expected():
 
 @pytest.mark.parametrize("slowness", [0.5, 1.0, 3.0])
 def test_shards_count_by_what_they_take_and_time_by_what_has_passed(slowness):
-    """All narrow shards are a tenth of the work, which took a tenth of all the time."""
-    now = 1000 + slowness * 50
-    finished = {"ensemble/narrow": 10}
-    assert pace().left(finished, now) == pytest.approx(slowness * 450 + 50)
+    """All narrow shards and nine wide ones are 91 % of the work, and took 91 % of the time."""
+    now = 1000 + slowness * 455
+    finished = {"ensemble/narrow": 10, "ensemble/wide": 9}
+    assert pace().left(finished, now) == pytest.approx(slowness * 45 + 50, rel=0.05)
+
+
+def test_what_is_begun_once_is_not_taken_for_the_pace():
+    """A minute for workers and a compiler, in which three hundredths of the work were done."""
+    few = {"ensemble/narrow": 3}
+    assert 500 < pace().left(few, 1060.0) < 750  # not 32 times a minute
 
 
 def test_what_an_earlier_run_finished_is_not_part_of_the_pace():
     again = pace(before={"ensemble/narrow": 10})
     finished = {"ensemble/narrow": 10, "ensemble/wide": 5}
-    assert again.left(finished, 1200.0) == pytest.approx(200 + 50)
+    assert again.left(finished, 1250.0) == pytest.approx(250 + 50)
 
 
 def test_a_stage_that_says_how_far_it_is_decides_for_itself():
