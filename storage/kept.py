@@ -4,11 +4,11 @@ Of each there is a copy under `copies/`, whose name ends in the sha256 of what i
 of the two may be damaged: which one it is can be told, and the other one is good.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from storage.digests import digest
 from storage.errors import CampaignError
 from storage.objects import Objects
 
@@ -38,14 +38,14 @@ def keep(objects: Objects, name: str, data: bytes) -> None:
         return
     objects.create(name, data)
     data = objects.get(name) or b""
-    objects.create(Kept(name, _digest(data)).copy, data)
+    objects.create(Kept(name, digest(data)).copy, data)
 
 
 def complete(objects: Objects) -> None:
     """Make the copies that a store of an earlier version, or of a killed driver, lacks."""
     for name in _originals(objects) - copies(objects).keys():
         data = objects.get(name) or b""
-        objects.create(Kept(name, _digest(data)).copy, data)
+        objects.create(Kept(name, digest(data)).copy, data)
 
 
 def copies(objects: Objects) -> dict[str, Kept]:
@@ -62,7 +62,7 @@ def read(objects: Objects, name: str, known: dict[str, Kept] | None = None) -> b
     """
     kept = (copies(objects) if known is None else known).get(name)
     data = objects.get(name)
-    if kept is not None and (data is None or _digest(data) != kept.digest):
+    if kept is not None and (data is None or digest(data) != kept.digest):
         found = "is missing" if data is None else "has changed since it was written"
         raise CampaignError(
             f"{objects.url}/{name} {found}; bring its copy back with `finitewidth verify --repair "
@@ -92,7 +92,7 @@ def damaged(objects: Objects) -> Iterator[tuple[str, str, str | None]]:
     for name in _originals(objects) - known.keys() if known else ():
         data = objects.get(name)
         if data is not None:
-            yield Kept(name, _digest(data)).copy, "it is missing", name
+            yield Kept(name, digest(data)).copy, "it is missing", name
 
 
 def _originals(objects: Objects) -> set[str]:
@@ -109,7 +109,7 @@ def restore(objects: Objects, name: str, source: str) -> None:
     objects.put(name, data)
 
 
-def difference(objects: Objects, name: str, digest: str) -> str:
+def difference(objects: Objects, name: str, wanted: str) -> str:
     """What is wrong with an object; nothing where it has this digest."""
     try:
         data = objects.get(name)
@@ -117,8 +117,4 @@ def difference(objects: Objects, name: str, digest: str) -> str:
         return str(error)
     if data is None:
         return "it is missing"
-    return "" if _digest(data) == digest else "it has changed since it was written"
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return "" if digest(data) == wanted else "it has changed since it was written"
