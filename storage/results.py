@@ -23,7 +23,7 @@ from storage.plan import Plan, plan
 from storage.schema import Variable, ensemble_sizes, regression_sizes
 from storage.spec import Campaign
 from storage.store import Store, create_array
-from storage.wanted import ROOT
+from storage.wanted import METADATA
 
 FITTED = ("fits", "scaling", "free_energy", "exponents", "flow", "learning_curve")
 RESULTS = ("progress", "theory", *FITTED)
@@ -51,7 +51,7 @@ def remove_groups(store: Store, *names: str) -> None:
         sync(place.delete_dir(name))
     present = [name for name in names if name in store.root]
     for name in present:
-        sync(place.delete(f"{name}/{ROOT}"))
+        sync(place.delete(f"{name}/{METADATA}"))
     if present or broken:
         store.publish()
         store.change()

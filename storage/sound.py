@@ -9,7 +9,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from storage.errors import CampaignError
 from storage.objects import Objects
-from storage.wanted import ROOT, Wanted
+from storage.wanted import METADATA, Wanted
 from storage.zarr_objects import ZarrObjects
 
 
@@ -77,7 +77,7 @@ class SoundObjects(ZarrObjects):
     def _note(self, key: str, data: bytes | None) -> None:
         if self.wanted is None:
             return
-        if key == ROOT:
+        if key == METADATA:
             self.wanted.forget()
         if self.wanted.layout().find(key) is None:
             self.wanted.digests.note(key, data)

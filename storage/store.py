@@ -42,7 +42,7 @@ from storage.schema import (
     regression_variables,
 )
 from storage.spec import Campaign
-from storage.wanted import ROOT, Wanted
+from storage.wanted import METADATA, Wanted
 
 _EMPTY = {
     "zarr_format": 3,
@@ -160,9 +160,9 @@ class Store:
         self._keep_digests()
 
     def _keep_digests(self) -> None:
-        digests, root = self.wanted.digests, self.objects.get(f"data.zarr/{ROOT}")
+        digests, root = self.wanted.digests, self.objects.get(f"data.zarr/{METADATA}")
         self.wanted.forget()
-        digests.note(ROOT, root)
+        digests.note(METADATA, root)
         digests.keep(self.wanted.everything)
 
     def allocate(self, plan: Plan, room: int = 0) -> None:

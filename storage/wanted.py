@@ -16,7 +16,7 @@ from storage.ledger import Ledger
 from storage.objects import Objects
 from storage.plan import Cell, Shard, plan
 
-ROOT = "zarr.json"
+METADATA = "zarr.json"  # of a group or an array; of the root where no path comes before it
 _RECEIPTS = 4096  # whose digests are held in memory
 
 
@@ -40,7 +40,7 @@ class Wanted:
         """The arrays of shards that are published; none where nobody can read which."""
         if self._layout is None:
             try:
-                self._layout = Layout(self.campaign.get(f"data.zarr/{ROOT}") or b"{}")
+                self._layout = Layout(self.campaign.get(f"data.zarr/{METADATA}") or b"{}")
             except ValueError:
                 self._layout = Layout(b"{}")
         return self._layout
@@ -74,7 +74,7 @@ class Wanted:
 
     def is_described(self, group: str) -> bool:
         """Whether the metadata of a group and of its arrays are as they were written."""
-        keys = [key for key in self.digests.below(group) if key.endswith(ROOT)]
+        keys = [key for key in self.digests.below(group) if key.endswith(METADATA)]
         try:
             for key in keys:
                 self._check_listed(key, self.campaign.get(f"data.zarr/{key}"))
