@@ -74,7 +74,7 @@ def options(
 @app.command("list")
 def list_() -> None:
     """Packaged campaigns, a line each."""
-    from pipelines.packaged import titles
+    from pipelines.commands.packaged import titles
 
     for name, title in titles().items():
         print(f"{name:24} {title}")
@@ -89,8 +89,9 @@ def plan(
     every: Every = False,
 ) -> None:
     """What a run would do: cells, shards, bytes, memory, time. Nothing is written."""
-    from pipelines import columns, engine
-    from pipelines.estimate import estimate
+    from pipelines.engine import engine
+    from pipelines.estimates.estimate import estimate
+    from pipelines.text import columns
 
     prepared = engine.prepare(_read(spec, set_), store, plugins or ())
     print(estimate(prepared, every, columns.width()))
@@ -120,7 +121,8 @@ def run(
     ] = False,
 ) -> None:
     """Run a campaign here to its end: simulate, predict, fit, report. The same command resumes."""
-    from pipelines import driving, engine, launch
+    from pipelines.engine import engine
+    from pipelines.run import driving, launch
     from storage.errors import CampaignError
 
     if executor == "inline" and (address or workers):
@@ -141,8 +143,8 @@ def status(
     ] = False,
 ) -> None:
     """What is finished, running, failed and converged, read from the store alone."""
-    from pipelines import columns
-    from pipelines.status import status, watched
+    from pipelines.commands.status import status, watched
+    from pipelines.text import columns
 
     if watch:
         columns.show(watched(_open(store), every, columns.width()))
@@ -153,7 +155,7 @@ def status(
 @app.command()
 def predict(store: StorePath, plugins: Plug = None) -> None:
     """Compute theories, convergence, fits and the report anew on what is stored."""
-    from pipelines import launch
+    from pipelines.run import launch
 
     launch.again(_open(store), plugins or ())
 
@@ -186,7 +188,7 @@ def verify(
     ] = False,
 ) -> None:
     """Check all that is stored against what was written: shards, metadata, specs, results."""
-    from pipelines.checking import check
+    from pipelines.commands.checking import check
 
     if not check(_store(store), repair):
         raise SystemExit(1)
@@ -195,7 +197,7 @@ def verify(
 @app.command()
 def schema() -> None:
     """The JSON schema of a campaign, for editors."""
-    from storage.reading import json_schema
+    from storage.reading.document import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 
@@ -206,7 +208,7 @@ def download(
     folder: Annotated[Path | None, typer.Argument(help="By default your cache.")] = None,
 ) -> None:
     """Download a data set with a known hash, and print the folder to name in a campaign."""
-    from workers.data.download import download
+    from workers.data.images.download import download
 
     print(download(name, folder))
 
@@ -217,14 +219,14 @@ def ui(
     port: Annotated[int | None, typer.Option(min=1024, max=65535)] = None,
 ) -> None:
     """Bring the Prefect UI of past runs back, until Ctrl-C."""
-    from pipelines.launch import show_ui
+    from pipelines.run.launch import show_ui
 
     show_ui(store, port)
 
 
 def _read(spec: str, overrides: list[str] | None) -> Any:
-    from pipelines.packaged import find
-    from storage.reading import read
+    from pipelines.commands.packaged import find
+    from storage.reading.document import read
 
     return read(find(spec), overrides or ())
 
@@ -237,7 +239,7 @@ def _open(url: str) -> Any:
 
 
 def _store(url: str) -> Any:
-    from storage.store import Store
+    from storage.store.store import Store
 
     return Store(url.rstrip("/").removesuffix("/data.zarr"))
 
@@ -248,9 +250,9 @@ def main() -> None:
         import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
     except ImportError as error:
         _fail(str(error))
-    from pipelines import terminal
+    from pipelines.text import terminal
     from storage.errors import CampaignError
-    from workers import cache, cores
+    from workers.machine import cache, cores
 
     os.umask(os.umask(0o022) | 0o022)  # nobody else may write what is ours, whatever was set
     terminal.accept_all_characters()

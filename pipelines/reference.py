@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from storage.frozen import MOST
-from storage.reading import by_default
-from storage.spec import Campaign
+from storage.campaign.frozen import MOST
+from storage.campaign.spec import Campaign
+from storage.reading.document import by_default
 
 Schema = Mapping[str, Any]
 Row = tuple[str, str, str, str, str]  # the cells of a setting, under HEAD

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["support.bucket"]
+
 FOREIGN = ("RAY_", "PREFECT_", "AWS_", "FINITEWIDTH_")  # settings of whoever runs the tests
 SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -60,9 +62,8 @@ def finitewidth(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, 
 @pytest.fixture(scope="module")
 def partial(tmp_path_factory):
     """A campaign with three of four shards finished, to be left as it is."""
-    from fake_shards import finish_most
-
-    from storage.store import Store
+    from storage.store.store import Store
+    from support.fake_shards import finish_most
 
     store = Store(str(tmp_path_factory.mktemp("partial") / "campaign"))
     finish_most(store)
@@ -72,7 +73,7 @@ def partial(tmp_path_factory):
 @pytest.fixture
 def store(partial, tmp_path):
     """A copy of `partial`."""
-    from storage.store import Store
+    from storage.store.store import Store
 
     shutil.copytree(partial.url, tmp_path / "campaign")
     return Store(str(tmp_path / "campaign"))

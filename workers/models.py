@@ -7,20 +7,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from storage.data_spec import number_of_outputs
+from storage.campaign.data_spec import number_of_outputs
+from storage.campaign.network_spec import ACTIVATIONS as NAMES
+from storage.campaign.network_spec import ARCHITECTURES, Kernel
+from storage.campaign.plugins import Plugins
+from storage.campaign.spec import Campaign
 from storage.errors import CampaignError
-from storage.network_spec import ACTIVATIONS as NAMES
-from storage.network_spec import ARCHITECTURES, Kernel
-from storage.plugins import Plugins
-from storage.spec import Campaign
-from theory.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
-from theory.expectations import Activation as Phi
-from theory.image_layers import central_pre_activation_kernels
-from theory.kernels import nngp, pre_activation_kernels
-from workers.activations import ACTIVATIONS, Activation, differentiable
-from workers.convolution import myrtle, patch_network, three_layer_convolution
+from theory.activations.expectations import Activation as Phi
+from theory.kernels.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
+from theory.kernels.fully_connected import nngp, pre_activation_kernels
+from theory.kernels.image_layers import central_pre_activation_kernels
 from workers.data.numbers import finite_numbers
-from workers.networks import Model, from_function, fully_connected
+from workers.networks.activations import ACTIVATIONS, Activation, differentiable
+from workers.networks.convolution import myrtle, patch_network, three_layer_convolution
+from workers.networks.networks import Model, from_function, fully_connected
 from workers.numerics import PLAIN
 
 

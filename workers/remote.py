@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import CampaignError
-from storage.plan import Lane, Shard
-from storage.store import Store
-from workers.cores import available_cores
+from storage.planning.plan import Lane, Shard
+from storage.store.store import Store
+from workers.machine.cores import available_cores
 from workers.shard import Job, Outcome, attempt
 
 ATTEMPTS = 5  # of a shard whose worker died; a shard that fails by itself is not tried again

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_jsonable_python
 
-from storage import lease
-from storage.checkpoint import CorruptCheckpoint, load, save
+from storage.campaign.plugins import Plugins
 from storage.errors import CampaignError, in_one_line
-from storage.objects import Objects
-from storage.plan import SAMPLED, WARMUP, Shard
-from storage.plugins import Plugins
-from storage.store import Store, checkpoint_name
+from storage.files import lease
+from storage.files.checkpoint import CorruptCheckpoint, load, save
+from storage.files.objects import Objects
+from storage.planning.plan import SAMPLED, WARMUP, Shard
+from storage.store.store import Store, checkpoint_name
 from workers import numerics
 
 MEND = "put right what the error names, then add --retry-failed to the command"
@@ -141,7 +141,7 @@ def compute(job: Job, shard: Shard, store: Store) -> tuple[Values, State | None]
     """The numbers of a shard, and the state from which the next one of its lane goes on."""
     if shard.kind in SAMPLED:
         return ensemble_run(job, shard, _state_before(job, shard, store))
-    from workers import regression
+    from workers.regression import regression
 
     if shard.kind == "spectrum":
         return regression.spectrum(shard, job.plugins, job.sources), None
@@ -150,7 +150,7 @@ def compute(job: Job, shard: Shard, store: Store) -> tuple[Values, State | None]
 
 def ensemble_run(job: Job, shard: Shard, state: State | None) -> tuple[Values, State]:
     """One segment of a block of chains; torch is imported only where it is needed."""
-    from workers import ensemble
+    from workers.ensemble import ensemble
 
     return ensemble.run(shard, job.plugins, job.sources, state, job.numerics["kernel"])
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.plan import Plan
-from storage.schema import STATUS
+from storage.arrays.schema import STATUS
+from storage.planning.plan import Plan
 
 FEWEST_CHAINS = 2  # to tell chains from one another
 

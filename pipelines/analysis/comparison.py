@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import doing
 from pipelines.analysis.chains import sound_chains
 from pipelines.analysis.mean_output import OBSERVABLE, MeanOutput
 from pipelines.analysis.measured import kurtosis, measure, observable_names
-from pipelines.analysis.theory_groups import group_name
+from pipelines.progress import doing
+from pipelines.theories.theory_groups import group_name
+from storage.arrays.schema import PARTS
+from storage.campaign.regression_spec import REGRESSION_THEORIES
+from storage.campaign.theory_spec import AVERAGED_THEORIES
 from storage.errors import CampaignError
-from storage.plan import Plan
-from storage.regression_spec import REGRESSION_THEORIES
-from storage.results import ensemble_grid
-from storage.schema import PARTS
-from storage.store import Store
-from storage.theory_spec import AVERAGED_THEORIES
+from storage.planning.plan import Plan
+from storage.store.results import ensemble_grid
+from storage.store.store import Store
 from theory.statistics import FEWEST_UNITS, p_value, pooled_degrees
 
 Array = NDArray[np.float64]

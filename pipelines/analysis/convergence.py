@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import doing
 from pipelines.analysis import mixing, step_check
 from pipelines.analysis.chains import Chains, finished_fraction, sound_chains
-from storage.plan import Cell, Plan
-from storage.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
-from storage.sampler_spec import LAWLESS
-from storage.schema import Variable
-from storage.store import Store
+from pipelines.progress import doing
+from storage.arrays.schema import Variable
+from storage.campaign.sampler_spec import LAWLESS
+from storage.planning.plan import Cell, Plan
+from storage.store.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
+from storage.store.store import Store
 
 LARGEST_R_HAT = 1.05
 SMALLEST_ESS = 10  # for each chain

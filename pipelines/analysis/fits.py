@@ -8,21 +8,21 @@ are two-sided and of Student's t; a comparison of fewer than 4 units has none.
 
 import numpy as np
 
-from pipelines.analysis import (
-    exponents,
-    flow,
-    free_energy,
-    joint_tests,
-    learning_curve,
-    nuisance,
-    scaling,
-)
+from pipelines.analysis import free_energy, joint_tests, nuisance, scaling
 from pipelines.analysis.comparison import Averages, Comparison, compare, over_datasets
 from pipelines.analysis.convergence import assess
-from storage.plan import Plan
-from storage.results import FITTED, ensemble_grid, labels, remove_groups, stored_plan, write_group
-from storage.schema import Variable
-from storage.store import Store
+from pipelines.analysis.regression import exponents, flow, learning_curve
+from storage.arrays.schema import Variable
+from storage.planning.plan import Plan
+from storage.store.results import (
+    FITTED,
+    ensemble_grid,
+    labels,
+    remove_groups,
+    stored_plan,
+    write_group,
+)
+from storage.store.store import Store
 
 _MEASURED = ("cell", "dataset", "observable")
 _PREDICTED = ("theory", *_MEASURED)

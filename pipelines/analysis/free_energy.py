@@ -22,13 +22,13 @@ from scipy.interpolate import CubicSpline
 from pipelines.analysis.chains import sound_chains
 from pipelines.analysis.comparison import Comparison
 from pipelines.analysis.scaling import points
-from pipelines.analysis.theory_groups import group_name
-from storage.coordinates import physical_temperature, setting_name
-from storage.plan import Plan
-from storage.results import labels, points_grid, write_group
-from storage.sampler_spec import LAWLESS
-from storage.schema import Variable
-from storage.store import Store
+from pipelines.theories.theory_groups import group_name
+from storage.arrays.coordinates import physical_temperature, setting_name
+from storage.arrays.schema import Variable
+from storage.campaign.sampler_spec import LAWLESS
+from storage.planning.plan import Plan
+from storage.store.results import labels, points_grid, write_group
+from storage.store.store import Store
 
 Array = NDArray[np.float64]
 

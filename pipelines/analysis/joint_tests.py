@@ -21,7 +21,7 @@ from scipy import stats
 from pipelines.analysis.comparison import Averages, Comparison
 from pipelines.analysis.mean_output import LINEAR, OBSERVABLE
 from pipelines.analysis.verdicts import REJECTED, size_of
-from storage.schema import Variable
+from storage.arrays.schema import Variable
 from theory.statistics import (
     FEWEST_UNITS,
     UNITS_PER_OBSERVABLE,

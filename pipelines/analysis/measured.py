@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipelines.analysis.chains import Chains
 from pipelines.analysis.mean_output import noise, quadratic_variance
-from storage.coordinates import overlap_edges
-from storage.schema import PARTS
+from storage.arrays.coordinates import overlap_edges
+from storage.arrays.schema import PARTS
 
 FEWEST_FOR_PAIRS = 3  # chains, of which any may be left out of what takes products of two
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.analysis.averaged_theories import ADJUSTABLE, varied
 from pipelines.analysis.comparison import Comparison
 from pipelines.analysis.joint_tests import Tested, tested
-from storage.coordinates import physical_temperature
-from storage.plan import Cell, Plan
-from storage.schema import PARTS, Variable
-from theory.curve_fit import profile
+from pipelines.theories.averaged_theories import ADJUSTABLE, varied
+from storage.arrays.coordinates import physical_temperature
+from storage.arrays.schema import PARTS, Variable
+from storage.planning.plan import Cell, Plan
+from theory.spectrum.curve_fit import profile
 
 Array = NDArray[np.float64]
 

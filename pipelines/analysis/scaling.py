@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from pipelines.analysis.comparison import Averages, Comparison, over_datasets
 from pipelines.analysis.verdicts import REJECTED, size_of
-from storage.coordinates import setting_name
-from storage.plan import Cell, Plan
-from storage.results import labels, points_grid, write_group
-from storage.schema import Variable
-from storage.spec import Campaign
-from storage.store import Store
+from storage.arrays.coordinates import setting_name
+from storage.arrays.schema import Variable
+from storage.campaign.spec import Campaign
+from storage.planning.plan import Cell, Plan
+from storage.store.results import labels, points_grid, write_group
+from storage.store.store import Store
 from theory.statistics import WeightedFit, bonferroni, law_in_inverse
 
 # What theories are asymptotic in: the setting of an axis that moves alone, or with others.

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from pipelines.analysis.chains import Chains, sound_chains
 from pipelines.analysis.measured import measure, observable_names, without_each
-from storage.plan import Plan
-from storage.schema import Variable
+from storage.arrays.schema import Variable
+from storage.planning.plan import Plan
 from theory.statistics import jackknife_error, p_value, pooled_degrees
 
 Array = NDArray[np.float64]

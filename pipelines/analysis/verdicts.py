@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from pipelines.rounding import plain, uncertain
+from pipelines.text.rounding import plain, uncertain
 
 REJECTED = 1e-3
 DOUBTED = 0.05

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from pipelines.report import gallery
 from storage.errors import CampaignError
-from storage.objects import Objects
-from storage.sealed import unseal
-from storage.verify import Bad, Cure
+from storage.files.objects import Objects
+from storage.files.sealed import unseal
+from storage.verification.verify import Bad, Cure
 
 REPORT = "report/report.html"
 _END = re.compile(rb"<!-- sha256 ([0-9a-f]{64}) -->\n")

@@ -4,24 +4,24 @@ from pathlib import Path
 
 import xarray as xr
 
-from pipelines.class_balance import stored_balance
 from pipelines.report import markdown
+from pipelines.report.class_balance import stored_balance
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.panels import panels
 from pipelines.report.parts import part, tell
 from pipelines.report.picture import pdf, svg
-from pipelines.report.prose import methods
 from pipelines.report.provenance import runs
+from pipelines.report.sentences.prose import methods
 from pipelines.report.words import listed
-from storage import archive
-from storage.attributes import encoded
+from storage.arrays.attributes import encoded
+from storage.arrays.schema import CONVENTIONS
+from storage.backend.reader import open_campaign
 from storage.errors import CampaignError
-from storage.identity import numerics_of
-from storage.plan import Plan
-from storage.reader import open_campaign
-from storage.results import stored_plan
-from storage.schema import CONVENTIONS
-from storage.store import Store
+from storage.planning.identity import numerics_of
+from storage.planning.plan import Plan
+from storage.store import archive
+from storage.store.results import stored_plan
+from storage.store.store import Store
 
 
 def export(store: Store, folder: Path) -> list[Path]:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipelines.code_digest import code_digest
+from pipelines.progress.code_digest import code_digest
 from pipelines.report.figures.panel import Panel
 from pipelines.report.parts import part
 from pipelines.report.picture import png, svg
-from storage.objects import Objects
-from storage.sealed import seal, unseal
+from storage.files.objects import Objects
+from storage.files.sealed import seal, unseal
 
 LIST = "report/pictures.json"  # what each picture shows, and the digests of its files
 LARGEST_SVG = 500_000  # bytes of a picture inside the page; of a larger one the PNG goes in
@@ -87,7 +87,9 @@ def _attributes(attrs: Mapping[Any, Any]) -> str:
 def _code() -> str:
     """Of everything that the look of a picture depends on, with the libraries that draw."""
     here = Path(__file__).parent
-    return code_digest([*sorted(here.rglob("*.py")), here.parent / "rounding.py"], DRAWN_BY)
+    return code_digest(
+        [*sorted(here.rglob("*.py")), here.parent / "text" / "rounding.py"], DRAWN_BY
+    )
 
 
 # -- files ----------------------------------------------------------------------------------

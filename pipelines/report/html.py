@@ -4,26 +4,26 @@ from collections.abc import Callable
 
 from xarray import DataTree
 
-from pipelines import failed_stages
-from pipelines.class_balance import stored_balance
+from pipelines.progress import failed_stages
 from pipelines.report import page
-from pipelines.report.conclusions import SHOWN, sentences
+from pipelines.report.class_balance import stored_balance
 from pipelines.report.damage import REPORT, signed
-from pipelines.report.extent import not_shown
 from pipelines.report.figures.cells import group
 from pipelines.report.figures.panels import panels
 from pipelines.report.gallery import Picture, pictures
 from pipelines.report.parts import part, tell
-from pipelines.report.prose import abstract
 from pipelines.report.provenance import runs
 from pipelines.report.ranking import ranking_rows
+from pipelines.report.sentences.conclusions import SHOWN, sentences
+from pipelines.report.sentences.extent import not_shown
+from pipelines.report.sentences.prose import abstract
 from pipelines.report.table import cell_rows
 from pipelines.report.words import counted, listed
-from storage.plan import Plan
-from storage.reader import open_campaign
-from storage.reading import dump_yaml
-from storage.results import stored_plan
-from storage.store import Store
+from storage.backend.reader import open_campaign
+from storage.planning.plan import Plan
+from storage.reading.document import dump_yaml
+from storage.store.results import stored_plan
+from storage.store.store import Store
 
 MOST_ROWS = 200  # of the table of cells
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from storage import kept
 from storage.errors import CampaignError
-from storage.sealed import unseal
-from storage.store import Store
+from storage.files.sealed import unseal
+from storage.store import kept
+from storage.store.store import Store
 
 
 def runs(store: Store) -> list[dict[str, Any]]:

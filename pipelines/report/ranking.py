@@ -9,7 +9,7 @@ from pipelines.analysis.verdicts import DOUBTED, REJECTED, digits
 from pipelines.report import style
 from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.report.words import listed, number
-from pipelines.rounding import UNKNOWN, plain
+from pipelines.text.rounding import UNKNOWN, plain
 
 PARAMETERS = {"temperature": "T_eff/T", "chi": "χ_eff/χ"}
 

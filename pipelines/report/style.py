@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from pipelines.rounding import plain
+from pipelines.text.rounding import plain
 
 # A figure is six inches wide: on a phone of 390 px its text of 11 pt is 9 px high.
 WIDTH = 6.0  # inches

@@ -7,12 +7,12 @@ import numpy as np
 import xarray as xr
 
 from pipelines.report.words import name_and_symbol, number
-from pipelines.rounding import UNKNOWN, plain, uncertain
-from storage.coordinates import physical_temperature
-from storage.plan import Cell, Plan
-from storage.reader import open_raw
-from storage.sampler_spec import LAWLESS
-from storage.store import Store
+from pipelines.text.rounding import UNKNOWN, plain, uncertain
+from storage.arrays.coordinates import physical_temperature
+from storage.backend.reader import open_raw
+from storage.campaign.sampler_spec import LAWLESS
+from storage.planning.plan import Cell, Plan
+from storage.store.store import Store
 
 
 def cell_rows(

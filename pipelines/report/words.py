@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipelines.rounding import plain
-from storage.frozen import Frozen
-from storage.spec import Campaign
-from storage.sweep import excluded_points
+from pipelines.text.rounding import plain
+from storage.campaign.frozen import Frozen
+from storage.campaign.spec import Campaign
+from storage.planning.sweep import excluded_points
 
 SUBSCRIPTS = str.maketrans("-0123456789", "₋₀₁₂₃₄₅₆₇₈₉")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

@@ -20,13 +20,13 @@ import torch
 from contest import in_turns, measure
 from table import grid, median_ratio, processor
 
-from theory.adaptive import adaptive_kernel
-from theory.equations_of_state import equations_of_state
-from theory.gaussian_index import gaussian_features
-from theory.neurons import quasi_normals
-from theory.order_parameter import order_parameter
-from theory.single_index import abs_target, hermite_target, problem
-from theory.variational_gaussian import variational_gaussian
+from theory.activations.neurons import quasi_normals
+from theory.finite_width.adaptive import adaptive_kernel
+from theory.finite_width.equations_of_state import equations_of_state
+from theory.finite_width.variational_gaussian import variational_gaussian
+from theory.single_index.gaussian_index import gaussian_features
+from theory.single_index.order_parameter import order_parameter
+from theory.single_index.problems import abs_target, hermite_target, problem
 
 CELLS, POINTS, INPUTS, WIDTH = 1000, 1000, 50, 1000
 RESULTS = Path(__file__).parent / "FEATURES.md"

@@ -23,7 +23,7 @@ MAKE = """
 import sys
 import numpy as np, torch
 from theory.kernels import nngp
-from workers.node_cache import shared
+from workers.machine.node_cache import shared
 
 points, test, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 rng = np.random.default_rng(0)
@@ -66,8 +66,8 @@ Errors are relative to scipy's, of all predictions of a size and ridge, the larg
 
 ## Learning curves: 20 sizes up to {points}, ridges 0.1, 0.01, 0.001 and 0.00001
 
-Predictions at the test points. Nested factors are those of theory.learning_curve, which read the
-kernel from the file that the workers of a machine share.
+Predictions at the test points. Nested factors are those of theory.regression.learning_curve, which
+read the kernel from the file that the workers of a machine share.
 
 {curves}
 

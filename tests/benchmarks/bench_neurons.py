@@ -17,16 +17,16 @@ from ess_problem import COEFFICIENTS
 from torch import Tensor
 
 from pipelines.analysis.convergence import diagnostics
-from storage.sampler_spec import LARGEST_ANGLE
-from workers.activations import ACTIVATIONS
-from workers.adaptation import FIRST_ANGLE, KICKED, STABLE, TURNED, curvature
+from storage.campaign.sampler_spec import LARGEST_ANGLE
+from workers.ensemble.adaptation import FIRST_ANGLE, KICKED, STABLE, TURNED, curvature
 from workers.fused.network import fused, potential
 from workers.fused.neurons import sweep
 from workers.fused.noise import Noise
-from workers.networks import Network, fully_connected
+from workers.networks.activations import ACTIVATIONS
+from workers.networks.networks import Network, fully_connected
+from workers.sampler import Sampler
 from workers.samplers.baoab import baoab
 from workers.samplers.neurons import Neurons, neurons
-from workers.samplers.sampler import Sampler
 
 PROBLEMS = [  # N, P, T
     (2000, 50, 0.1),

@@ -50,23 +50,23 @@ ratio of the two; then each part, said/spent. Campaigns that need files (`gfl-ci
 
 
 def prepared(name, overrides, root):
-    from pipelines import engine
-    from pipelines.packaged import find
-    from storage.reading import read
+    from pipelines.commands.packaged import find
+    from pipelines.engine import engine
+    from storage.reading.document import read
 
     return engine.prepare(read(find(name), overrides), root)
 
 
 def said(campaign):
-    from pipelines.costs import costs
-    from pipelines.speeds import Speeds
+    from pipelines.estimates.costs import costs
+    from pipelines.estimates.speeds import Speeds
 
     return costs(campaign, campaign.plan, Speeds())
 
 
 def spent(campaign):
     """CPU seconds of each part of a run in this process; what it has spent so far is its start."""
-    from pipelines import engine, stages
+    from pipelines.engine import engine, stages
 
     seconds = {}
     with engine.drive(campaign, engine.Inline()) as driven:

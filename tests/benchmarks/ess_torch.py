@@ -10,16 +10,16 @@ from ess_problem import CHAINS, INPUTS, NEURONS, POINTS, WIDTH, Array, data
 from ess_serving import Chains, serve
 from torch import Tensor
 
-from workers.activations import ACTIVATIONS
-from workers.adaptation import STABLE
+from workers.ensemble.adaptation import STABLE
 from workers.fused.network import fused, potential
 from workers.fused.noise import Noise
-from workers.networks import Network, fully_connected
+from workers.networks.activations import ACTIVATIONS
+from workers.networks.networks import Network, fully_connected
+from workers.sampler import Gradient, Sampler
 from workers.samplers.baoab import baoab
 from workers.samplers.collapsed import collapsed, marginal
 from workers.samplers.linear_model import normals_needed
 from workers.samplers.mala import mala
-from workers.samplers.sampler import Gradient, Sampler
 from workers.samplers.ula import ula
 
 SEED, START = 3, 4  # of the noise; the start's has a stream of its own

@@ -50,10 +50,10 @@ def scipy_loop(folder: Path, grid: str) -> None:
 
 
 def nested(folder: Path, grid: str, dtype: type) -> None:
-    """The factors and refinement of theory.learning_curve, for the same predictions."""
-    from theory.nested import factors
-    from theory.pool import Pool
-    from theory.refinement import fitted
+    """The factors and refinement of theory.regression.learning_curve, for the same predictions."""
+    from theory.regression.nested import factors
+    from theory.regression.pool import Pool
+    from theory.regression.refinement import fitted
 
     order, cross, y = (read(folder, name) for name in ("order", "cross", "labels"))
     pool, found = Pool(mapped(folder, len(y)), len(y), order), np.empty((SIZES, len(RIDGES), TEST))
@@ -71,7 +71,7 @@ def nested(folder: Path, grid: str, dtype: type) -> None:
 
 def mapped(folder: Path, points: int):
     """The pool's kernel as the workers of a machine share it."""
-    from workers.node_cache import shared
+    from workers.machine.node_cache import shared
 
     os.environ["XDG_CACHE_HOME"] = str(folder)
 
@@ -113,7 +113,7 @@ def one_scipy(kernel, cross, diagonal, y):
 def one_finitewidth(kernel, cross, diagonal, y):
     import torch
 
-    from theory.regression import posterior
+    from theory.regression.exact import posterior
 
     torch.set_num_threads(1)
     arguments = [torch.from_numpy(array) for array in (kernel, cross, diagonal, y)]

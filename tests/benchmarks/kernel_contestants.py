@@ -18,7 +18,7 @@ VARIANCE = {"erf": 1.0, "relu": 2.0}
 def finitewidth(activation: str, x: np.ndarray, folder: Path) -> None:
     import torch
 
-    from theory.kernels import nngp_and_ntk
+    from theory.kernels.fully_connected import nngp_and_ntk
 
     torch.set_num_threads(1)
     settings = {

@@ -19,8 +19,8 @@ UNUSED = ("torchvision", "torchvision.transforms", "cupy", "cupy.cuda")  # deepb
 def finitewidth(x: np.ndarray, y: np.ndarray, width: int) -> float:
     import torch
 
-    from theory.kernel_scaling import kernel_scale
-    from theory.kernels import nngp
+    from theory.finite_width.kernel_scaling import kernel_scale
+    from theory.kernels.fully_connected import nngp
 
     settings = {"depth": 1, "activation": "erf", "weight_variance": VARIANCE, "bias_variance": 0.0}
     kernel = nngp(torch.from_numpy(x), **settings)

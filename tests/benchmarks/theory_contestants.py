@@ -14,9 +14,10 @@ from gpr_contestants import RIDGES, sizes
 from kernel_contestants import points
 from torch import Tensor
 
-from theory import rg, spectrum
-from theory.kernels import nngp
-from theory.quartic import quartic_regression
+from theory.kernels.fully_connected import nngp
+from theory.renormalization import rg
+from theory.spectrum import learning_curves as spectrum
+from theory.spectrum.quartic import quartic_regression
 
 COUPLING = 0.1  # of the quartic loss
 LEARNABILITY = 0.01  # least of a mode that decimation keeps

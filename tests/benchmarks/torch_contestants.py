@@ -87,8 +87,8 @@ def sampled(setting: Setting, network, potential, noise):
 
 
 def plain_network(setting: Setting):
-    from workers.activations import ACTIVATIONS
-    from workers.networks import fully_connected
+    from workers.networks.activations import ACTIVATIONS
+    from workers.networks.networks import fully_connected
 
     return fully_connected(
         setting.inputs,
@@ -102,7 +102,7 @@ def plain_network(setting: Setting):
 
 def plain(setting: Setting):
     """This project without its kernels."""
-    from workers.networks import potential
+    from workers.networks.networks import potential
     from workers.philox import Noise
 
     return sampled(setting, plain_network(setting), potential, Noise)

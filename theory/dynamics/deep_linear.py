@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from theory.dynamics.checks import check_memory, check_neurons, check_times, checked_step
-from theory.variances import layer_variances
+from theory.kernels.variances import layer_variances
 
 TOLERANCE = 1e-10  # of the outputs, in units of the largest label
 ITERATIONS = 500

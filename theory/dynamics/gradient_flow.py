@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from theory.dynamics.checks import check_targets, check_times
-from theory.kernels import Kernels
+from theory.kernels.fully_connected import Kernels
 
 
 class GradientFlow(NamedTuple):

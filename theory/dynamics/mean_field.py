@@ -21,13 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from theory.activations.expectations import Activation
+from theory.activations.neurons import function_of
 from theory.dynamics.checks import check_neurons, check_times, checked_step
 from theory.dynamics.particles import Averages, Particles, System, at_start, normals
-from theory.expectations import Activation
-from theory.kernels import ntk
-from theory.neurons import function_of
-from theory.variances import layer_variances
-from theory.whitening import whitened
+from theory.kernels.fully_connected import ntk
+from theory.kernels.variances import layer_variances
+from theory.kernels.whitening import whitened
 
 FEWEST_REPLICAS = 2
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.expectations import Elementwise
-from theory.neurons import quasi_normals
+from theory.activations.expectations import Elementwise
+from theory.activations.neurons import quasi_normals
 
 
 class Particles(NamedTuple):

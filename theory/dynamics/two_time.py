@@ -17,10 +17,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from theory.expectations import Activation
-from theory.kernels import Kernels
-from theory.tiles import Network, points_of
-from theory.variances import layer_variances
+from theory.activations.expectations import Activation
+from theory.kernels.fully_connected import Kernels
+from theory.kernels.tiles import Network, points_of
+from theory.kernels.variances import layer_variances
 
 
 class TwoTimeKernels:

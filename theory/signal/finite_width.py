@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.expectations import Activation
+from theory.activations.expectations import Activation
 from theory.signal.arguments import (
     Number,
     broadcast,

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.bracket import root
-from theory.expectations import Activation
+from theory.activations.expectations import Activation
+from theory.numerics.bracket import root
 from theory.signal.arguments import Number, broadcast, check_not_negative, check_positive
 from theory.signal.crossings import crossings
 from theory.signal.propagation import Expectations, expectations_of

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from theory.expectations import Activation, Elementwise
-from theory.kernel_map import KernelMap
-from theory.neurons import function_of
+from theory.activations.expectations import Activation, Elementwise
+from theory.activations.kernel_map import KernelMap
+from theory.activations.neurons import function_of
+from theory.kernels.variances import layer_variances
 from theory.signal.gaussian import legendre
-from theory.variances import layer_variances
 
 MAX_DIMENSION = 3  # of inputs, and one for biases
 ORDERS = (16, 32, 64, 128)  # nodes in each dimension

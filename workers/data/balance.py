@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.schema import CLASSES
+from storage.arrays.schema import CLASSES
 from workers.data.dataset import Array
 
 Counts = dict[str, NDArray[np.int64]]  # of each set of points, (class,)

@@ -11,7 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from storage.errors import CampaignError
-from workers import memory
+from workers.machine import memory
 
 GZIP = b"\x1f\x8b"
 HEAD = 16  # bytes that say how long a file of ours is

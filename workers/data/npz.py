@@ -13,11 +13,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from storage.errors import CampaignError
-from workers import memory
 from workers.data.collection import Collection
 from workers.data.dataset import Array, Origin
 from workers.data.files import opened, place
 from workers.data.numbers import REAL, require_finite
+from workers.machine import memory
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 BEGIN = 16  # bytes that tell what a file is

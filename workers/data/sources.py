@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import CampaignError
-from workers import memory
-from workers.data import cifar, digits, mnist, npz, synthetic
+from workers.data import npz, synthetic
 from workers.data.collection import Collection, binary, split
 from workers.data.dataset import Dataset, Points, Pool
 from workers.data.files import place, sha256, sha256_of
+from workers.data.images import cifar, digits, mnist
 from workers.data.normalize import rescale
 from workers.data.streams import Stream, generator
 from workers.data.synthetic import Law
+from workers.machine import memory
 
 SYNTHETIC = (
     "single_index",

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from workers.activations import ACTIVATIONS, Activation
-from workers.convolution import patch_network, three_layer_convolution
 from workers.data.dataset import Array
 from workers.data.synthetic import Law
-from workers.networks import Layered, fully_connected
+from workers.networks.activations import ACTIVATIONS, Activation
+from workers.networks.convolution import patch_network, three_layer_convolution
+from workers.networks.networks import Layered, fully_connected
 from workers.numerics import fixed_threads
 
 BLOCK = 16  # points
@@ -29,10 +29,11 @@ def teacher_network(
 ) -> Law:
     """y = f(x) with f drawn from the prior of a network without biases: W ~ N(0, σ²/fan_in).
 
-    Without patches it is `workers.networks.fully_connected`, with them it is `patch_network` for
-    one width, or `three_layer_convolution` for two, of `workers.convolution`. The variance of y at
-    x, over teachers, is the prior's <f(x)²>: (2/π) σ_a² asin(2k/(1 + 2k)) with k = σ_w²|x|²/d for
-    one fully connected layer of erf, and σ_a² σ_w²|x|²/d for any of linear neurons.
+    Without patches it is `workers.networks.networks.fully_connected`, with them it is
+    `patch_network` for one width, or `three_layer_convolution` for two, of
+    `workers.networks.convolution`. The variance of y at x, over teachers, is the prior's <f(x)²>:
+    (2/π) σ_a² asin(2k/(1 + 2k)) with k = σ_w²|x|²/d for one fully connected layer of erf, and σ_a²
+    σ_w²|x|²/d for any of linear neurons.
     """
     phi = ACTIVATIONS[activation]
     network = _network(dimension, patches, widths, phi, weight_variance)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from workers import cache
+from workers.machine import cache
 
 BITS = 1  # raised when a change of the sources alters a result
 SOURCES = (

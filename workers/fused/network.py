@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from workers import networks
-from workers.activations import ACTIVATIONS
 from workers.fused import build
-from workers.networks import Model, Network
-from workers.samplers.sampler import Gradient
+from workers.networks import networks
+from workers.networks.activations import ACTIVATIONS
+from workers.networks.networks import Model, Network
+from workers.sampler import Gradient
 
 KERNELS = ("erf", "gelu", "linear", "quadratic", "relu", "tanh")  # in the order of network.cpp
 
@@ -99,7 +99,7 @@ def fused(network: Model) -> Model:
 
 
 def potential(network: Model, x: Tensor, y: Tensor, temperature: float) -> Gradient:
-    """U(z) = |z|²/2 + L(σ z)/T and ∇U, as `workers.networks.potential` has them.
+    """U(z) = |z|²/2 + L(σ z)/T and ∇U, as `workers.networks.networks.potential` has them.
 
     For a `FusedNetwork` whitening and prior are in the kernel too.
     """

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.philox import Normals
-from workers.samplers.sampler import Gradient, Sampler
+from workers.sampler import Gradient, Sampler
 
 
 class BAOABState(NamedTuple):

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.networks import Network
+from workers.networks.networks import Network
 from workers.philox import Normals
+from workers.sampler import Sampler
 from workers.samplers.linear_model import (
     LinearModel,
     chains_at_a_time,
@@ -15,7 +16,6 @@ from workers.samplers.linear_model import (
     normals_needed,
     regress,
 )
-from workers.samplers.sampler import Sampler
 from workers.samplers.splitting import drifted, splitting
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.networks import Model
+from workers.networks.networks import Model
 from workers.philox import Normals
-from workers.samplers.sampler import Gradient, Sampler
+from workers.sampler import Gradient, Sampler
 from workers.samplers.sgld import minibatch_gradient
 
 FIRST, SECOND, FLOOR = 0.9, 0.999, 1e-8  # β1, β2 and ε of Kingma and Ba (2015, arXiv:1412.6980)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.networks import Model
+from workers.networks.networks import Model
 from workers.philox import Normals
-from workers.samplers.sampler import Sampler
+from workers.sampler import Sampler
 from workers.samplers.splitting import splitting
 from workers.samplers.tempered import Phase, advanced, whitened_loss
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.activations import ACTIVATIONS
-from workers.networks import Layer, Network, potential
+from workers.networks.activations import ACTIVATIONS
+from workers.networks.networks import Layer, Network, potential
 from workers.philox import Normals
+from workers.sampler import Gradient, Sampler
 from workers.samplers.baoab import BAOABState, baoab
 from workers.samplers.linear_model import (
     chains_at_a_time,
@@ -15,7 +16,6 @@ from workers.samplers.linear_model import (
     normals_needed,
     regress,
 )
-from workers.samplers.sampler import Gradient, Sampler
 
 
 class GibbsState(NamedTuple):
@@ -39,7 +39,8 @@ def gibbs(
 
     A network of any depth is linear in its readout, which is therefore Gaussian given the rest.
     The hidden weights move at fixed readout, by `workers.samplers.baoab`: with its bias of order
-    ε², at the cost of moves + 1 gradients. Targets the exp(-U) of `workers.networks.potential`.
+    ε², at the cost of moves + 1 gradients. Targets the exp(-U) of
+    `workers.networks.networks.potential`.
     """
     joint = potential(network, x, y, temperature)
     hidden, width = network.layers[-1].start, network.widths[-1]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from workers.philox import Normals
+from workers.sampler import Gradient, Sampler
 from workers.samplers.metropolis import MetropolisState, decided, started
-from workers.samplers.sampler import Gradient, Sampler
 
 
 def hmc(gradient: Gradient, step_size: float, leaps: int) -> Sampler[MetropolisState]:

@@ -5,16 +5,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.activations import ACTIVATIONS
-from workers.convolution import PatchNetwork
+from workers.networks.activations import ACTIVATIONS
+from workers.networks.convolution import PatchNetwork
 from workers.philox import Normals
+from workers.sampler import Sampler
 from workers.samplers.linear_model import (
     chains_at_a_time,
     check_labels,
     normals_needed,
     regress,
 )
-from workers.samplers.sampler import Sampler
 
 
 class LinearConvolutionState(NamedTuple):
@@ -32,8 +32,8 @@ def linear_convolution(
     Given W, the part of A in the columns of W, at most patch_size numbers for each patch, meets the
     data, and is drawn from a linear model; what is perpendicular to them is drawn from the prior.
     Given A, likewise for W. The cost is that of a linear model with at most d = P S weights,
-    whatever the number of channels. Targets the exp(-U) of `workers.networks.potential` without
-    bias; the algebra is in float64. Raises ValueError for another activation or depth.
+    whatever the number of channels. Targets the exp(-U) of `workers.networks.networks.potential`
+    without bias; the algebra is in float64. Raises ValueError for another activation or depth.
     """
     check_labels(x, y)
     if network.activation != ACTIVATIONS["linear"]:

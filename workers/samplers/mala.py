@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from workers.philox import Normals
+from workers.sampler import Gradient, Sampler
 from workers.samplers.metropolis import MetropolisState, decided, started
-from workers.samplers.sampler import Gradient, Sampler
 
 
 def mala(gradient: Gradient, step_size: float) -> Sampler[MetropolisState]:

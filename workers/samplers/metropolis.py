@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.samplers.sampler import Gradient
+from workers.sampler import Gradient
 
 
 class MetropolisState(NamedTuple):

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.networks import Network, check_labels
+from workers.networks.networks import Network, check_labels
 from workers.philox import Normals
-from workers.samplers.sampler import Sampler
+from workers.sampler import Sampler
 
 GROUP = 8  # neurons of which one, chosen at random in every sweep, moves on its slice
 ANGLES = 15  # that are tried on a slice: they leave a part in 10^5 or so of the circle

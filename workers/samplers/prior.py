@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from workers.philox import Normals
-from workers.samplers.sampler import Sampler
+from workers.sampler import Sampler
 
 
 class PriorState(NamedTuple):

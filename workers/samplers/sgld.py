@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.networks import Model, check_labels
+from workers.networks.networks import Model, check_labels
 from workers.philox import Normals
-from workers.samplers.sampler import Sampler
+from workers.sampler import Sampler
 
 
 class SGLDState(NamedTuple):

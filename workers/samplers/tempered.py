@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.networks import Model, check_labels
+from workers.networks.networks import Model, check_labels
 from workers.samplers.splitting import Splitting, drifted
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -9,8 +9,8 @@ import xarray as xr
 from xarray import DataTree
 
 from pipelines.report.words import name_and_symbol, named
-from pipelines.rounding import plain
-from storage.attributes import axes_of
+from pipelines.text.rounding import plain
+from storage.arrays.attributes import axes_of
 
 WIDTH = "network_width"
 # What is said of all cells together: one cell alone has no dimension that would tell it apart.

@@ -22,7 +22,7 @@ from pipelines.report.figures.cells import (
 )
 from pipelines.report.figures.panel import Panel
 from pipelines.report.words import SUBSCRIPTS
-from pipelines.rounding import SUPERSCRIPTS
+from pipelines.text.rounding import SUPERSCRIPTS
 
 MOST_DATASETS = 3  # drawn one by one; more are averaged
 MOST_SERIES = 2

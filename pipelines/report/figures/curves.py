@@ -13,7 +13,7 @@ from pipelines.report import style
 from pipelines.report.figures.cells import group, label, spread
 from pipelines.report.figures.learning import shade
 from pipelines.report.figures.panel import Panel
-from pipelines.rounding import plain
+from pipelines.text.rounding import plain
 
 ERROR = "pool_error"
 MOST = 3  # pairs of a cell and a ridge

@@ -8,7 +8,7 @@ from xarray import DataTree
 from pipelines.report import style
 from pipelines.report.figures.cells import group, label, shown_of, spread
 from pipelines.report.figures.panel import Panel
-from pipelines.rounding import plain
+from pipelines.text.rounding import plain
 
 THEORIES = ("rg_gpr", "rg_gpr_position")
 MOST = 4  # pairs of a cell and a ridge

@@ -11,7 +11,7 @@ from pipelines.report.figures.cells import chosen, group, label, shown_of
 from pipelines.report.figures.order import NAMES, shape
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
-from pipelines.rounding import plain, uncertain
+from pipelines.text.rounding import plain, uncertain
 
 MOST_CELLS = 5
 MERGED = 3  # bins drawn as one

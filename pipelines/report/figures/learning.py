@@ -13,7 +13,7 @@ from pipelines.report import style
 from pipelines.report.figures.cells import Abscissa, group, label, spread
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import mean_and_error
-from pipelines.rounding import plain
+from pipelines.text.rounding import plain
 
 THEORY = "effective_ridge"
 TRAIN = Abscissa("train", "data.train", alone=True)

@@ -24,7 +24,7 @@ from pipelines.report.figures.statistics import (
     mean_and_error,
     variance,
 )
-from pipelines.rounding import uncertain
+from pipelines.text.rounding import uncertain
 
 MOST_SERIES = 3
 FEWEST = 3  # widths through which a line is drawn

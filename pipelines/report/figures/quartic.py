@@ -9,7 +9,7 @@ from xarray import DataTree
 from pipelines.report import style
 from pipelines.report.figures.cells import chosen, group, label, shown_of, spread
 from pipelines.report.figures.panel import Panel
-from pipelines.rounding import plain
+from pipelines.text.rounding import plain
 from theory.statistics import jackknife_error
 
 MOST = 3  # ridges

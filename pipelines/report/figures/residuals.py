@@ -11,7 +11,7 @@ from xarray import DataTree
 from pipelines.report import style
 from pipelines.report.figures.cells import chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
-from pipelines.rounding import plain
+from pipelines.text.rounding import plain
 
 ERROR = "pool_error"
 LINEAR, LARGEST = 3.0, 300.0  # standard errors

@@ -11,7 +11,7 @@ from xarray import DataTree
 from pipelines.report import style
 from pipelines.report.figures.cells import chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
-from pipelines.rounding import uncertain
+from pipelines.text.rounding import uncertain
 
 BINS = 60  # of the coefficients, evenly spaced in ln k
 ROUNDING = 1e-12  # of the largest eigenvalue: smaller ones are zero

@@ -1,0 +1,1 @@
+"""Regressions against their theories: learning curves, exponents, the Wilsonian flow."""

@@ -1,0 +1,1 @@
+"""What the smaller commands do: list, status and verify."""

@@ -1,0 +1,384 @@
+"""The campaign engine: plain Python over an executor. Prefect and the command line are shells.
+
+A campaign goes prepare (nothing is written), simulate in waves, predict, fit, report; one that
+refines itself adds cells and goes back, within its budget. All of it may be repeated: what has a
+receipt is never computed again.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
+from pipelines.engine import needs, selection
+from storage.campaign.plugins import ALLOWED, Plugins, allow, named
+from storage.campaign.spec import Campaign
+from storage.errors import CampaignError
+from storage.files.lease import Lease
+from storage.files.objects import Objects
+from storage.files.sealed import seal
+from storage.planning.identity import digest
+from storage.planning.plan import SAMPLED, Cell, Lane, Plan, plan
+from storage.store import archive, kept
+from storage.store.holding import held
+from storage.store.store import Store
+from workers import numerics
+from workers.data.datasets import absolute, check_dataset, check_pool, content_digests
+from workers.ensemble.plugin_checks import check_network
+from workers.shard import AGAIN, MEND, Job, Outcome, attempt
+
+if TYPE_CHECKING:
+    from xarray import DataTree
+
+WAVES = 100  # at most: a wave is a line in the Prefect UI
+ROOT = "results"
+
+
+class Executor(Protocol):
+    """Where shards run: the shards of a lane one after another, lanes side by side."""
+
+    stop: threading.Event  # set by whoever wants the run to end early
+
+    def run(self, job: Job, lanes: Sequence[Lane]) -> Iterator[Outcome]:
+        """Outcomes in the order in which they come."""
+        ...
+
+
+class Inline:
+    """Runs every shard in this process, one after another."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+
+    def run(self, job: Job, lanes: Sequence[Lane]) -> Iterator[Outcome]:
+        """Outcomes in the order of the lanes; a lane ends at its first failure."""
+        for lane in lanes:
+            for shard in lane:
+                if self.stop.is_set():
+                    return
+                outcome = attempt(job, shard)
+                yield outcome
+                if outcome.receipt is None:
+                    break
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A campaign that has passed every check and of which nothing is written yet."""
+
+    spec: Campaign
+    plugins: Plugins
+    sources: dict[str, str]
+    root: str
+    durable: bool = False  # whether what is stored survives a power cut
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the spec asks for by itself, whatever its store has seen."""
+        return plan(self.spec, sources=self.sources)
+
+    @property
+    def store(self) -> Store:
+        """Where the campaign is kept, or will be."""
+        return Store(Objects(self.root, self.durable).child(self.plan.directory))
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Lanes that are driven together, under a name for the people who watch."""
+
+    name: str
+    lanes: tuple[Lane, ...]
+
+    @property
+    def shards(self) -> int:
+        """How many shards the wave has left."""
+        return sum(len(lane) for lane in self.lanes)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a campaign a run computes."""
+
+    only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
+    retry: bool = False  # also what failed in an earlier run, and would fail again
+
+
+EVERYTHING = Choice()
+
+
+def allowed_plugins(named: Sequence[str]) -> list[str]:
+    """Modules allowed by name on the command line or in the environment."""
+    return [*named, *filter(None, os.environ.get(ALLOWED, "").split(","))]
+
+
+def prepare(
+    spec: Campaign, root: str = ROOT, plugins: Sequence[str] = (), durable: bool = False
+) -> Prepared:
+    """Check all that can be checked before anything is written.
+
+    Raises CampaignError for plug-ins that are not allowed, data that are missing or too few.
+    """
+    found = allow(spec, allowed_plugins(plugins), Path.cwd())
+    for name in named(spec):
+        found.get(name)
+    spec = absolute(spec)
+    prepared = Prepared(spec, found, content_digests(spec, found), root, durable)
+    _check_data(prepared)
+    return prepared
+
+
+def _check_data(prepared: Prepared) -> None:
+    """Draw the first dataset and the pool of all data that the cells have, and look at them.
+
+    What fails here would fail in every shard. Cells that differ in how many points they take of
+    the same data are looked at once, at the largest.
+    """
+    planned, plugins, sources = prepared.plan, prepared.plugins, prepared.sources
+    for cells in _by_data(planned.cells):
+        data = check_dataset(cells[0].spec, plugins, sources)
+        for spec in {digest([*_networks(cell.spec)]): cell.spec for cell in cells}.values():
+            check_network(spec, data, plugins)
+    for cells in _by_data(planned.regressions):
+        points = check_pool(cells[0].spec, plugins, sources)
+        for cell in cells:
+            needs.check_kernel(cell, points)
+
+
+def _networks(spec: Campaign) -> Iterator[Any]:
+    """What a network is made of, and what its numbers are."""
+    assert spec.network is not None
+    assert spec.sampler is not None
+    yield spec.network.model_dump(mode="json")
+    yield spec.sampler.precision
+
+
+def _by_data(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells together whose data differ in the number of training points or in noise alone."""
+    together: dict[str, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: -cell.spec.data.train):
+        data = cell.spec.data.model_dump(mode="json", exclude={"train"})
+        data["label_noise"] = bool(data["label_noise"])
+        together.setdefault(digest(data), []).append(cell)
+    return [*together.values()]
+
+
+class Drive:
+    """A campaign that this process holds the lease of."""
+
+    def __init__(
+        self, prepared: Prepared, store: Store, epoch: int, executor: Executor, choice: Choice
+    ) -> None:
+        self.prepared = prepared
+        self.choice = choice
+        self.store = store
+        self.executor = executor
+        self.store.add_spec(prepared.spec, prepared.sources)
+        self.job = Job(
+            self.store.objects, epoch, self._numerics(), prepared.plugins, prepared.sources
+        )
+        self._record_run(epoch)
+        self.finished = self.store.ledger.finished()
+        self.failed: list[Outcome] = []
+        self.given_up = {} if choice.retry else self._certain()
+        self._plan()
+
+    def _plan(self) -> None:
+        """What there is to do, with places for it in the store and for the cells of later rounds.
+
+        Room is kept until nothing is left to do, so that no array changes its shape on the way.
+        """
+        prepared, store = self.prepared, self.store
+        self.plan: Plan = plan(prepared.spec, store.specs(), prepared.sources, store.rounds())
+        self.chosen = selection.chosen(self.plan, self.choice.only)
+        finished = self.plan.of(self.finished)
+        counts = {place: n for place, n in self.plan.work.items() if place[1] in self.chosen}
+        self.total, self.done = sum(counts.values()), sum(finished[place] for place in counts)
+        self.others = sum(self.plan.work.values()) - finished.total() - (self.total - self.done)
+        self.left = self._waves()
+        store.allocate(self.plan, self.plan.room if self.left or self.others else 0)
+
+    def _certain(self) -> dict[str, str]:
+        """Shards that failed in an earlier run and would fail again, and why."""
+        failures = self.store.ledger.last_failures(self.finished)
+        return {name: each["error"] for name, each in failures.items() if each.get("certain")}
+
+    def refine(self) -> bool:
+        """Add the next cells of a campaign that refines itself; whether there are any.
+
+        It is asked when all that there was to do is done; what is left of the room goes with the
+        last round.
+        """
+        if self.prepared.spec.refine is None or self.others:
+            return False
+        from pipelines.engine import stages
+        from pipelines.engine.refine import next_round
+
+        stages.analyze(self.store, self.prepared.plugins, stages.COMPARING)
+        found = next_round(self.store, self.plan)
+        if found is None:
+            self.store.allocate(self.plan)
+            return False
+        self.store.add_round(found)
+        self._plan()
+        return True
+
+    def _numerics(self) -> dict[str, str]:
+        """What the campaign computes with: decided at its first run, kept from then on."""
+        return archive.decide_numerics(self.store.objects, numerics.describe())
+
+    def _record_run(self, epoch: int) -> None:
+        content = seal(provenance(), indent=1)
+        kept.keep(self.store.objects, f"provenance/run-{epoch:04d}.json", content)
+
+    def _waves(self) -> list[Wave]:
+        """The work that is left, in waves of whole cells; a lane ends before what was given up."""
+        left: dict[str, list[Lane]] = {}
+        self.told: list[Outcome] = []
+        for lane in self.plan.lanes():
+            if lane[0].cell.key not in self.chosen:
+                continue
+            todo = tuple(shard for shard in lane if shard.name not in self.finished)
+            for place, shard in enumerate(todo):
+                if shard.name in self.given_up:
+                    self.told.append(Outcome(shard, None, self.given_up[shard.name], certain=True))
+                    todo = todo[:place]
+                    break
+            if todo:
+                left.setdefault(_wave_name(todo[0].kind, todo[0].cell.settings), []).append(todo)
+        return _merged([Wave(name, tuple(lanes)) for name, lanes in left.items()])
+
+    def run(self, wave: Wave) -> Iterator[Outcome]:
+        """Run a wave; each outcome is counted before it is handed on."""
+        for outcome in self.executor.run(self.job, wave.lanes):
+            if outcome.receipt is None:
+                self.failed.append(outcome)
+            else:
+                self.finished.add(outcome.shard.name)
+                self.done += 1
+            yield outcome
+
+    def check(self) -> None:
+        """Raise CampaignError where shards failed; what is finished stays."""
+        if failed := self.failed or self.told:
+            first, count = failed[0], len(failed)
+            before = "" if self.failed else " in an earlier run, and would again"
+            advice = MEND if all(each.certain for each in failed) else AGAIN
+            raise CampaignError(
+                f"{count} shard{'s' * (count > 1)} failed{before}, "
+                f"first {first.shard.name}: {first.reason}; "
+                f"see {self.store.url}/ledger/failures; {advice}"
+            )
+
+
+def _wave_name(kind: str, settings: dict[str, Any]) -> str:
+    if kind not in SAMPLED:
+        return "regression"
+    named = ", ".join(f"{path.split('.')[-1]} {value}" for path, value in settings.items())
+    return f"ensemble {named}".strip()
+
+
+def _merged(waves: list[Wave]) -> list[Wave]:
+    """At most WAVES of them, neighbours put together."""
+    size = -(-len(waves) // WAVES)
+    if size <= 1:
+        return waves
+    groups = [waves[i : i + size] for i in range(0, len(waves), size)]
+    return [
+        Wave(f"{group[0].name} to {group[-1].name}", tuple(ln for w in group for ln in w.lanes))
+        for group in groups
+    ]
+
+
+@contextmanager
+def drive(prepared: Prepared, executor: Executor, choice: Choice = EVERYTHING) -> Iterator[Drive]:
+    """Hold the campaign's lease, and drive it."""
+    selection.chosen(prepared.plan, choice.only)  # before anything is written
+    with held(prepared.store) as (store, lease):
+        driven = Drive(prepared, store, lease.epoch, executor, choice)
+        with _shared_files(driven.plan, lease):
+            yield driven
+
+
+@contextmanager
+def _shared_files(planned: Plan, lease: Lease) -> Iterator[None]:
+    """Files of kernels on this machine: those of killed runs go before, those of this one after.
+
+    A driver that was taken over leaves them to its successor.
+    """
+    if not planned.regressions:
+        yield
+        return
+    from workers.machine import node_cache
+    from workers.regression import regression
+
+    node_cache.sweep()
+    try:
+        yield
+    finally:
+        if not lease.lost.is_set():
+            regression.forget(planned.regressions)
+
+
+def run(
+    spec: Campaign,
+    root: str = ROOT,
+    plugins: Sequence[str] = (),
+    watch: Callable[[Outcome], None] | None = None,
+) -> "DataTree":
+    """Run a campaign in this process to its end and open it as a labelled grid.
+
+    The same as `finitewidth run --executor inline`, without Prefect and Ray: for notebooks.
+    """
+    from pipelines.engine import blocks, stages
+    from storage.backend.reader import open_campaign
+
+    prepared = prepare(spec, root, plugins)
+    blocks.require(prepared, workers=1)
+    with drive(prepared, Inline()) as driven:
+        while True:
+            for wave in driven.left:
+                for outcome in driven.run(wave):
+                    if watch is not None:
+                        watch(outcome)
+            driven.check()
+            if not driven.refine():
+                break
+        stages.analyze(driven.store, prepared.plugins)
+    return open_campaign(driven.store.url)
+
+
+def provenance() -> dict[str, Any]:
+    """What ran: versions, machine, command and commit."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "host": platform.node(),
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+        **numerics.describe(),
+    }
+
+
+def _commit() -> str:
+    """The commit of the code, where it runs from a checkout."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return "unknown"
+    git = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,1 @@
+"""What a run will take, told from real steps on the machine at hand."""

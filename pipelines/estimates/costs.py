@@ -1,0 +1,374 @@
+"""What a run takes, part by part: from a few real steps of each kind of cell on this machine.
+
+Steps, draws and kernels are timed here and now, within `PATIENCE`; what is too large or too much is
+scaled from the nearest kind that was timed, by its products. All else (imports, files, theories,
+fits, the report) was measured once, and is scaled by how fast this machine is.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+from pipelines.engine import blocks, needs
+from pipelines.engine.engine import Prepared
+from pipelines.estimates.speeds import Speeds
+from storage.arrays import schema
+from storage.campaign.data_spec import number_of_test_points
+from storage.campaign.network_spec import Kernel
+from storage.campaign.regression_spec import REGRESSION_THEORIES
+from storage.campaign.spec import Campaign
+from storage.campaign.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
+from storage.errors import refused
+from storage.planning.identity import digest
+from storage.planning.plan import Cell, Place, Plan, Shard
+from theory.regression.curve_methods import DOUBLE
+from workers import numerics
+from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES
+from workers.models import nngp_of
+from workers.regression.regression import kernel_of
+
+PATIENCE = 2.0  # seconds for all that is timed
+LONG = 0.5  # seconds: what would take longer is not timed
+SLOW, USUAL = 2e9, 2e10  # products and sums per second: of a bad case, and in the mean
+POINTS, FEW_POINTS = 128, 16  # of a kernel that is timed, and of one of images
+PAIR = 1e-7  # seconds of a kernel that was never timed
+
+# Seconds of one core, on the machine whose speeds are in `speeds.py`.
+IMPORTS = 2.6
+RAY, WORKER = 5.0, 2.5  # to start it, and each worker
+VARIABLE, RECEIPT = 0.0009, 0.006  # of a shard: to write a variable, and all else
+BYTES = 2e8  # written per second
+ORDER, SIZE = 0.015, 0.004  # of a regression: an order, and each of its sizes and ridges
+ASSESS, ASSESS_DATASET = 0.6, 0.06
+FIT, FIT_DATASET = 1.0, 0.06
+REPORT, REPORT_CELL = 5.0, 0.2
+PREDICT = 0.9
+DATASET = 0.07  # of a theory on a dataset
+DIRECT, LAYERS = 15.0, 1000.0  # n³ flop of a theory, and of one of Gaussian layers that adapt
+NEURONS = 2e5  # n² flop of the adaptive kernel, which averages over draws of a neuron
+DIAGONAL = 256  # kernels of as many points at a time are computed where the diagonal is wanted
+AVERAGED = 0.03  # of a theory that averages over data, a cell
+SPECTRAL = 0.05  # of a theory of a regression, a cell
+OF_CELLS = (*AVERAGED_THEORIES, *REGRESSION_THEORIES)  # the others take a dataset at a time
+
+Pairs = Callable[[Cell, Kernel], float]  # seconds for a kernel of two points
+
+
+class Timing(NamedTuple):
+    """Seconds of one core for a kind of cell."""
+
+    data: float  # a dataset
+    shard: float  # what each segment makes before its first step
+    step: float  # of a block
+    draw: float
+
+
+class Lanes(NamedTuple):
+    """Shards of one kind and cell, in lanes whose shards run one after another."""
+
+    number: int
+    first: float  # seconds of one core: the warm-up, or all there is
+    more: int
+    each: float  # of each of those behind the first
+
+    @property
+    def lane(self) -> float:
+        """Seconds of one lane."""
+        return self.first + self.more * self.each
+
+    @property
+    def seconds(self) -> float:
+        """Of all."""
+        return self.number * self.lane
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return self.number * (1 + self.more)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of one core."""
+
+    lanes: Mapping[Place, Lanes]
+    stages: Mapping[str, float]  # those after the simulation, in their order
+    slowness: float
+
+    @property
+    def start(self) -> float:
+        """Imports of the driver."""
+        return IMPORTS * self.slowness
+
+    def simulation(self, finished: Mapping[Place, int]) -> float:
+        """All shards but those that are finished, so many of each cell."""
+        left = 0.0
+        for place, lanes in self.lanes.items():
+            left += lanes.seconds * (1 - finished.get(place, 0) / lanes.shards)
+        return left
+
+    def total(self, finished: Mapping[Place, int], cores: int) -> tuple[float, float]:
+        """Core-seconds of a run on Ray, and its seconds by the clock on so many cores."""
+        work = self.simulation(finished)
+        serial = self.start + sum(self.stages.values())
+        if not work:
+            return serial, serial
+        workers = min(cores, sum(lanes.number for lanes in self.lanes.values()))
+        starting = self.slowness * (RAY + WORKER * workers)
+        wall = self.slowness * (RAY + WORKER) + self.clock(finished, cores)
+        return serial + starting + work, serial + wall
+
+    def clock(self, finished: Mapping[Place, int], cores: int) -> float:
+        """Seconds of the simulation by the clock: of waves, which are cells one after another."""
+        seconds = 0.0
+        waves: dict[str, list[tuple[float, float]]] = {}
+        for (kind, key), lanes in self.lanes.items():
+            left = 1 - finished.get((kind, key), 0) / lanes.shards
+            waves.setdefault(key, []).append((left * lanes.seconds, left * lanes.lane))
+        for wave in waves.values():
+            seconds += max(sum(all_ for all_, _ in wave) / cores, max(lane for _, lane in wave))
+        return seconds
+
+
+def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = True) -> Costs:
+    """What a plan takes; without measuring from what is known of this machine."""
+    products, slowness = speeds.slowness
+    kernel = partial(_pair, prepared, speeds, measure)
+    lanes: dict[Place, Lanes] = {}
+    current = [cell for cell in planned.cells if cell.identity in planned.current]
+    sizes = {cell.key: blocks.size_key(cell.spec) for cell in current}
+    one = {sizes[cell.key]: cell for cell in reversed(current)}  # the first of each size
+    timings = _timings(prepared, one, speeds, measure)
+    written = {size: _bytes(cell, prepared) for size, cell in one.items()}
+    variables = schema.ensemble_variables(planned.spec) if current else {}
+    for cell in current:
+        size = sizes[cell.key]
+        for kind in ("ensemble", "check"):
+            if count := planned.work.get((kind, cell.key)):
+                write = slowness * (VARIABLE * len(variables) + RECEIPT) + written[size]
+                lanes[kind, cell.key] = _lanes(planned.spec, cell, count, timings[size], write)
+    for cell in planned.regressions:
+        if cell.identity in planned.current:
+            pair = kernel(cell, kernel_of(cell.spec))
+            lanes |= _regression(cell, pair, products, slowness)
+    stages = _stages(planned, kernel, products, slowness)
+    speeds.keep()
+    return Costs(lanes, stages, slowness)
+
+
+# -- an ensemble ------------------------------------------------------------------------------
+
+
+def _lanes(spec: Campaign, cell: Cell, count: int, timing: Timing, write: float) -> Lanes:
+    sampler = cell.spec.sampler
+    assert sampler is not None
+    assert spec.sampler is not None
+    looks = 0
+    if sampler.step_size == "auto":
+        looks = 1 + FIRST_ITERATIONS + len(STAGES) * (1 + LATER_ITERATIONS)
+    more = spec.sampler.draws // sampler.segment
+    first = timing.data + timing.shard + write + (sampler.warmup + looks) * timing.step
+    each = timing.shard + write
+    each += sampler.segment * (sampler.thin * timing.step + timing.draw)
+    return Lanes(count // (1 + more), first, more, each)
+
+
+def _bytes(cell: Cell, prepared: Prepared) -> float:
+    """Seconds for the bytes that a shard writes: its checkpoint and its outputs."""
+    assert cell.spec.ensemble is not None
+    return blocks.block_of(cell.spec, prepared).total / 2 / BYTES
+
+
+class _Kind(NamedTuple):
+    name: str
+    cell: Cell
+    step: float  # products of a step of a block
+    draw: float
+
+
+def _timings(
+    prepared: Prepared, cells: Mapping[str, Cell], speeds: Speeds, measure: bool
+) -> dict[str, Timing]:
+    """For each size, of which a cell is given, what was timed, or is scaled from its neighbour."""
+    kinds = {
+        name: _Kind(name, cell, *_products(cell.spec, prepared)) for name, cell in cells.items()
+    }
+    ordered = sorted(kinds.values(), key=lambda kind: kind.step)
+    known, began = {}, time.process_time()
+    for kind in (ordered[place] for place in _spread(len(ordered))):
+        found = speeds.known(_name(kind, prepared))
+        if found is None and measure and time.process_time() - began < PATIENCE:
+            found = _time(kind, prepared, speeds)
+        if found is not None:
+            known[kind.name] = Timing(*found)
+    near = [kinds[name] for name in known]
+    return {kind.name: known.get(kind.name) or _scaled(kind, near, known) for kind in ordered}
+
+
+def _name(kind: _Kind, prepared: Prepared) -> str:
+    return f"block {digest([kind.name, prepared.sources])[:32]}"
+
+
+def _products(spec: Campaign, prepared: Prepared) -> tuple[float, float]:
+    """A step is a pass forward and two back, a draw one forward at all points."""
+    assert spec.ensemble is not None
+    assert spec.sampler is not None
+    each = blocks.model_of(spec, prepared).products * spec.ensemble.block
+    replicas = 1 + len(spec.sampler.ladder)
+    moves = spec.sampler.moves or 1
+    points = spec.data.train + number_of_test_points(spec.data) + spec.observe.points
+    return 3.0 * each * replicas * moves * spec.data.train, float(each * points)
+
+
+def _spread(count: int) -> list[int]:
+    """All places below `count`: both ends first, then middles, so that any few are apart."""
+    order, seen = [], set()
+    parts = 1
+    while len(order) < count:
+        for part in range(parts + 1):
+            place = round(part * (count - 1) / parts)
+            if place not in seen:
+                seen.add(place)
+                order.append(place)
+        parts *= 2
+    return order
+
+
+def _time(kind: _Kind, prepared: Prepared, speeds: Speeds) -> list[float] | None:
+    """Time a kind, with fewer chains where a block is too large; None where a chain is."""
+    from workers.ensemble.rehearsal import rehearse
+
+    ensemble = kind.cell.spec.ensemble
+    assert ensemble is not None
+    most = LONG * SLOW / max(kind.step, kind.draw)
+    chains = min(ensemble.block, math.floor(most * ensemble.block))
+    if chains < 1:
+        return None
+    few = ensemble.model_copy(update={"block": chains})
+    spec = kind.cell.spec.model_copy(update={"ensemble": few})
+    cell = Cell(kind.cell.index, kind.cell.identity, spec, kind.cell.settings)
+    factor = ensemble.block / chains
+
+    def act() -> list[float]:
+        kernel = numerics.describe()["kernel"]
+        with _explained(cell):
+            found = rehearse(Shard("ensemble", cell), prepared.plugins, prepared.sources, kernel)
+        return [found.data, found.shard, factor * found.step, factor * found.draw]
+
+    return speeds.measure(_name(kind, prepared), act)
+
+
+def _scaled(kind: _Kind, near: Sequence[_Kind], known: Mapping[str, Timing]) -> Timing:
+    """From the nearest of those that were timed, or at a usual speed."""
+    if not near:
+        return Timing(0.0, 0.0, 2 * kind.step / USUAL, 2 * kind.draw / USUAL)
+    nearest = min(near, key=lambda other: abs(math.log(other.step / kind.step)))
+    data, shard, step, draw = known[nearest.name]
+    return Timing(data, shard, step * kind.step / nearest.step, draw * kind.draw / nearest.draw)
+
+
+# -- a regression -----------------------------------------------------------------------------
+
+
+def _regression(cell: Cell, pair: float, products: float, slowness: float) -> dict[Place, Lanes]:
+    regression = cell.spec.regression
+    assert regression is not None
+    needed, points = needs.needs_of(cell.spec), regression.pool
+    sizes = len(regression.train) * len(regression.ridges)
+    overhead = slowness * (RECEIPT + 15 * VARIABLE)
+    order = products * (needed.order.seconds + needed.quartic_seconds)
+    order += overhead + slowness * (ORDER + sizes * SIZE)
+    spectrum = products * 2 * needed.spectrum_seconds + pair * points**2 + overhead
+    return {
+        ("spectrum", cell.key): Lanes(1, spectrum, 0, 0.0),
+        ("regression", cell.key): Lanes(regression.repeats, order, 0, 0.0),
+    }
+
+
+def _pair(prepared: Prepared, speeds: Speeds, measure: bool, cell: Cell, kernel: Kernel) -> float:
+    """Seconds for the NNGP kernel of two points of a cell."""
+    inputs = blocks.inputs_of(cell.spec, prepared)
+    shape = kernel.model_dump(mode="json", include=blocks.SHAPE - {"width"})
+    name = f"kernel {digest([shape, inputs, prepared.sources])[:32]}"
+    if not measure:
+        return (speeds.known(name) or [PAIR])[0]
+    own = prepared.plugins.get(kernel.activation) if ":" in kernel.activation else None
+
+    def act() -> list[float]:
+        points = FEW_POINTS if kernel.image is not None else POINTS
+        generator = torch.Generator().manual_seed(1)
+        x = torch.randn(points, inputs, generator=generator, dtype=torch.float64)
+        with numerics.fixed_threads(), _explained(cell):
+            nngp_of(kernel, x[:2], None, own)
+            began = time.process_time()
+            nngp_of(kernel, x, None, own)
+            return [(time.process_time() - began) / points**2]
+
+    return speeds.measure(name, act)[0]
+
+
+@contextmanager
+def _explained(cell: Cell) -> Iterator[None]:
+    """What is tried here would fail in a run as well: code of the user's own may raise anything."""
+    where = f"the cell {cell.words}" if cell.words else "its only cell"
+    with refused(
+        lambda problem: f"the first steps of {where} failed: {problem}; put right what it names"
+    ):
+        yield
+
+
+# -- the stages after the simulation ----------------------------------------------------------
+
+
+def _stages(planned: Plan, kernel: Pairs, products: float, slowness: float) -> dict[str, float]:
+    cells = len(planned.cells)
+    datasets = planned.most("ensemble", "datasets") if cells else 0
+    together = cells * datasets
+    theories = len(planned.spec.theories)
+    return {
+        "assess convergence": slowness * (ASSESS + ASSESS_DATASET * together),
+        "predict": _predict(planned, kernel, products, slowness),
+        "fit": slowness * (FIT + FIT_DATASET * together * (1 + theories)),
+        "report": slowness * (REPORT + REPORT_CELL * min(cells, 24)),
+    }
+
+
+def _predict(planned: Plan, kernel: Pairs, products: float, slowness: float) -> float:
+    """Theories that are given the data take a dataset at a time, all others a cell."""
+    spec, seconds = planned.spec, PREDICT * slowness
+    given = [theory for theory in spec.theories if theory not in OF_CELLS]
+    pairs: dict[str, float] = {}
+    for cell in planned.cells if given else ():
+        key = digest(cell.spec.data.model_dump(mode="json"))
+        if (name := f"{key} {blocks.size_key(cell.spec)}") not in pairs:
+            assert cell.spec.network is not None
+            pairs[name] = kernel(cell, cell.spec.network)
+        each = sum(_given(theory, cell.spec, pairs[name], products, slowness) for theory in given)
+        seconds += each * planned.most("ensemble", "datasets")
+    averaged = sum(theory in AVERAGED_THEORIES for theory in spec.theories)
+    seconds += AVERAGED * slowness * averaged * len(planned.cells)
+    for cell in planned.regressions:
+        spectral = sum(theory in REGRESSION_THEORIES for theory in spec.theories)
+        seconds += SPECTRAL * slowness * spectral
+        seconds += products * needs.needs_of(cell.spec).decimated_seconds
+    return seconds
+
+
+def _given(theory: str, spec: Campaign, pair: float, products: float, slowness: float) -> float:
+    """Of a theory on one dataset: kernels of its points, and equations on the training points."""
+    assert spec.network is not None
+    train, test = spec.data.train, number_of_test_points(spec.data)
+    kernels = 2 * pair * train * (train + test) + pair * DIAGONAL * test
+    cubic = products * train**3 / DOUBLE
+    seconds = slowness * DATASET + kernels + DIRECT * cubic
+    if theory == "kernel_scaling":
+        return seconds * spec.network.depth
+    if theory == "adaptive":
+        return seconds + NEURONS * cubic / train
+    return seconds + LAYERS * cubic * (theory in ADAPTIVE_THEORIES)

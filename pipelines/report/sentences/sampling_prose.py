@@ -1,0 +1,120 @@
+"""How an ensemble was sampled, in words: scheme, step, start, warm-up, draws, precision, seed."""
+
+from pipelines.report.words import counted, listed, number, value
+from storage.arrays.schema import has_step_check
+from storage.campaign.spec import Campaign
+
+SCHEMES = {
+    "baoab": (
+        "underdamped Langevin dynamics with the BAOAB splitting (Leimkuhler and Matthews 2013)"
+    ),
+    "ula": "the unadjusted Langevin algorithm",
+    "mala": "the Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996)",
+    "collapsed": (
+        "underdamped Langevin dynamics of the hidden weights, the readout integrated out and drawn "
+        "exactly for each draw"
+    ),
+    "neurons": (
+        "Gibbs sampling of one neuron after another, its readout weights integrated out and then "
+        "drawn exactly, its other weights by Hamiltonian turns that keep the prior and by "
+        "elliptical slices (Murray, Adams and MacKay 2010),"
+    ),
+    "gibbs": "Gibbs sampling, the readout drawn exactly given the hidden weights",
+    "exchange": (
+        "underdamped Langevin dynamics with replica exchange between temperatures (Hukushima and "
+        "Nemoto 1996)"
+    ),
+    "sgld": "stochastic gradient Langevin dynamics (Welling and Teh 2011)",
+    "gd": "gradient descent, which targets no known law,",
+    "sgd": "stochastic gradient descent, which targets no known law,",
+    "adam": "Adam (Kingma and Ba 2015), which targets no known law,",
+}
+STARTS = {
+    "prior": "Chains started from the prior",
+    "teacher": "Chains started with every first-layer neuron at w·w* = ±1 and a fitting readout",
+    "both": (
+        "Every second chain started with all first-layer neurons at w·w* = ±1 and a fitting "
+        "readout, the others from the prior"
+    ),
+    "anneal": "Chains started from the prior at another temperature",
+}
+PRECISIONS = {"float32": "single precision (float32)", "float64": "double precision (float64)"}
+
+
+def sampling(spec: Campaign) -> str:
+    """The scheme and its numbers: step, friction, warm-up, draws, precision, blocks, seed."""
+    assert spec.ensemble is not None
+    assert spec.sampler is not None
+    sampler = spec.sampler
+    kept = f"{sampler.draws} draws per chain were kept"
+    packed = (
+        f"Chains ran in blocks of {spec.ensemble.block} with checkpoints every {sampler.segment} "
+        f"draws, in {PRECISIONS[sampler.precision]}, from the seed {spec.ensemble.seed}."
+    )
+    if sampler.scheme == "prior":
+        return f"Draws are independent; {kept}. {packed}"
+    apart = value(spec, "sampler.thin")
+    return (
+        f"The sampler was {SCHEMES[sampler.scheme]} in coordinates whitened by the prior"
+        f"{_constants(spec)}. {STARTS[spec.ensemble.start]}{_annealing(spec)}; after "
+        f"{value(spec, 'sampler.warmup')} warm-up steps {kept}, {apart} "
+        f"step{'' if apart == '1' else 's'} apart.{_step_check(spec)} {packed}"
+    )
+
+
+def _constants(spec: Campaign) -> str:
+    """Step, friction and what else the scheme has."""
+    sampler = spec.sampler
+    assert sampler is not None
+    if sampler.step_size is None:
+        return ": every layer in turn, without bias"
+    if sampler.scheme == "neurons":
+        return f", with {_angle(spec)} and without bias"
+    step = f"step {value(spec, 'sampler.step_size')}"
+    if isinstance(sampler.step_size, tuple):
+        step = f"steps {listed(number(each) for each in sampler.step_size)} of the layers"
+    if sampler.step_size == "auto":
+        step = (
+            "a step found from the curvature at the learned state in the first three quarters of "
+            "the warm-up and frozen"
+        )
+    friction = f" and friction {value(spec, 'sampler.friction')}" if sampler.friction else ""
+    text = f", with {step}{friction}, in units of the prior's relaxation time"
+    if sampler.moves:
+        text += f", {counted(sampler.moves, 'step')} for each readout"
+    if sampler.batch:
+        text += f", and batches of {sampler.batch} points"
+    if sampler.ladder:
+        text += f", with replicas at temperatures {listed(number(t) for t in sampler.ladder)}"
+    return text
+
+
+def _angle(spec: Campaign) -> str:
+    """Of a turn of a neuron."""
+    assert spec.sampler is not None
+    if spec.sampler.step_size != "auto":
+        return f"turns of {value(spec, 'sampler.step_size')} radians"
+    return (
+        "turns by an angle found from their acceptance in the first three quarters of the warm-up "
+        "and frozen,"
+    )
+
+
+def _annealing(spec: Campaign) -> str:
+    sampler = spec.sampler
+    assert sampler is not None
+    if sampler.anneal is None:
+        return ""
+    return (
+        f", {number(sampler.anneal.temperature)}, which went to the target's within "
+        f"{sampler.anneal.steps} steps, linearly in its logarithm"
+    )
+
+
+def _step_check(spec: Campaign) -> str:
+    if not has_step_check(spec):
+        return ""
+    return (
+        " The bias of the step was measured by one more block of each cell at half the step, and "
+        "extrapolated."
+    )

@@ -1,0 +1,260 @@
+"""Theories of a campaign: read what is stored, evaluate them, write the groups `theory/<name>`.
+
+A prediction has the shape of the measurement and the names of its variables. Theories that are
+given the data keep `dataset`; those that average over data drop `repeat`. Where a theory does not
+hold, or fails, its values are NaN and the reason is stored. The groups are derived: they are
+written anew each time, for every cell of the campaign.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pipelines.progress import doing
+from pipelines.theories import (
+    averaged_theories,
+    dataset_theories,
+    ensemble_theories,
+    kernel_scalings,
+    regression_theories,
+)
+from pipelines.theories.attempts import each, explained
+from pipelines.theories.ensemble_theories import Prediction, Problem
+from pipelines.theories.theory_groups import group_name, reasons_of, write_reasons
+from storage.arrays.schema import Variable, ensemble_sizes, ensemble_variables
+from storage.campaign.data_spec import PLUGIN, number_of_outputs
+from storage.campaign.plugins import Plugins, named
+from storage.campaign.regression_spec import REGRESSION_THEORIES
+from storage.campaign.spec import Campaign
+from storage.campaign.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
+from storage.errors import CampaignError
+from storage.planning.plan import Cell, Plan
+from storage.store.results import create_group, ensemble_grid, remove_groups, stored_plan
+from storage.store.store import Store
+from workers.data.dataset import Dataset
+from workers.data.datasets import content_digests, dataset
+from workers.data.numbers import real_numbers, require_finite
+
+_DATASET = ("cell", "dataset")
+_LAYER = (*_DATASET, "layer", "direction")
+_PART = (*_DATASET, "part")
+SUMMARY = {
+    "learnability": Variable(
+        (*_DATASET, "component"), "f8", "coefficient of the mean output on each part of the target"
+    ),
+    "output_mean": Variable((*_DATASET, "test"), "f8", "mean output over the ensemble"),
+    "predictive_variance": Variable((*_DATASET, "test"), "f8", "variance of the output"),
+    "mse_mean": Variable(_DATASET, "f8", "mean squared error of the mean output"),
+    "mse_sample": Variable(_DATASET, "f8", "mean squared error of one member of the ensemble"),
+}
+PRE_ACTIVATIONS = {
+    "density": Variable((*_LAYER, "bin"), "f8", "probability of a pre-activation in the bin"),
+    "pre_activation_variance": Variable(_LAYER, "f8", "variance of z, in units of the prior's"),
+}
+REGIME = {
+    "degrees_of_freedom": Variable(_DATASET, "f8", "Tr K(K + T)⁻¹ of the NNGP kernel"),
+    "coupling_times_width": Variable(_DATASET, "f8", "effective coupling U = n²σ²/(T²dN) times N"),
+}
+EVIDENCE = {
+    "free_energy": Variable(_DATASET, "f8", "minus the log evidence of the training targets")
+}
+SCALE = {
+    "scale": Variable(_DATASET, "f8", "factor Q of the NNGP kernel"),
+    "residual": Variable(_DATASET, "f8", "what is left of the equation for Q"),
+}
+READOUT = {"weight_norm": Variable(_DATASET, "f8", "mean squared norm of the readout weights")}
+
+
+_ADAPTIVE: dict[str, tuple[Callable[..., Iterable[Prediction]], dict[str, Variable]]] = {
+    "adaptive": (dataset_theories.adaptive_kernel, dataset_theories.SAMPLED),
+    "vga": (dataset_theories.vga, dataset_theories.GAUSSIAN),
+    "equations_of_state": (dataset_theories.equations_of_state, dataset_theories.GAUSSIAN),
+}
+
+
+def predict(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  frozen and empty
+    """Write `theory/<name>` for every theory of the newest spec.
+
+    Raises CampaignError for a plug-in that is not allowed or returns something else than its
+    documentation says, and for files that have changed.
+    """
+    plugins.load()
+    planned = stored_plan(store)
+    remove_groups(store, "theory")
+    if planned.cells:
+        _check_sources(planned, plugins)
+        _predict_ensemble(store, planned, plugins)
+        _predict_averaged(store, planned)
+    if planned.regressions:
+        regression_theories.predict(store, planned, plugins)
+    store.publish()
+
+
+def _check_sources(planned: Plan, plugins: Plugins) -> None:
+    """Refuse files and modules that the ensemble was sampled with and that are others now."""
+    spec = planned.spec
+    sampled = {name.partition(":")[0] for name in named(spec) if name not in spec.theories}
+    of_theories = {f"plug-in {module}" for module, _ in plugins.digests if module not in sampled}
+    for name, found in content_digests(spec, plugins).items():
+        if name not in of_theories and planned.sources.get(name, found) != found:
+            raise CampaignError(
+                f"{name} has changed since the campaign began; bring back the one that it ran with"
+            )
+
+
+# -- theories of an ensemble ----------------------------------------------------------------
+
+
+def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
+    groups = {
+        theory: _ensemble_group(store, planned, theory)
+        for theory in planned.spec.theories
+        if theory not in (*REGRESSION_THEORIES, *AVERAGED_THEORIES)
+    }
+    if not groups:
+        return
+    datasets = planned.most("ensemble", "datasets")
+    reasons = {theory: reasons_of(theory, planned.cells, datasets) for theory in groups}
+    together: dict[str, list[Cell]] = defaultdict(list)
+    for cell in planned.cells:
+        if any(not reasons[theory][cell.index, 0] for theory in groups):
+            together[ensemble_theories.key(cell.spec)].append(cell)
+    for done, (cells, index) in enumerate(itertools.product(together.values(), range(datasets))):
+        doing.tell("dataset", done, len(together) * datasets)
+        data = dataset(cells[0].spec, index, plugins, planned.sources)
+        problem = Problem(cells[0].spec, data, plugins)
+        for theory, group in groups.items():
+            known = [cell for cell in cells if not reasons[theory][cell.index, index]]
+            for cell, found in _predictions(theory, problem, known, index):
+                if isinstance(found, str):
+                    reasons[theory][cell.index, index] = found
+                else:
+                    _write(group, (cell.index, index), found)
+    for theory in groups:
+        write_reasons(store, theory, reasons[theory])
+
+
+def _predict_averaged(store: Store, planned: Plan) -> None:
+    for theory in planned.spec.theories:
+        if theory not in AVERAGED_THEORIES:
+            continue
+        with explained(theory, planned.cells[0], "all cells"):
+            found, reasons = averaged_theories.attempted(theory, planned.cells)
+        coordinates, grid = ensemble_grid(planned)
+        sizes = ensemble_sizes(planned)
+        variables = averaged_theories.variables(theory)
+        group = create_group(store, group_name(theory), variables, sizes, coordinates, grid)
+        for name, values in found.items():
+            group[name][...] = values.numpy()
+        write_reasons(store, theory, reasons)
+
+
+def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
+    coordinates, grid = ensemble_grid(planned)
+    sizes = ensemble_sizes(planned)
+    variables = dict(SUMMARY)
+    if number_of_outputs(planned.spec.data) > 1:
+        mean = variables["output_mean"]
+        variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
+    if not PLUGIN.fullmatch(theory):
+        variables |= _layer_variables(planned)
+    if theory == "kernel_scaling":
+        variables |= SCALE
+    if theory == "nngp":
+        variables |= REGIME | EVIDENCE | READOUT | _hidden_variance(planned.spec)
+    if theory in ADAPTIVE_THEORIES:
+        variables |= _ADAPTIVE[theory][1] | READOUT | _hidden_variance(planned.spec)
+    if theory == "scale_mixture":
+        variables = {k: v for k, v in variables.items() if k not in PRE_ACTIVATIONS} | READOUT
+    return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
+
+
+def _hidden_variance(spec: Campaign) -> dict[str, Variable]:
+    measured = ensemble_variables(spec).get("hidden_variance")
+    return {} if measured is None else {"hidden_variance": replace(measured, dims=_PART)}
+
+
+def _layer_variables(planned: Plan) -> dict[str, Variable]:
+    spec = planned.spec
+    variables = dict(PRE_ACTIVATIONS) if spec.observe.histograms else {}
+    networks = [cell.spec.network for cell in planned.cells]
+    if spec.observe.kernels and any(n is not None and n.image is None for n in networks):
+        measured = ensemble_variables(spec)["kernel"]
+        dims = (*_DATASET, "layer", "probe", "probe_2")
+        variables["kernel"] = replace(measured, dims=dims, long_name="kernel σ²·φφ'/width")
+    return variables
+
+
+def _predictions(
+    theory: str, problem: Problem, cells: Sequence[Cell], index: int
+) -> Iterator[tuple[Cell, Prediction | str]]:
+    """Each cell with what is predicted for it, or with why nothing is."""
+    if not cells:
+        return
+    with explained(theory, cells[0], f"dataset {index}"):
+        found = each(lambda some: _evaluate(theory, problem, some, index), cells)
+        for cell, values in zip(cells, found, strict=True):
+            mean = np.zeros(()) if isinstance(values, str) else values.get("output_mean", 0.0)
+            yield cell, values if np.isfinite(mean).all() else "its mean output is not finite"
+
+
+def _evaluate(
+    theory: str, problem: Problem, cells: Sequence[Cell], index: int
+) -> Iterable[Prediction]:
+    """The prediction for each of the cells, which differ in width alone."""
+    if theory == "nngp":
+        return [ensemble_theories.nngp(problem)] * len(cells)
+    widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
+    if theory == "kernel_scaling":
+        return kernel_scalings.kernel_scaling(problem, widths)
+    if theory == "scale_mixture":
+        return ensemble_theories.scale_mixture(problem, widths)
+    if theory in ADAPTIVE_THEORIES:
+        solve, _ = _ADAPTIVE[theory]
+        return solve(problem, widths, index)
+    return (_users(theory, cell.spec, problem) for cell in cells)
+
+
+def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:
+    """predict(spec, dataset) -> numbers by name, checked: any of those in `SUMMARY`."""
+    made = problem.plugins.get(theory)(spec, problem.data)
+    if not isinstance(made, Mapping) or not made:
+        raise CampaignError(f"{theory} must return a dict with any of {', '.join(SUMMARY)}")
+    return {str(name): _checked(theory, str(name), made[name], problem.data) for name in made}
+
+
+def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
+    shapes = {
+        "learnability": data.components.shape[-1:],
+        "output_mean": data.y_test.shape,
+        "predictive_variance": data.y_test.shape[:1],
+        "mse_mean": (),
+        "mse_sample": (),
+    }
+    if name not in shapes:
+        raise CampaignError(f"{theory} returned {name}; choose from {', '.join(SUMMARY)}")
+    array = real_numbers(value, f"{theory}: {name}")
+    if array.shape != shapes[name]:
+        raise CampaignError(f"{theory}: {name} has shape {array.shape}; wanted {shapes[name]}")
+    wanted = array
+    if name == "learnability":  # of a part that is zero it may be anything
+        wanted = array[data.components.reshape(-1, *array.shape).any(0)]
+    require_finite(wanted, f"{theory}: {name}")
+    return array
+
+
+def _write(group: Any, place: tuple[int, int], values: Prediction) -> None:
+    """Write what is predicted for one dataset of a cell, broadcast over directions."""
+    for name, value in values.items():
+        array = group[name]
+        if value.ndim == 0:
+            array[place] = value
+        elif array.metadata.dimension_names[2] == "layer":  # a cell may be less deep than others
+            shape = (len(value), *array.shape[3:])
+            array[(*place, slice(0, len(value)))] = np.broadcast_to(value, shape)
+        else:
+            array[place] = value

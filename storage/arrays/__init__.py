@@ -1,0 +1,1 @@
+"""The arrays of a store: variables, dimensions, coordinates, and the chunks of each shard."""

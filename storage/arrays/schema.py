@@ -1,0 +1,335 @@
+"""What a store holds: every variable with its dimensions, units and chunks.
+
+One outer chunk of a variable is the region that one shard writes, so that no two writers ever
+touch the same object.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from storage.campaign.data_spec import (
+    component_names,
+    may_have_classes,
+    number_of_outputs,
+    number_of_test_points,
+)
+from storage.campaign.network_spec import ARCHITECTURES
+from storage.campaign.spec import PROBES, Campaign, has_overlaps
+from storage.planning.plan import Plan
+
+SCHEMA_VERSION = 1
+CONVENTIONS = "CF-1.11"
+
+BINS = 200
+BIN_RANGE = 6.0  # prior standard deviations; the outermost bins are open to infinity
+ORDERS = 7  # raw moments 0 to 6
+GROWING = ("cell", "dataset", "chain", "draw", "block", "segment", "repeat")
+NEURONS = 64  # whose overlaps are stored one by one
+OVERLAP_BINS, OVERLAP_RANGE = 240, 24.0  # of q = w·w*, which is ±1 in a specialized neuron
+READOUT_BINS, READOUT_RANGE = 40, 10.0
+CLASSES = 10  # at most, of targets that are classes
+COORDINATE_CHUNK = 4096  # values along a growing dimension
+PARTS = ("teacher", "orthogonal")
+STATUS = {"ok": 0, "diverged": 1}
+ORIGINS = {"of_the_grid": 0, "refined": 1, "unused": 2}  # of a cell, or of a place for one to come
+REFUSED = {"accepted": 0, "indefinite": 1, "inaccurate": 2}
+
+WITH_TARGETS = (
+    "output",
+    "output_mean",
+    "output_square",
+    "label",
+    "class_target",
+)  # where there are several
+CHECKED = (
+    "loss", "weight_norm", "max_overlap", "learnability", "output_mean", "output_square", "label",
+    "step_size", "status", "finished",
+)  # fmt: skip
+
+_CHAIN = ("cell", "dataset", "chain")
+_DRAW = (*_CHAIN, "draw")
+_SEGMENT = (*_CHAIN, "segment")
+_BLOCK = ("cell", "dataset", "block", "segment")
+_PRE_ACTIVATION = (*_SEGMENT, "layer", "direction")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A stored array: dimensions, dtype and what a reader must know of it."""
+
+    dims: tuple[str, ...]
+    dtype: str
+    long_name: str
+    units: str = "1"
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
+    """The variables of the group `ensemble`."""
+    variables = {
+        "loss": Variable(_DRAW, "f8", "training loss, half the sum of squared residuals"),
+        "weight_norm": Variable(_DRAW, "f8", "squared norm of the readout weights"),
+        "learnability": Variable(
+            (*_DRAW, "component"), "f8", "coefficient of the output on each part of the target"
+        ),
+        "output": Variable((*_DRAW, "probe"), "f4", "network output at the probe points"),
+        "output_mean": Variable(
+            (*_SEGMENT, "test"), "f8", "mean output over the draws of a segment"
+        ),
+        "output_square": Variable(
+            (*_SEGMENT, "test"), "f8", "mean squared output over the draws of a segment"
+        ),
+        "label": Variable(
+            ("cell", "dataset", "test"), "f8", "noise-free target at the test points"
+        ),
+        "step_size": Variable(
+            ("cell", "dataset", "block"), "f8", "step size, frozen before the first draw"
+        ),
+        "status": Variable(
+            _SEGMENT,
+            "u1",
+            "whether the chain is sound",
+            attrs={"flag_values": [*STATUS.values()], "flag_meanings": " ".join(STATUS)},
+        ),
+        "finished": Variable(
+            _BLOCK,
+            "u1",
+            "whether the shard is stored",
+            attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
+        ),
+    }
+    if may_have_classes(spec.data):
+        variables |= _class_variables(("cell", "dataset"), ("train", "test"))
+    if has_overlaps(spec):
+        variables["max_overlap"] = Variable(
+            _DRAW, "f8", "largest |w·w*| over the first-layer neurons"
+        )
+        if spec.observe.overlaps:
+            variables |= _overlap_variables(spec)
+    for name in spec.observe.measure:
+        variables[name.partition(":")[2]] = Variable(_DRAW, "f8", f"measured by {name}")
+    if spec.observe.histograms:
+        variables |= _histogram_variables()
+    if spec.observe.kernels:
+        variables |= _kernel_variables()
+        if spec.observe.lags:
+            variables["kernel_lag"] = Variable(
+                ("cell", "dataset", "block", "segment", "lag", "layer", "probe", "probe_2"),
+                "f4",
+                "mean kernel σ²·φ(t)φ'(t + lag)/width between two times of a chain",
+            )
+    if number_of_outputs(spec.data) > 1:
+        for name in variables.keys() & set(WITH_TARGETS):
+            variables[name] = replace(variables[name], dims=(*variables[name].dims, "target"))
+    return variables
+
+
+def check_variables(spec: Campaign) -> dict[str, Variable]:
+    """The variables of the group `step_check`: a block at half the step size."""
+    everything = ensemble_variables(spec)
+    return {name: everything[name] for name in CHECKED if name in everything}
+
+
+def has_step_check(spec: Campaign) -> bool:
+    """Whether a cell has one more block, at half the step size."""
+    return spec.sampler is not None and spec.sampler.step_check and spec.sampler.bias_order > 0
+
+
+def _overlap_variables(spec: Campaign) -> dict[str, Variable]:
+    variables = {
+        "overlap": Variable(
+            (*_SEGMENT, "neuron"),
+            "f4",
+            "w·w* of the first neurons at the end of a segment",
+            "prior_deviation",
+        ),
+        "hidden_variance": Variable(
+            (*_SEGMENT, "part"),
+            "f8",
+            "mean square of a first-layer weight along the teacher, and across it",
+            "prior_variance",
+        ),
+    }
+    if 1 in _depths(spec):  # of cells that are deeper it stays empty
+        variables["overlap_histogram"] = Variable(
+            (*_SEGMENT, "overlap_bin", "readout_bin"),
+            "u8",
+            "neurons and draws with overlap and readout weight in the bin",
+        )
+    return variables
+
+
+def _histogram_variables() -> dict[str, Variable]:
+    return {
+        "histogram": Variable(
+            (*_PRE_ACTIVATION, "bin"), "u8", "neurons and draws with a pre-activation in the bin"
+        ),
+        "moment": Variable(
+            (*_PRE_ACTIVATION, "order"), "f8", "sum over neurons and draws of powers of z"
+        ),
+        "prior_deviation": Variable(
+            ("cell", "dataset", "layer", "direction"),
+            "f8",
+            "prior standard deviation of a pre-activation, the unit of z",
+        ),
+    }
+
+
+def _class_variables(dims: tuple[str, ...], sets: tuple[str, str]) -> dict[str, Variable]:
+    """Class balance of two sets of points."""
+    names = {
+        "train": "training",
+        "test": "test",
+        "pool": "pool's",
+        "heldout": "held-out",
+    }
+    place = (*dims, "class_index")
+    many = f"NaN where there are none, or more than {CLASSES}"
+    return {
+        "class_target": Variable(place, "f8", f"target of a class; {many}"),
+        **{
+            f"{name}_class_count": Variable(place, "u4", f"{names[name]} points of the class")
+            for name in sets
+        },
+    }
+
+
+def _kernel_variables() -> dict[str, Variable]:
+    dims = (*_BLOCK, "layer", "probe", "probe_2")
+    name = "of the kernel σ²·φφ'/width over chains and draws"
+    return {
+        "kernel": Variable(dims, "f4", f"mean {name}"),
+        "kernel_square": Variable(dims, "f4", f"mean square {name}"),
+    }
+
+
+def regression_variables(spec: Campaign) -> dict[str, Variable]:
+    """The variables of the group `regression`."""
+    assert spec.regression is not None
+    curve = ("cell", "repeat", "train", "ridge")
+    variables = {
+        "train_error": Variable(curve, "f8", "mean squared error at the training points"),
+        "posterior_variance": Variable(curve, "f8", "mean posterior variance over the pool"),
+        "log_evidence": Variable(curve, "f8", "log marginal likelihood of the training targets"),
+        "learnability": Variable((*curve, "mode"), "f4", "learnability of each kernel mode"),
+        "residual": Variable(curve, "f8", "|y - (K + T)α| / |y| of the weights α of the kernel"),
+        "refused": Variable(
+            curve,
+            "u1",
+            "why a regression has no numbers: K + T not positive definite to rounding, or its "
+            "residual too large",
+            attrs={"flag_values": [*REFUSED.values()], "flag_meanings": " ".join(REFUSED)},
+        ),
+        "eigenvalue": Variable(("cell", "mode"), "f8", "eigenvalue of the kernel over the pool"),
+        "coefficient": Variable(("cell", "mode"), "f8", "target coefficient of the kernel mode"),
+        "finished": Variable(
+            ("cell", "repeat"),
+            "u1",
+            "whether the shard is stored",
+            attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
+        ),
+    }
+    if may_have_classes(spec.data):
+        variables |= _class_variables(("cell",), ("pool", "heldout"))
+    if "pool" in spec.regression.evaluate:
+        variables["pool_error"] = Variable(curve, "f8", "mean squared error over the whole pool")
+    if "heldout" in spec.regression.evaluate:
+        variables["test_error"] = Variable(curve, "f8", "mean squared error at held-out points")
+    if spec.regression.quartic is not None:
+        dims, loss = (*curve, "coupling"), "with the quartic term in the loss"
+        variables |= {
+            "quartic_error": Variable(dims, "f8", f"mean squared error over the pool {loss}"),
+            "quartic_residual": Variable(dims, "f8", f"mean square of h at training points {loss}"),
+            "quartic_accepted": Variable(dims, "f8", "share of the proposals accepted"),
+            "quartic_rhat": Variable(
+                dims,
+                "f8",
+                "split R-hat of the chains; error and residual are NaN where it is too large or "
+                "too few proposals were accepted",
+            ),
+        }
+    return variables
+
+
+def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
+    """Length of every dimension of the group `ensemble`, with room for so many cells to come."""
+    spec = plan.spec
+    assert spec.ensemble is not None
+    assert spec.sampler is not None
+    chains, draws = plan.most("ensemble", "chains"), plan.most("sampler", "draws")
+    test = number_of_test_points(spec.data)
+    return {
+        "cell": len(plan.cells) + room,
+        "dataset": plan.most("ensemble", "datasets"),
+        "chain": chains,
+        "draw": draws,
+        "block": chains // spec.ensemble.block,
+        "segment": draws // spec.sampler.segment,
+        "layer": layers(spec),
+        "direction": len(direction_names(spec)),
+        "bin": BINS,
+        "order": ORDERS,
+        "probe": min(spec.observe.points, test, PROBES),
+        "probe_2": min(spec.observe.points, test, PROBES),
+        "component": len(component_names(spec.data)),
+        "test": test,
+        "target": number_of_outputs(spec.data),
+        "lag": len(spec.observe.lags),
+        "neuron": NEURONS,
+        "part": len(PARTS),
+        "class_index": CLASSES,
+        "overlap_bin": OVERLAP_BINS,
+        "readout_bin": READOUT_BINS,
+    }
+
+
+def check_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
+    """Length of every dimension of the group `step_check`: one block of the first dataset."""
+    assert plan.spec.ensemble is not None
+    block = plan.spec.ensemble.block
+    return ensemble_sizes(plan, room) | {"dataset": 1, "block": 1, "chain": block}
+
+
+def regression_sizes(plan: Plan) -> dict[str, int]:
+    """Length of every dimension of the group `regression`."""
+    regression = plan.spec.regression
+    assert regression is not None
+    return {
+        "cell": len(plan.regressions),
+        "repeat": plan.most("regression", "repeats"),
+        "train": len(regression.train),
+        "ridge": len(regression.ridges),
+        "mode": regression.pool,
+        "class_index": CLASSES,
+        "coupling": len(regression.quartic.couplings) if regression.quartic else 0,
+    }
+
+
+def direction_names(spec: Campaign) -> tuple[str, ...]:
+    """Unit vectors over the probe points along which pre-activations are observed."""
+    return ("random", "top", "target")
+
+
+def chunks(variable: Variable, sizes: Mapping[str, int], spec: Campaign) -> tuple[int, ...]:
+    """One outer chunk: what one shard writes."""
+    lengths = {"cell": 1, "dataset": 1, "block": 1, "segment": 1, "repeat": 1}
+    if spec.ensemble is not None and spec.sampler is not None:
+        lengths |= {"chain": spec.ensemble.block, "draw": spec.sampler.segment}
+    return tuple(lengths.get(dim, max(sizes[dim], 1)) for dim in variable.dims)
+
+
+def layers(spec: Campaign) -> int:
+    """Hidden layers whose pre-activations are known; none in an architecture of the user's."""
+    assert spec.network is not None
+    if spec.network.architecture not in ARCHITECTURES:
+        return 0
+    return max(_depths(spec))
+
+
+def _depths(spec: Campaign) -> list[int]:
+    """Depths of the networks of a campaign."""
+    assert spec.network is not None
+    swept = (axis.get("network.depth", []) for axis in spec.sweep.values())
+    return list(itertools.chain.from_iterable(swept)) or [spec.network.depth]

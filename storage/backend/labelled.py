@@ -1,0 +1,150 @@
+"""A group of a campaign as a labelled dataset, of which nothing is read but the labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from xarray import Coordinates, Dataset, Variable
+from xarray.core.indexing import LazilyIndexedArray
+
+from storage.arrays.attributes import axes_of, encoded
+from storage.arrays.grid import Grid, locate
+from storage.backend.lazy import Finished, LazyArray, Masked, Reader, Stored, Unfolded
+from storage.backend.snapshot import Snapshot
+from storage.errors import CampaignError
+
+SHARDS = {"chain": "block", "draw": "segment"}  # dimension -> the one that counts its shards
+
+
+def dataset(snapshot: Snapshot, path: str, dropped: set[str]) -> Dataset:
+    """The variables of a group but for those dropped, on its grid if it has one."""
+    group = Group(snapshot, path, snapshot.group(path))
+    names = [name for name in sorted(group.arrays) if name not in dropped]
+    variables = {name: group.variable(name) for name in names if name not in group.replaced}
+    labels = {name: label for name, label in group.labels().items() if name not in dropped}
+    named = [name for name in variables if name in group.sizes or name in group.coordinates]
+    coordinates = {name: variables.pop(name) for name in named} | labels
+    attrs = {key: value for key, value in group.attrs.items() if key != "coordinates"}
+    if group.grid is not None and not group.grid.complete:
+        attrs["absent"] = group.grid.absent
+    return Dataset(variables, Coordinates(coordinates, indexes={}), encoded(attrs))
+
+
+@dataclass(frozen=True)
+class Group:
+    """A stored group and the grid that its cells form."""
+
+    snapshot: Snapshot
+    path: str
+    node: Any  # zarr.Group
+
+    @cached_property
+    def arrays(self) -> dict[str, Any]:
+        """The stored arrays by name."""
+        return dict(self.node.arrays())
+
+    @cached_property
+    def attrs(self) -> dict[str, Any]:
+        """The stored attributes."""
+        return dict(self.node.attrs)
+
+    @cached_property
+    def coordinates(self) -> set[str]:
+        """Names of the coordinates that are not those of a dimension."""
+        return set(self.attrs.get("coordinates", "").split())
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Length of every stored dimension."""
+        arrays = self.arrays.values()
+        return {dim: n for a in arrays for dim, n in zip(_dims(a), a.shape, strict=True)}
+
+    @cached_property
+    def grid(self) -> Grid | None:
+        """The grid of the cells; None where the group has none."""
+        axes = axes_of(self.attrs)
+        if axes is None or "cell" not in self.sizes:
+            return None
+        names = [name for settings in axes.values() for name in settings]
+        if missing := [name for name in names if name not in self.arrays]:
+            raise CampaignError(
+                f"{self.snapshot.url}: {self.path} has no coordinate {missing[0]}, wanted one for "
+                "every setting of the sweep; run `finitewidth predict` again"
+            )
+        everything = (np.arange(self.sizes["cell"]),)
+        settings = {name: self._reader(name)(everything) for name in names}
+        return locate(axes, settings, self.sizes["cell"])
+
+    @cached_property
+    def replaced(self) -> set[str]:
+        """Stored arrays whose place the labels of the grid take."""
+        return set() if self.grid is None else {"cell", *self.labels()}
+
+    @cached_property
+    def finished(self) -> Finished | None:
+        """Which shards of the group are finished; None where it is not written by shards."""
+        array = self.arrays.get("finished")
+        return None if array is None else Finished(Stored(self.snapshot, array.path), array.shape)
+
+    def labels(self) -> dict[str, Variable]:
+        """Every setting along its axis, and the first of each axis under the axis' own name."""
+        found: dict[str, Variable] = {}
+        if self.grid is None:
+            return found
+        for axis, settings in self.grid.axes.items():
+            for name, values in settings.items():
+                attrs = dict(self.arrays[name].attrs)
+                found[name] = Variable((axis,), _labels(values), attrs)
+        for axis, settings in self.grid.axes.items():
+            found[axis] = found[next(iter(settings))]
+        return found
+
+    def variable(self, name: str) -> Variable:
+        """An array with the axes for `cell`, NaN where its shard is not finished, not yet read."""
+        array = self.arrays[name]
+        dims, shape = _dims(array), array.shape
+        read = self._reader(name)
+        dtype, fill = _kind(array.dtype, isinstance(read, Masked))
+        if self.grid is not None and "cell" in dims:
+            if not self.grid.complete and name != "finished":
+                dtype, fill = _kind(array.dtype, holes=True)
+            cell, places = dims.index("cell"), self.grid.places
+            read = Unfolded(read, cell, places, fill, dtype)
+            dims, shape = self.grid.unfold(dims), (*shape[:cell], *places.shape, *shape[cell + 1 :])
+        lengths = dict(zip(_dims(array), array.chunks, strict=True))
+        encoding = {"preferred_chunks": {dim: lengths.get(dim, 1) for dim in dims}}
+        lazy = LazilyIndexedArray(LazyArray(read, shape, dtype))
+        return Variable(dims, lazy, dict(array.attrs), encoding)
+
+    def _reader(self, name: str) -> Reader:
+        """What reads the array as it is stored, masked where its values belong to shards."""
+        stored, finished = Stored(self.snapshot, self.arrays[name].path), self.finished
+        if finished is None or name == "finished":
+            return finished or stored
+        dims, steps = _dims(self.arrays[name]), []
+        for counter in _dims(self.arrays["finished"]):
+            dim = next((dim for dim in dims if counter in (dim, SHARDS.get(dim))), None)
+            if dim is None:
+                return stored
+            steps.append((dims.index(dim), self.sizes[dim] // self.sizes[counter]))
+        return Masked(stored, finished, tuple(steps))
+
+
+def _dims(array: Any) -> tuple[str, ...]:
+    return array.metadata.dimension_names
+
+
+def _kind(stored: np.dtype[Any], holes: bool) -> tuple[np.dtype[Any], Any]:
+    """The dtype that readers see, and the value of what is not there."""
+    if stored.kind == "T":
+        return np.dtype(object), ""
+    if stored.kind == "f" or holes:
+        return stored if stored.kind == "f" else np.dtype(np.float64), np.nan
+    return stored, 0
+
+
+def _labels(values: Sequence[Any]) -> np.ndarray:
+    labels = np.array(values)
+    return labels.astype(object) if labels.dtype.kind == "U" else labels

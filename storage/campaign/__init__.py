@@ -1,0 +1,1 @@
+"""What a campaign says: its sections, each setting with its unit, default and bounds."""

@@ -1,0 +1,181 @@
+"""How networks are sampled: the `sampler` and `ensemble` sections of a campaign."""
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from storage.campaign.frozen import MOST, Count, Frozen, Many, refusal
+
+Precision = Literal["float32", "float64"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+# What a scheme reads beside temperature, warmup, draws, thin, segment and precision. `gibbs` needs
+# its settings where the hidden layers are not linear: a campaign checks that, since it knows them.
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "baoab": ("step_size", "friction"),
+    "ula": ("step_size",),
+    "mala": ("step_size",),
+    "collapsed": ("step_size", "friction"),
+    "neurons": ("step_size",),
+    "gibbs": ("step_size", "friction", "moves"),
+    "exchange": ("step_size", "friction", "ladder"),
+    "sgld": ("step_size", "batch"),
+    "gd": ("step_size",),
+    "sgd": ("step_size", "batch"),
+    "adam": ("step_size",),
+    "prior": (),
+}
+OWN_SETTINGS = ("step_size", "friction", "moves", "batch", "ladder")
+BIAS_ORDER = {"baoab": 2, "ula": 1, "collapsed": 2, "gibbs": 2, "exchange": 2, "sgld": 1}
+ADAPTIVE = (  # know step_size: auto
+    "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange",
+)  # fmt: skip
+ANNEALED = ("baoab", "ula", "mala", "collapsed", "gibbs")  # may follow an annealed start
+LAWLESS = ("gd", "sgd", "adam")  # target no known law: for comparison only
+LARGEST_ANGLE = math.pi / 2  # a step of neurons, which leaves nothing of a neuron's weights
+SHORTEST_ADAPTATION = 20  # steps of warm-up that step_size: auto needs
+
+
+def _number_word_or_list(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "@layers"
+    return "@word" if isinstance(value, str) else "@number"
+
+
+def _auto(value: Any) -> Any:
+    if value == "auto":
+        return value
+    raise refusal(value, "wanted a number, or auto")
+
+
+# One-number steps are for all layers; "auto" is found in the warm-up; a list has one per layer.
+StepSize = Annotated[
+    Annotated[PositiveFloat, Tag("@number")]
+    | Annotated[Literal["auto"], BeforeValidator(_auto), Tag("@word")]
+    | Annotated[Annotated[Many[PositiveFloat], Field(min_length=2)], Tag("@layers")],
+    Discriminator(_number_word_or_list),
+]
+
+
+class Anneal(Frozen):
+    """The warm-up's temperature, before the division by chi: ln T runs linearly to the target's."""
+
+    temperature: PositiveFloat
+    """Temperature of the first step: above the target's, or below it [y²]"""
+    steps: Count
+    """Steps until the target's temperature is reached; the rest of the warm-up is there [steps]"""
+
+
+class Sampler(Frozen):
+    """Langevin dynamics towards exp(-L/T) times the prior, in coordinates whitened by the prior."""
+
+    scheme: Literal[
+        "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange", "sgld", "gd", "sgd",
+        "adam", "prior",
+    ]  # fmt: skip
+    """What moves the weights"""
+    temperature: PositiveFloat
+    """Temperature: variance of the targets' noise, before the division by chi [y²]"""
+    step_size: StepSize | None = None
+    """Step ε; `auto` finds it in the warm-up, ula takes a list with one for each layer, and for
+    neurons it is the angle of a turn, at most π/2 [relaxation time of the prior, or radian]"""
+    friction: PositiveFloat | None = None
+    """Friction γ [1/relaxation time of the prior]"""
+    moves: Count | None = None
+    """gibbs: steps of the hidden weights for each readout drawn [steps]"""
+    batch: Count | None = None
+    """sgld, sgd: training points in each estimate of the gradient [points]"""
+    ladder: Many[PositiveFloat] = ()
+    """exchange: temperatures of the replicas beside the target's [y²]"""
+    anneal: Anneal | None = None
+    """How the temperature of the warm-up runs, with ensemble.start anneal"""
+    warmup: Annotated[int, Field(ge=0, le=MOST)]
+    """First steps of each chain, which are thrown away [steps]"""
+    draws: Count
+    """Draws kept of each chain, a multiple of segment; more go on in the same store [draws]"""
+    thin: Count = 1
+    """Steps from one kept draw to the next [steps]"""
+    segment: Count
+    """Draws between checkpoints [draws]"""
+    precision: Precision = "float32"
+    """Floating-point numbers in which chains are computed"""
+    step_check: bool = True
+    """Run one more block of each cell at half the step, where steps have a bias"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Sampler":
+        for problem in _problems(self):
+            raise PydanticCustomError("sampler", "{problem}", {"problem": problem})
+        return self
+
+    @property
+    def bias_order(self) -> int:
+        """p of a bias of order ε^p; 0 of a scheme without bias, or without a law."""
+        return BIAS_ORDER.get(self.scheme, 0) if self.step_size is not None else 0
+
+
+def _problems(sampler: Sampler) -> Iterator[str]:
+    scheme, known = sampler.scheme, SETTINGS[sampler.scheme]
+    given = [key for key in OWN_SETTINGS if getattr(sampler, key) not in (None, ())]
+    for key in OWN_SETTINGS:
+        if key in given and key not in known:
+            owners = [name for name, keys in SETTINGS.items() if key in keys]
+            yield f"{key} is for {', '.join(owners)}; scheme {scheme} has none: leave it out"
+        if key in known and key not in given and (scheme != "gibbs" or given):
+            yield f"{key} is missing; scheme {scheme} needs it"
+    step = sampler.step_size
+    if isinstance(step, tuple) and scheme != "ula":
+        yield f"step_size is a list; scheme {scheme} has one step for all layers"
+    if step == "auto" and scheme not in ADAPTIVE:
+        yield f"step_size is auto; scheme {scheme} needs a number"
+    if step == "auto" and sampler.warmup < SHORTEST_ADAPTATION:
+        yield (
+            f"warmup is {sampler.warmup}; step_size auto needs {SHORTEST_ADAPTATION} steps or more"
+        )
+    if scheme == "neurons" and isinstance(step, float) and step > LARGEST_ANGLE:
+        yield (
+            f"step_size is {step:g}; scheme neurons turns by an angle of at most 1.5708 (pi/2); "
+            "give auto"
+        )
+    if sampler.anneal is not None and sampler.anneal.steps > sampler.warmup:
+        yield (
+            f"anneal takes {sampler.anneal.steps} steps of a warmup of {sampler.warmup}; raise "
+            "warmup"
+        )
+    if len({sampler.temperature, *sampler.ladder}) <= len(sampler.ladder):
+        yield "ladder names a temperature twice; the target's is in it already"
+    if sampler.draws % sampler.segment:
+        yield (
+            f"draws is {sampler.draws}, not a multiple of segment {sampler.segment}; choose a "
+            "segment that divides draws"
+        )
+
+
+class Ensemble(Frozen):
+    """How many independent datasets and chains, and how chains are packed into blocks."""
+
+    datasets: Count
+    """Independent draws of the data; more go on in the same store [datasets]"""
+    chains: Annotated[int, Field(ge=2)]
+    """Chains of each dataset, a multiple of block; more go on in the same store [chains]"""
+    block: Count
+    """Chains of one dataset that run side by side [chains]"""
+    start: Literal["prior", "teacher", "both", "anneal"] = "prior"
+    """Where chains begin: in the prior, along the target's direction, every second chain so,
+    or cooled by sampler.anneal"""
+    seed: Seed = 1
+    """Whole number from which all noise of data and chains is made"""
+
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> "Ensemble":
+        if self.chains % self.block:
+            raise PydanticCustomError(
+                "block",
+                "chains is {chains}, not a multiple of block {block}; choose a block that "
+                "divides chains",
+                {"chains": self.chains, "block": self.block},
+            )
+        return self

@@ -1,0 +1,349 @@
+"""A campaign's directory: specs, ledger, checkpoints, and data.zarr that xarray opens as it is."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from storage.arrays.attributes import encoded
+from storage.arrays.coordinates import (
+    Coordinate,
+    axes,
+    ensemble_axes,
+    ensemble_coordinates,
+    regression_axes,
+    regression_coordinates,
+)
+from storage.arrays.layout import GROUPS
+from storage.arrays.regions import INDEXED, dims_of, region_of, write_region
+from storage.arrays.resizing import resize
+from storage.arrays.schema import (
+    CONVENTIONS,
+    COORDINATE_CHUNK,
+    GROWING,
+    ORIGINS,
+    SCHEMA_VERSION,
+    Variable,
+    check_sizes,
+    check_variables,
+    chunks,
+    ensemble_sizes,
+    ensemble_variables,
+    has_step_check,
+    regression_sizes,
+    regression_variables,
+)
+from storage.campaign.spec import Campaign
+from storage.errors import CampaignError
+from storage.files.ledger import Ledger
+from storage.files.objects import Objects
+from storage.planning.plan import Plan, Round, Shard
+from storage.store import archive
+from storage.store.wanted import METADATA, Wanted
+
+_EMPTY = {
+    "zarr_format": 3,
+    "node_type": "group",
+    "attributes": {},
+    "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": {}},
+}
+
+
+class Store:
+    """One campaign's directory, a local path or an s3:// URL."""
+
+    def __init__(self, place: str | Objects) -> None:
+        self.objects = place if isinstance(place, Objects) else Objects(place)
+        self.ledger = Ledger(self.objects)
+        self.wanted = Wanted(self.objects)
+        self._arrays: dict[str, Any] = {}  # those opened to write or read shards
+
+    @property
+    def url(self) -> str:
+        """Where the campaign's directory is."""
+        return self.objects.url
+
+    @property
+    def data(self) -> str:
+        """Where the Zarr hierarchy is."""
+        return self.objects.child("data.zarr").url
+
+    def specs(self) -> list[Campaign]:
+        """Every spec that was run here, the oldest first.
+
+        Raises CampaignError where there is no campaign.
+        """
+        if not (found := self.known()):
+            raise CampaignError(
+                f"{self.url}: no campaign is stored here; give the folder that `finitewidth run` "
+                "printed"
+            )
+        return found
+
+    def known(self) -> list[Campaign]:
+        """Every spec that was run here, the oldest first; none where there is no campaign."""
+        return archive.specs(self.objects)
+
+    def sources(self) -> dict[str, str]:
+        """Content hashes of the user's files and modules, as they were at the first run."""
+        return archive.sources(self.objects)
+
+    def add_spec(self, spec: Campaign, sources: Mapping[str, str]) -> list[Campaign]:
+        """Keep a spec as the next of the campaign, unless it is the last one already."""
+        return archive.add_spec(self.objects, spec, sources)
+
+    def rounds(self) -> list[Round]:
+        """The cells that the campaign added of its own accord, the oldest first."""
+        return archive.rounds(self.objects)
+
+    def add_round(self, made: Round) -> None:
+        """Keep another round."""
+        archive.add_round(self.objects, made)
+
+    # -- the Zarr hierarchy -----------------------------------------------------------------
+
+    @cached_property
+    def root(self) -> Any:
+        """The root group of data.zarr, for making groups and arrays; `publish` shows them.
+
+        What is read of it is checked, as `storage.store.sound` says.
+        """
+        import zarr
+
+        self.objects.create("data.zarr/zarr.json", json.dumps(_EMPTY).encode())
+        return zarr.open_group(self._sound(), mode="r+", use_consolidated=False)
+
+    @cached_property
+    def _published(self) -> Any:
+        """The hierarchy as readers see it: one object holds the metadata of all arrays."""
+        import zarr
+
+        return zarr.open_group(self._zarr(), mode="r+", use_consolidated=True)
+
+    def _array(self, shard: Shard, name: str) -> Any:
+        path = f"{GROUPS[shard.kind]}/{name}"
+        if path not in self._arrays:
+            self._arrays[path] = self._published[path]
+        return self._arrays[path]
+
+    def _zarr(self) -> Any:
+        return self.objects.child("data.zarr").zarr()
+
+    def _sound(self) -> Any:
+        from storage.store.sound import SoundObjects
+
+        place = self.objects.child("data.zarr")
+        return SoundObjects(place.zarr().store, objects=place, wanted=self.wanted)
+
+    def change(self) -> None:
+        """Say that groups, arrays or coordinates will be other than they are; `publish` ends it."""
+        self.wanted.digests.begin()
+
+    def publish(self) -> None:
+        """Show readers all groups and arrays as they now are, in one step.
+
+        The last act of whoever makes or extends a group: until then readers see it as it was.
+        """
+        import zarr
+        from zarr.errors import ZarrUserWarning
+
+        self.change()
+        with warnings.catch_warnings():
+            # of consolidated metadata not being in the specification, and of killed writers' files
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            zarr.consolidate_metadata(self._sound())
+        self.__dict__.pop("_published", None)
+        self._arrays.clear()
+        self._keep_digests()
+
+    def _keep_digests(self) -> None:
+        digests, root = self.wanted.digests, self.objects.get(f"data.zarr/{METADATA}")
+        self.wanted.forget()
+        digests.note(METADATA, root)
+        digests.keep(self.wanted.everything)
+
+    def allocate(self, plan: Plan, room: int = 0) -> None:
+        """Make or extend every array that the plan's shards write; repeating it is harmless.
+
+        Behind its cells there is room for so many more; what is left of older room goes.
+        """
+        spec = plan.spec
+        self.change()
+        if plan.cells:
+            self._check_cells("ensemble", len(plan.cells))
+            sizes = ensemble_sizes(plan, room)
+            self._allocate_group("ensemble", spec, ensemble_variables(spec), sizes)
+            grid = axes(spec, ensemble_axes(spec))
+            self.write_coordinates("ensemble", ensemble_coordinates(plan, sizes), grid)
+            if has_step_check(spec) or "step_check" in self.root:  # it has been left out since
+                sizes, variables = check_sizes(plan, room), check_variables(spec)
+                self._allocate_group("step_check", spec, variables, sizes)
+                dims = {dim for variable in variables.values() for dim in variable.dims}
+                found = ensemble_coordinates(plan, sizes)
+                used = {key: c for key, c in found.items() if dims.issuperset(c.dims)}
+                self.write_coordinates("step_check", used, grid)
+        if plan.regressions:
+            self._check_cells("regression", len(plan.regressions))
+            sizes = regression_sizes(plan)
+            self._allocate_group("regression", spec, regression_variables(spec), sizes)
+            grid = axes(spec, regression_axes(spec))
+            self.write_coordinates("regression", regression_coordinates(plan, sizes), grid)
+        self.publish()
+        self._describe(plan)
+
+    def _describe(self, plan: Plan) -> None:
+        wanted = {
+            "Conventions": CONVENTIONS,
+            "schema_version": SCHEMA_VERSION,
+            "title": plan.spec.title or plan.spec.name,
+            "campaign": plan.spec.name,
+            "identity": plan.identity,
+        }
+        if any(self._published.attrs.get(key) != value for key, value in wanted.items()):
+            self.change()
+            self._published.update_attributes(wanted)
+            self._keep_digests()
+
+    def _check_cells(self, name: str, wanted: int) -> None:
+        """Raise ValueError where readers see more cells in a group than that."""
+        if name not in self.root or name not in self._published:
+            return
+        group = self._published[name]
+        found = group["cell"].shape[0]
+        if "refined" in group:
+            found -= int((group["refined"][...] == ORIGINS["unused"]).sum())
+        if found > wanted:
+            raise ValueError(
+                f"{name}: found {found} cells, wanted {wanted}: a store never shrinks; plan with "
+                "all specs of it"
+            )
+
+    def _allocate_group(
+        self, name: str, spec: Campaign, variables: Mapping[str, Variable], sizes: Mapping[str, int]
+    ) -> None:
+        group = self.root.require_group(name)
+        for key, variable in variables.items():
+            shape = tuple(sizes[dim] for dim in variable.dims)
+            if key in group:
+                _grow(group[key], shape)
+            else:
+                create_array(group, key, shape, chunks(variable, sizes, spec), variable)
+
+    def write_coordinates(
+        self, name: str, coordinates: Mapping[str, Coordinate], grid: Mapping[str, Any]
+    ) -> None:
+        """Write the coordinates of a group and the grid that its cells form; then `publish`."""
+        group = self.root.require_group(name)
+        for key, coordinate in coordinates.items():
+            _write_coordinate(group, key, coordinate)
+        auxiliary = [key for key, c in coordinates.items() if c.dims != (key,)]
+        _update_attributes(group, encoded({"coordinates": " ".join(auxiliary), "axes": dict(grid)}))
+
+    # -- what a shard writes ----------------------------------------------------------------
+
+    def write(self, shard: Shard, values: Mapping[str, np.ndarray | np.generic]) -> dict[str, str]:
+        """Write a shard's region of each variable; sha256 of the decoded bytes of each.
+
+        The arrays have the variable's dimensions without those along which a shard has one index
+        (cell, dataset, block, segment, repeat). Raises ValueError where a region is not exactly
+        whole chunks.
+        """
+        return {
+            name: write_region(self._array(shard, name), shard, value)
+            for name, value in values.items()
+        }
+
+    def read(self, shard: Shard, names: list[str]) -> dict[str, np.ndarray]:
+        """A shard's region of each variable, as `write` took it."""
+        found = {}
+        for name in names:
+            array = self._array(shard, name)
+            keep = tuple(0 if dim in INDEXED else slice(None) for dim in dims_of(array))
+            found[name] = np.asarray(array[region_of(array, shard)])[keep]
+        return found
+
+    def variables(self, shard: Shard) -> list[str]:
+        """The variables of the shard's group, coordinates not among them."""
+        arrays = self._published[GROUPS[shard.kind]].arrays()
+        return sorted(
+            name for name, array in arrays if dims_of(array)[:1] == ("cell",) < dims_of(array)
+        )
+
+    def chunk(self, shard: Shard, name: str) -> str:
+        """The name of the object that holds a shard's region of a variable; ValueError if none."""
+        array = self._array(shard, name)
+        region = zip(region_of(array, shard), array.chunks, strict=True)
+        place = array.metadata.encode_chunk_key(tuple(part.start // n for part, n in region))
+        return f"data.zarr/{array.path}/{place}"
+
+
+def checkpoint_name(shard: Shard) -> str:
+    """Where the state at the end of a shard is kept."""
+    return f"checkpoints/{shard.name}.npz"
+
+
+def create_array(
+    group: Any, name: str, shape: tuple[int, ...], chunk: tuple[int, ...], variable: Variable
+) -> Any:
+    """A Zarr array with named dimensions; floats fill with NaN, integers with 0, text with ""."""
+    from zarr.codecs import ZstdCodec
+
+    dtype = np.dtype(variable.dtype)
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunk,
+        dtype=dtype,
+        fill_value={"f": np.nan, "T": ""}.get(dtype.kind, 0),
+        dimension_names=variable.dims,
+        compressors=[ZstdCodec(level=1, checksum=True)],
+        attributes={"long_name": variable.long_name, "units": variable.units, **variable.attrs},
+    )
+
+
+def _write_coordinate(group: Any, name: str, coordinate: Coordinate) -> None:
+    values = coordinate.values
+    if values.dtype.kind in "UO":
+        values = values.astype(np.dtypes.StringDType())
+    array = group.get(name)
+    if array is None or array.dtype != values.dtype or dims_of(array) != coordinate.dims:
+        array = _create_coordinate(group, name, coordinate.dims, values)
+    if array.shape != values.shape:
+        resize(array, values.shape)
+    if not np.array_equal(array[...], values, equal_nan=values.dtype.kind == "f"):
+        array[...] = values
+    _update_attributes(array, coordinate.attrs)
+
+
+def _create_coordinate(group: Any, name: str, dims: tuple[str, ...], values: np.ndarray) -> Any:
+    """An array that grows within its chunks, so that whoever saw it shorter reads it still."""
+    lengths = zip(dims, values.shape, strict=True)
+    return group.create_array(
+        name,
+        shape=values.shape,
+        chunks=tuple(COORDINATE_CHUNK if dim in GROWING else max(n, 1) for dim, n in lengths),
+        dtype=values.dtype,
+        fill_value=np.nan if values.dtype.kind == "f" else None,
+        dimension_names=dims,
+        overwrite=True,
+    )
+
+
+def _grow(array: Any, shape: tuple[int, ...]) -> None:
+    """Extend an array; along `cell`, where it may have had room, any length will do."""
+    lengths = zip(dims_of(array), shape, array.shape, strict=True)
+    if any(new < old for dim, new, old in lengths if dim != "cell"):
+        raise ValueError(
+            f"{array.name}: found shape {array.shape}, wanted {shape}: an array never shrinks; "
+            "plan with all specs of the store"
+        )
+    if array.shape != shape:
+        resize(array, shape)
+
+
+def _update_attributes(node: Any, wanted: Mapping[str, Any]) -> None:
+    if any(node.attrs.get(key) != value for key, value in wanted.items()):
+        node.update_attributes(dict(wanted))

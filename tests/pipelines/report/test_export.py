@@ -1,0 +1,111 @@
+"""What is exported: the same bytes each time, and the numbers behind every picture."""
+
+import json
+
+import pytest
+import xarray as xr
+
+from pipelines.report.export import export
+from pipelines.report.figures import traces
+from pipelines.report.figures.panels import panels
+from storage.arrays.attributes import axes_of
+from storage.backend.reader import open_campaign
+from storage.errors import CampaignError
+from storage.store.results import stored_plan
+from support.analyzed import analyzed
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return analyzed(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def exported(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "paper"
+    return folder, export(store, folder)
+
+
+def test_each_panel_comes_as_two_pictures_and_its_numbers(exported):
+    folder, written = exported
+    names = {path.name for path in folder.iterdir()}
+    assert names == {path.name for path in written}
+    stems = {path.stem for path in written} - {"methods"}
+    assert names == {f"{s}.{kind}" for s in stems for kind in ("pdf", "svg", "nc")} | {"methods.md"}
+    assert len(stems) == 11
+
+
+@pytest.mark.slow
+def test_exporting_twice_gives_equal_files(store, exported, tmp_path):
+    again = {path.name: path.read_bytes() for path in export(store, tmp_path)}
+    unlike = [path.name for path in exported[1] if again[path.name] != path.read_bytes()]
+    assert unlike == []
+
+
+def test_the_numbers_are_those_of_the_panel_with_their_attributes(store, exported):
+    folder = exported[0]
+    for panel in panels(open_campaign(store.url)).made:
+        with xr.open_dataset(folder / f"{panel.name}.nc", engine="h5netcdf") as found:
+            xr.testing.assert_equal(found.load(), panel.data)
+            for name, variable in panel.data.variables.items():
+                kept = {k: v for k, v in variable.attrs.items() if k in ("long_name", "units")}
+                assert kept.items() <= found[name].attrs.items()
+            assert found.attrs["title"] == panel.title
+            assert found.attrs["comment"] == panel.caption
+            assert found.attrs["identity"] == stored_plan(store).identity
+            assert axes_of(found.attrs) == axes_of(panel.data.attrs)
+
+
+def test_pictures_hold_no_date_and_no_fonts_of_the_machine(exported):
+    for path in exported[1]:
+        if path.suffix == ".svg":
+            text = path.read_text()
+            assert "<dc:date>" not in text
+            assert "<text" not in text
+        if path.suffix == ".pdf":
+            assert b"/CreationDate" not in path.read_bytes()
+
+
+def test_the_methods_name_versions_and_the_campaign(store, exported):
+    text = (exported[0] / "methods.md").read_text()
+    recorded = json.loads(store.objects.get("provenance/numerics.json") or b"{}")
+    for found in (stored_plan(store).identity, recorded["torch"], recorded["numpy"], "seed 1"):
+        assert found in text
+    paragraphs = [p for p in text.split("\n\n")[1:] if p]
+    assert [p.partition(".**")[0].strip("*") for p in paragraphs] == [
+        "Data",
+        "Networks",
+        "Sampling",
+        "Observables",
+        "Regression",
+        "Sweep",
+        "Theories",
+        "Statistics",
+        "Software",
+    ]
+    assert all(p.strip().endswith(".") for p in paragraphs)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(store, tmp_path):
+    place = tmp_path / "file"
+    place.write_text("in the way")
+    with pytest.raises(CampaignError, match=r"cannot write .*choose another folder$"):
+        export(store, place)
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_rest(
+    store, exported, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(traces, "_draw", fails)
+    written = {path.name for path in export(store, tmp_path)}
+    assert {path.name for path in exported[1]} - written == {"traces.pdf", "traces.svg"}
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "“Traces of the chains” could not be made and is left out: ZeroDivisionError: 0." in line
+    assert line.strip() in (tmp_path / "methods.md").read_text()
+
+
+def fails(data):
+    raise ZeroDivisionError("0")

@@ -1,0 +1,129 @@
+"""A campaign as a Prefect flow: what the UI shows of it, and that it leaves nothing behind."""
+
+import base64
+import json
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.engine import stages
+from pipelines.run.server import Server, local_server
+from support.driving import PATIENCE, PLUGIN, SMALL, Tree, prepared, until
+
+pytestmark = [pytest.mark.prefect, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    """A server, which is that of the environment as well."""
+    with local_server(str(tmp_path_factory.mktemp("prefect")), keep=False) as started:
+        yield started
+
+
+def answer(
+    server: Server, what: str, password: str, filters: dict[str, Any], **headers: str
+) -> HTTPResponse:
+    """The server's answer to a question."""
+    known = base64.b64encode(password.encode()).decode()
+    headers |= {"Content-Type": "application/json", "Authorization": f"Basic {known}"}
+    address = f"http://127.0.0.1:{server.port}/api/{what}/filter"
+    request = urllib.request.Request(address, json.dumps(filters).encode(), headers)
+    return urllib.request.urlopen(request, timeout=30)
+
+
+def ask(server: Server, what: str, **filters: Any) -> list[dict[str, Any]]:
+    """What the server knows."""
+    with answer(server, what, server.password, filters) as found:
+        return json.load(found)
+
+
+def test_a_server_is_for_who_started_it(server):
+    for password in ("", "finitewidth:", f"{server.password}0"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            answer(server, "flow_runs", password, {})
+    for origin in ("http://example.org", "null"):
+        with answer(server, "flow_runs", server.password, {}, Origin=origin) as found:
+            assert found.headers["Access-Control-Allow-Origin"] is None
+    files = [server.folder, *server.folder.rglob("*")]
+    assert {file.name for file in files} > {"prefect.db", "server.log", "password"}
+    assert {file: oct(file.stat().st_mode) for file in files if file.stat().st_mode & 0o077} == {}
+
+
+def run(root: Path, *arguments: object, executor: str = "inline", **environment: object) -> Tree:
+    """`finitewidth run` of the smallest campaign, in this process's environment."""
+    code = "from pipelines.cli import main; main()"
+    where = ("--store", root, "--executor", executor, "--plugins", PLUGIN)
+    return Tree("-c", code, "run", SMALL, *where, *arguments, **environment)
+
+
+def flow_run(server: Server, name: str) -> dict[str, Any]:
+    (found,) = ask(server, "flow_runs", flow_runs={"name": {"any_": [name]}})
+    return found
+
+
+def test_a_campaign_is_a_flow_run_of_waves_and_stages(server, tmp_path):
+    store = prepared(tmp_path).store
+    run(tmp_path).finish()
+    seen = flow_run(server, "small")
+    identity = store.url.rsplit("-", 1)[-1]
+    assert seen["state_type"] == "COMPLETED"
+    assert seen["state"]["message"] == f"44 shards in {store.url}"
+    assert set(seen["tags"]) == {"campaign:small", f"identity:{identity}", "executor:inline"}
+
+    tasks = ask(server, "task_runs")
+    waves = {"regression", "ensemble width 4", "ensemble width 8"}
+    assert {task["name"] for task in tasks} == waves | set(stages.STAGES)
+    assert {task["state_type"] for task in tasks} == {"COMPLETED"}
+
+    artifacts = {artifact["key"]: artifact for artifact in ask(server, "artifacts")}
+    assert set(artifacts) == {"small-progress", "small-cells", "small-report"}
+    assert artifacts["small-progress"]["data"] == 100
+    assert len(json.loads(artifacts["small-cells"]["data"])) == 2
+    assert f"{store.url}/report/report.html" in artifacts["small-report"]["data"]
+
+
+FAILING = {
+    "shards": ("observe={points: 10, measure: [plugin:picky]}", "4 shards failed, first ensemble/"),
+    "a-wave": ("network.activation=plugin:helpless", "found a network, wanted a cat; bring a cat"),
+}
+
+
+@pytest.mark.parametrize("what", FAILING)
+def test_what_failed_is_the_state_of_the_flow_run(what, server, tmp_path):
+    override, message = FAILING[what]
+    settings = (f"name={what}", "regression=null", "theories=[]", override)
+    failing = run(tmp_path, *(f"--set={each}" for each in settings), PICKY_WIDTH=4)
+    printed, _ = failing.process.communicate()
+    state = flow_run(server, what)["state"]
+    assert state["type"] == "FAILED"
+    assert state["message"].startswith(message)
+    assert failing.process.returncode == 2
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-1] == f"finitewidth: the flow run failed: {state['message']}"
+
+
+@pytest.mark.ray
+def test_a_flow_that_is_stopped_takes_everything_with_it(server, tmp_path, short):
+    long = ("name=stopped", "observe.measure=[plugin:slow]", "sampler.draws=10")
+    running = run(tmp_path, *(f"--set={each}" for each in long), executor="ray", SLOW_SECONDS=0.05)
+    until(lambda: len(list(tmp_path.rglob("receipts/ensemble/*/*.json"))) > 2)
+    running.process.terminate()
+    printed, _ = running.process.communicate(timeout=PATIENCE)
+    assert running.process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-1].startswith("stopped; what is finished is kept")
+    assert running.living() == []
+    assert list(short.iterdir()) == []
+    assert flow_run(server, "stopped")["state_type"] == "CRASHED"
+
+
+def test_a_server_for_one_run_ends_with_it(tmp_path):
+    watched = run(tmp_path, "--ui")
+    assert "watch the run at http://127.0.0.1:" in watched.finish()
+    assert watched.living() == []

@@ -1,0 +1,1 @@
+"""What tests share: small campaigns, made-up stores, ways to run and to compare them."""

@@ -1,0 +1,1 @@
+"""Numerical methods that theories share: roots, factors, eigenvectors, what a float holds."""

@@ -1,0 +1,1 @@
+"""Exact Gaussian process regression, and the learning curves that are measured with it."""

@@ -1,0 +1,1 @@
+"""Wilsonian renormalization of regression: modes that are integrated out, running couplings."""

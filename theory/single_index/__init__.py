@@ -1,0 +1,1 @@
+"""Networks that learn a function of one direction: the order parameter q, phases, droplets."""

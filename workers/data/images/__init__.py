@@ -1,0 +1,1 @@
+"""Images: the files of CIFAR-10 and MNIST, and the digits that come with scikit-learn."""

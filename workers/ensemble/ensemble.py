@@ -1,0 +1,279 @@
+"""One segment of a block of chains: the spec's network, data and sampler put together."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from storage.arrays.schema import CHECKED
+from storage.campaign.data_spec import may_have_classes
+from storage.campaign.plugins import Plugins
+from storage.campaign.spec import Campaign, Observe
+from storage.planning.identity import Sources, seed_of
+from storage.planning.plan import WARMUP, Shard
+from workers.data.balance import stored_counts
+from workers.data.dataset import Dataset
+from workers.data.datasets import dataset
+from workers.ensemble.adaptation import CALM, WINDOW, Adaptation, stages
+from workers.ensemble.schemes import Problem, overdamped, sampler_of, state_of
+from workers.ensemble.starts import aligned
+from workers.measurement.observables import Directions, directions
+from workers.measurement.record import Observed, Record
+from workers.models import activation_of, network_of, prior_kernels
+from workers.networks.convolution import ConvolutionalNetwork
+from workers.numerics import PLAIN
+from workers.philox import Noise
+from workers.sampler import Sampler
+from workers.samplers.anneal import anneal, ramp
+
+Arrays = dict[str, np.ndarray]
+
+# Streams of a chain's randomness: a number is never used for two purposes.
+START, STEPS, DIRECTION, CURVATURE = 0, 1, 2, 3
+POSITION, INIT, ANNEALED, READOUT = 0, 1, 2, 3  # steps of the stream START
+FRICTION = 1.0  # of an annealed start whose scheme has none
+NOTHING = Observe(histograms=False, kernels=False, overlaps=False)  # what a step check needs
+
+
+class _State(NamedTuple):
+    """Where a block of chains is: the sampler's state, steps made, and chains not yet diverged."""
+
+    chains: Any
+    step: int
+    sound: Tensor
+    step_size: float
+
+
+def run(
+    shard: Shard, plugins: Plugins, sources: Sources, saved: Arrays | None, kernel: str = PLAIN
+) -> tuple[Arrays, Arrays]:
+    """Run the warm-up (from nothing) or a segment: what to store, and the state at its end.
+
+    `kernel` names what computes gradients and noise, and with them the bits.
+    """
+    spec = shard.cell.spec
+    assert spec.sampler is not None
+    data = dataset(spec, shard.dataset, plugins, sources)
+    observed = observe(shard, data, plugins, kernel)
+    problem = make_problem(spec, observed, kernel)
+    steps = noise_of(shard, STEPS, kernel)
+    if shard.segment == WARMUP:
+        state = _warmed_up(shard, problem, data, steps)
+        return _fixed(shard, observed, state.step_size), _saved(state)
+    assert saved is not None
+    state = _loaded(problem, saved)
+    sampler = sampler_of(problem, state.step_size)
+    record = Record(observed, state.sound, problem.x.dtype)
+    widths = observed.network.standard_deviations.to(problem.x)
+    for _ in range(spec.sampler.segment):
+        state = _advance(sampler, steps, state, spec.sampler.thin)
+        record.add(state.chains.position[:: problem.replicas] * widths)
+    values = record.values()
+    if shard.kind == "check":
+        values = {name: value for name, value in values.items() if name in CHECKED}
+    sound = torch.as_tensor(values["status"] == 0)
+    return values, _saved(state._replace(sound=sound))
+
+
+def _advance(sampler: Sampler[Any], noise: Noise, state: _State, steps: int) -> _State:
+    chains = state.chains
+    for step in range(state.step, state.step + steps):
+        chains = sampler.step(chains, noise.at(step))
+    return state._replace(chains=chains, step=state.step + steps)
+
+
+# -- the warm-up ----------------------------------------------------------------------------
+
+
+def _warmed_up(shard: Shard, problem: Problem, data: Dataset, steps: Noise) -> _State:
+    """The block at the end of its warm-up, its step size frozen; half of it in a step check."""
+    settings, noise = problem.settings, noise_of(shard, START, problem.kernel)
+    position, done = _start(shard, problem, data, noise), 0
+    if settings.anneal is not None:
+        position, done = _annealed(problem, position, noise, steps), settings.anneal.steps
+    share = 0.5 if shard.kind == "check" else 1.0
+    if settings.step_size == "auto":
+        return _adapted(shard, problem, position, share)
+    step_size = share * _number(settings.step_size)
+    sampler = sampler_of(problem, step_size)
+    state = _State(sampler.init(position, noise.at(INIT)), done, _all(shard), step_size)
+    return _advance(sampler, steps, state, settings.warmup - done)
+
+
+def _start(shard: Shard, problem: Problem, data: Dataset, noise: Noise) -> Tensor:
+    """Independent draws from the prior, N(0, 1) where it is white, or what is made of them."""
+    ensemble = shard.cell.spec.ensemble
+    assert ensemble is not None
+    position = noise.at(POSITION)((problem.network.size,), problem.x.dtype)
+    if ensemble.start not in ("teacher", "both"):
+        return position
+    assert data.teacher is not None
+    moved = aligned(problem, position, torch.as_tensor(data.teacher), noise.at(READOUT))
+    if ensemble.start == "teacher":
+        return moved
+    stored = noise.chains.to(torch.int64) // problem.replicas
+    return torch.where((stored % 2 == 1)[:, None], moved, position)  # every second chain
+
+
+def _annealed(problem: Problem, position: Tensor, noise: Noise, steps: Noise) -> Tensor:
+    """Positions after the temperature has come to the target's."""
+    settings = problem.settings
+    assert settings.anneal is not None
+    begin, end = settings.anneal.temperature, settings.temperature
+    ratio = problem.temperature / end  # the division by chi
+    sampler = anneal(
+        problem.network,
+        problem.x,
+        problem.y,
+        ramp(ratio * begin, ratio * end, settings.anneal.steps),
+        min(1.0, begin / end) ** 0.5 * _number(settings.step_size),  # stiffness is 1/T
+        FRICTION if settings.friction is None else settings.friction,
+    )
+    state = sampler.init(position, noise.at(ANNEALED))
+    for step in range(settings.anneal.steps):
+        state = sampler.step(state, steps.at(step))
+    return state.position
+
+
+def _adapted(shard: Shard, problem: Problem, position: Tensor, share: float) -> _State:
+    """A warm-up of which three quarters find the step size; the last one has `share` of it.
+
+    In the first quarter momenta are drawn anew at every step: those that chains gather as they fall
+    from the prior would carry them up where U is far stiffer than anywhere it matters.
+    """
+    warmup, steps = problem.settings.warmup, noise_of(shard, STEPS, problem.kernel)
+    normals = noise_of(shard, CURVATURE, problem.kernel).at(0)(position.shape[1:], position.dtype)
+    found = Adaptation(problem, normals[:: problem.replicas])
+    found.look(position)
+    sampler = sampler_of(problem, found.step_size)
+    first = sampler.init(position, noise_of(shard, START, problem.kernel).at(INIT))
+    state = _State(first, 0, _all(shard), found.step_size)
+    for stop in stages(warmup):
+        now = overdamped(problem) if stop <= math.ceil(CALM * warmup) else problem
+        while state.step < stop:
+            few = min(WINDOW, stop - state.step)
+            state = _advance(sampler_of(now, found.step_size), steps, state, few)
+            found.accepted(state.chains, few)
+        found.look(state.chains.position)
+    state = state._replace(step_size=share * found.step_size)
+    return _advance(sampler_of(problem, state.step_size), steps, state, warmup - state.step)
+
+
+def _all(shard: Shard) -> Tensor:
+    ensemble = shard.cell.spec.ensemble
+    assert ensemble is not None
+    return torch.ones(ensemble.block, dtype=torch.bool)
+
+
+def _number(step_size: Any) -> float:
+    """The step size of a spec; the first layer's where there is one for each."""
+    return (
+        step_size[0]
+        if isinstance(step_size, tuple)
+        else math.nan
+        if step_size is None
+        else step_size
+    )
+
+
+# -- what a shard is made of ----------------------------------------------------------------
+
+
+def noise_of(shard: Shard, stream: int, kernel: str) -> Noise:
+    """The noise of a block: keyed by seed, cell and dataset, and by the chain's own index."""
+    spec = shard.cell.spec
+    assert spec.ensemble is not None
+    assert spec.sampler is not None
+    purpose = "noise" if shard.kind == "ensemble" else "check"
+    seed = seed_of(spec.ensemble.seed, purpose, shard.cell.identity, shard.dataset)
+    block = spec.ensemble.block * (1 + len(spec.sampler.ladder))
+    chains = range(shard.block * block, (shard.block + 1) * block)
+    return noise_kind(kernel)(seed, chains, stream)
+
+
+def noise_kind(kernel: str) -> Callable[..., Noise]:
+    """What makes normals for a kernel; all kinds make the same ones."""
+    if kernel == PLAIN:
+        return Noise
+    from workers.fused.noise import Noise as Fast
+
+    return Fast
+
+
+def make_problem(spec: Campaign, observed: Observed, kernel: str) -> Problem:
+    """What the chains of a block sample, on the data that are observed."""
+    assert spec.sampler is not None
+    dtype = getattr(torch, spec.sampler.precision)
+    x = torch.as_tensor(observed.data.x_train, dtype=dtype)
+    y = torch.as_tensor(observed.data.y_train, dtype=dtype).flatten()
+    return Problem(spec, observed.network, x, y, kernel)
+
+
+def observe(shard: Shard, data: Dataset, plugins: Plugins, kernel: str) -> Observed:
+    """What a shard observes: its network, and where and along what it looks."""
+    spec = shard.cell.spec
+    if shard.kind == "check":
+        spec = spec.model_copy(update={"observe": NOTHING})
+    activation = activation_of(spec, plugins)
+    network = network_of(spec, data.x_train.shape[1], plugins, kernel)
+    along = None
+    if spec.observe.histograms:
+        kernels = prior_kernels(spec, _probes(spec, data), activation)
+        places = network.centres if isinstance(network, ConvolutionalNetwork) else None
+        along = observed_directions(spec, shard.dataset, data, kernels, places)
+    measures = {name.partition(":")[2]: plugins.get(name) for name in spec.observe.measure}
+    return Observed(spec, data, network, activation, along, measures)
+
+
+def _probes(spec: Campaign, data: Dataset) -> Tensor:
+    return torch.as_tensor(data.x_test[: spec.observe.points])
+
+
+def observed_directions(
+    spec: Campaign,
+    index: int,
+    data: Dataset,
+    kernels: tuple[Tensor, ...],
+    places: Sequence[slice] | None = None,
+) -> Directions:
+    """Directions over the probe points, the random one fixed by the dataset and not by the cell.
+
+    `index` is the number of the dataset.
+    """
+    assert spec.ensemble is not None
+    seed = seed_of(spec.ensemble.seed, "direction", index)
+    most = max(len(kernel) for kernel in kernels)
+    random = Noise(seed, [0], DIRECTION).at(0)((most,), torch.float64)[0]
+    target = torch.as_tensor(data.y_test[: spec.observe.points])
+    if target.ndim == 2:
+        target = target[:, 0]
+    return directions(list(kernels), random, target, places)
+
+
+def _fixed(shard: Shard, observed: Observed, step_size: float) -> Arrays:
+    """What is decided before the first draw, and, once per dataset, what belongs to its points."""
+    values: Arrays = {"step_size": np.array(step_size)}
+    if shard.block == 0:
+        data = observed.data
+        values["label"] = data.y_test
+        if shard.kind == "ensemble" and may_have_classes(shard.cell.spec.data):
+            values |= stored_counts({"train": data.y_clean, "test": data.y_test})
+        if observed.along is not None:
+            values["prior_deviation"] = observed.along.deviations.numpy()
+    return values
+
+
+def _saved(state: _State) -> Arrays:
+    arrays = {name: value.numpy() for name, value in state.chains._asdict().items()}
+    step, step_size = np.array(state.step), np.array(state.step_size)
+    return {**arrays, "step": step, "sound": state.sound.numpy(), "step_size": step_size}
+
+
+def _loaded(problem: Problem, arrays: Arrays) -> _State:
+    kind = state_of(problem.settings, problem.network)
+    chains = kind(**{name: torch.as_tensor(arrays[name]) for name in kind._fields})
+    sound = torch.as_tensor(arrays["sound"])
+    return _State(chains, int(arrays["step"]), sound, float(arrays["step_size"]))

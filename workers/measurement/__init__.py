@@ -1,0 +1,1 @@
+"""What is measured on a segment of chains, at constant memory."""

@@ -1,0 +1,172 @@
+"""What a segment stores: everything measured on its draws, and which of its chains are sound."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from storage.arrays.coordinates import bin_edges, overlap_edges, readout_edges
+from storage.arrays.schema import NEURONS, ORDERS, STATUS, layers
+from storage.campaign.spec import Campaign, has_overlaps
+from workers.data.dataset import Dataset
+from workers.measurement.observables import Directions, Kernels, Projections, learnability
+from workers.measurement.overlaps import Overlaps
+from workers.measurement.two_times import TwoTimes
+from workers.networks.activations import Activation
+from workers.networks.networks import Layered, Model
+
+OUT_OF_BOUNDS = 1e6  # prior standard deviations, which no parameter is from zero in a sound chain
+
+Measure = Callable[[Tensor, list[Tensor], Dataset], Tensor]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is observed, of which networks, at which points."""
+
+    spec: Campaign
+    data: Dataset
+    network: Model
+    activation: Activation
+    along: Directions | None  # None where no histogram is kept
+    measures: Mapping[str, Measure]  # observables of the user's own
+
+    @property
+    def probes(self) -> int:
+        """How many test points, from the first, are probe points."""
+        return min(self.spec.observe.points, len(self.data.x_test))
+
+
+class Record:
+    """Measures one draw after another; constant memory but for the scalars and probe outputs."""
+
+    def __init__(self, observed: Observed, sound: Tensor, dtype: torch.dtype) -> None:
+        """`sound` (chain,) says which chains had not diverged before."""
+        assert observed.spec.sampler is not None
+        self._observed = observed
+        self._dtype = dtype
+        data = observed.data
+        self._x = torch.as_tensor(data.x_train, dtype=dtype)
+        self._y = torch.as_tensor(data.y_train, dtype=dtype).flatten()
+        self._x_test = torch.as_tensor(data.x_test, dtype=dtype)
+        components = torch.as_tensor(data.components)
+        self._components = components.reshape(-1, components.shape[-1])
+        self._sound = sound.clone()
+        chains = len(sound)
+        self._series: dict[str, list[Tensor]] = {}
+        self._targets = observed.network.targets
+        size = len(data.x_test) * self._targets
+        self._sum = torch.zeros(chains, size, dtype=torch.float64)
+        self._square = torch.zeros_like(self._sum)
+        self._draws = 0
+        edges = torch.as_tensor(bin_edges())
+        along = observed.along
+        self._projections = None if along is None else Projections(along, chains, edges, ORDERS)
+        self._kernels, self._two_times, self._overlaps = None, None, None
+        network, observe = observed.network, observed.spec.observe
+        if observe.kernels and isinstance(network, Layered):
+            self._kernels = Kernels(network.depth, observed.probes)
+            if observe.lags:
+                self._two_times = TwoTimes(observe.lags, network.depth, observed.probes)
+        if data.teacher is not None and has_overlaps(observed.spec):
+            assert isinstance(network, Layered)
+            teacher, edges = torch.as_tensor(data.teacher), (overlap_edges(), readout_edges())
+            bins = (torch.as_tensor(each) for each in edges)
+            self._overlaps = Overlaps(network, teacher, chains, *bins)
+
+    def add(self, parameters: Tensor) -> None:
+        """Measure one draw of every chain, (chain, parameter)."""
+        network, data = self._observed.network, self._observed.data
+        outputs = network.outputs(parameters, self._x_test).double()
+        residual = network.outputs(parameters, self._x).double() - self._y
+        loss = residual.square().sum(1) / 2
+        self._sound &= loss.isfinite() & outputs.isfinite().all(1) & self._in_bounds(parameters)
+        self._sum += outputs
+        self._square += outputs.square()
+        self._draws += 1
+        self._keep("loss", loss)
+        self._keep("learnability", learnability(outputs, self._components))
+        self._keep("output", outputs[:, : self._observed.probes * self._targets])
+        fields = []
+        if self._looks_inside:
+            fields = network.pre_activations(parameters, self._x_test[: self._observed.probes])
+            self._add_layers(fields)
+        self._add_weights(parameters)
+        for name, measure in self._observed.measures.items():
+            self._keep(name, measure(outputs, fields, data).double())
+
+    def _in_bounds(self, parameters: Tensor) -> Tensor:
+        """Whether every parameter is where a chain can be, (chain,): erf is finite anywhere."""
+        bounds = OUT_OF_BOUNDS * self._observed.network.standard_deviations.to(parameters)
+        return (parameters.abs() < bounds).all(1)
+
+    @property
+    def _looks_inside(self) -> bool:
+        """Whether anything is measured on the hidden layers."""
+        return bool(self._projections or self._kernels or self._observed.measures)
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        self._series.setdefault(name, []).append(value)
+
+    def _add_layers(self, fields: list[Tensor]) -> None:
+        if self._projections is not None:
+            for layer, field in enumerate(fields):
+                self._projections.add(layer, field)
+        if self._kernels is not None:
+            assert self._observed.spec.network is not None
+            variances = self._observed.spec.network.weight_variance[1:]
+            activations = [self._activations(field) for field in fields]
+            self._kernels.add(activations, variances, self._sound)
+            if self._two_times is not None:
+                self._two_times.add(activations, variances, self._sound)
+
+    def _activations(self, field: Tensor) -> Tensor:
+        """φ of a layer, (chain, width · position, probe)."""
+        by_probe = field.unflatten(2, (self._observed.probes, -1))
+        return self._observed.activation.phi(by_probe.transpose(2, 3).flatten(1, 2))
+
+    def _add_weights(self, parameters: Tensor) -> None:
+        network = self._observed.network
+        if not isinstance(network, Layered):
+            self._keep("weight_norm", parameters.double().square().sum(1))
+            return
+        readout = network.layers[-1].of(parameters).flatten(1)
+        self._keep("weight_norm", readout.double().square().sum(1))
+        if self._overlaps is not None:
+            self._keep("max_overlap", self._overlaps.add(parameters))
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Arrays for the store; a chain that diverged now or earlier is NaN, and counts nowhere."""
+        sound = self._sound
+        found: dict[str, Any] = {
+            name: torch.stack(series, dim=1) for name, series in self._series.items()
+        }
+        found["output_mean"] = self._sum / self._draws
+        found["output_square"] = self._square / self._draws
+        if self._targets > 1:
+            for name in ("output", "output_mean", "output_square"):
+                found[name] = found[name].unflatten(-1, (-1, self._targets))
+        overlaps = self._overlaps if self._observed.spec.observe.overlaps else None
+        if overlaps is not None:
+            found["overlap"] = overlaps.first_neurons(NEURONS)
+            found["hidden_variance"] = overlaps.variance()
+        for value in found.values():
+            value[~sound] = torch.nan
+        found["status"] = torch.where(sound, STATUS["ok"], STATUS["diverged"])
+        if self._projections is not None:
+            found["histogram"] = self._projections.histogram
+            found["moment"] = self._projections.moment
+            for name in ("histogram", "moment"):
+                found[name][~sound] = 0
+        if overlaps is not None and layers(self._observed.spec) == 1:
+            found["overlap_histogram"] = overlaps.histogram
+            found["overlap_histogram"][~sound] = 0
+        if self._two_times is not None:
+            found["kernel_lag"] = self._two_times.mean()
+        if self._kernels is not None:
+            found["kernel"] = self._kernels.mean()
+            found["kernel_square"] = self._kernels.mean_square()
+        return {name: value.numpy() for name, value in found.items()}

@@ -1,0 +1,1 @@
+"""Networks as functions of a flat parameter tensor, many chains at a time."""

@@ -1,0 +1,249 @@
+"""One shard of a regression: the spectrum of its kernel, or one order with all sizes and ridges."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from storage.campaign.data_spec import may_have_classes, number_of_outputs
+from storage.campaign.network_spec import Kernel
+from storage.campaign.plugins import Plugins
+from storage.campaign.spec import Campaign
+from storage.errors import CampaignError
+from storage.planning.identity import (
+    Sources,
+    digest,
+    regression_identity,
+    regression_kernel,
+    seed_of,
+)
+from storage.planning.plan import Cell, Shard
+from theory.numerics.eigen import leading
+from theory.regression.curve_methods import Choice, choose, eigen_bytes
+from theory.regression.learning_curve import Heldout, learning_curve
+from theory.spectrum.learning_curves import pool_spectrum
+from workers import numerics
+from workers.data.balance import stored_counts
+from workers.data.dataset import Pool
+from workers.data.datasets import pool
+from workers.machine import memory, node_cache
+from workers.machine.node_cache import SharedArray
+from workers.models import nngp_of
+from workers.philox import Noise, integers, permutation
+from workers.regression.quartic import quartic_curve
+
+Arrays = dict[str, np.ndarray]
+
+ORDER, LABELS = 0, 1  # streams of a repeat's randomness
+MODES = 128  # leading kernel modes whose learnability is measured; NaN beyond
+SMALLER = "take a smaller pool, or fewer workers"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all shards of a regression have in common."""
+
+    points: Pool
+    kernel: SharedArray  # (pool, pool)
+    modes: SharedArray  # (pool, mode): unit vectors, leading first
+    heldout: Heldout | None
+
+
+def spectrum(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:
+    """Eigenvalues of K/M over the pool of M points, and the target's coefficients.
+
+    Raises CampaignError for a kernel that is not positive semi-definite, and for lack of memory.
+    """
+    problem = _problem(shard.cell, plugins, sources)
+    memory.require(eigen_bytes(len(problem.points.x)), shard.name, SMALLER)
+    kernel = torch.from_numpy(problem.kernel.values)
+    try:
+        found = pool_spectrum(kernel, torch.as_tensor(problem.points.y))
+    except ValueError as error:
+        raise CampaignError(f"{shard.name}: {error}") from None
+    values = {"eigenvalue": found.eigenvalues.numpy(), "coefficient": found.coefficients.numpy()}
+    if may_have_classes(shard.cell.spec.data):
+        points = problem.points
+        values |= stored_counts({"pool": points.y, "heldout": points.y_heldout})
+    return values
+
+
+def run(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:
+    """Regression on one random order of the pool, for every size and ridge.
+
+    A regression that failed is nan, and `refused` says why. Raises CampaignError for lack of
+    memory.
+    """
+    spec = shard.cell.spec
+    assert spec.regression is not None
+    chosen = choice(spec)
+    problem = _problem(shard.cell, plugins, sources)
+    memory.require(chosen.bytes, shard.name, SMALLER)
+    curve = learning_curve(
+        problem.kernel.panels,
+        torch.as_tensor(problem.points.y),
+        _order(shard, sources),
+        spec.regression.train,
+        spec.regression.ridges,
+        label_noise=_label_noise(shard, sources),
+        heldout=problem.heldout,
+        modes=torch.from_numpy(problem.modes.values),
+        methods=chosen.methods,
+    )
+    learnability = np.full((*curve.pool_error.shape, len(problem.points.x)), np.nan)
+    learnability[..., : problem.modes.values.shape[1]] = curve.learnability.numpy()
+    values = {
+        "train_error": curve.train_error,
+        "posterior_variance": curve.posterior_variance,
+        "log_evidence": curve.log_evidence,
+        "residual": curve.residual,
+        "refused": curve.refused,
+    }
+    if "pool" in spec.regression.evaluate:
+        values["pool_error"] = curve.pool_error
+    if "heldout" in spec.regression.evaluate:
+        values["test_error"] = curve.heldout_error
+    arrays = {name: value.numpy() for name, value in values.items()}
+    return arrays | {"learnability": learnability} | _quartic(shard, problem, sources)
+
+
+def _quartic(shard: Shard, problem: Problem, sources: Sources) -> Arrays:
+    """The same points with a quartic term in the loss, where the spec asks for it."""
+    regression = shard.cell.spec.regression
+    assert regression is not None
+    if (asked := regression.quartic) is None:
+        return {}
+    y = torch.as_tensor(problem.points.y)
+    order, labels = draws(shard.cell, shard.repeat, y, sources)
+    return quartic_curve(
+        problem.kernel.values,
+        y,
+        order,
+        labels,
+        regression.train,
+        regression.ridges,
+        asked.couplings,
+        seed=_seed(shard, sources),
+        chains=asked.chains,
+        warmup=asked.warmup,
+        draws=asked.draws,
+    )
+
+
+def choice(spec: Campaign) -> Choice:
+    """How the orders of a regression are computed, and what one of them costs."""
+    regression = spec.regression
+    assert regression is not None
+    return choose(
+        regression.pool,
+        regression.train,
+        regression.ridges,
+        scale=kernel_of(spec).physical_weight_variance[-1],
+        replacement=regression.sampling == "with_replacement",
+        outputs=number_of_outputs(spec.data),
+        modes=min(MODES, regression.pool),
+    )
+
+
+def kernel_of(spec: Campaign) -> Kernel:
+    """The network whose kernel a regression has."""
+    kernel = regression_kernel(spec)
+    assert isinstance(kernel, Kernel)
+    return kernel
+
+
+def draws(cell: Cell, repeat: int, y: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
+    """The points that a repeat draws from the pool, and their labels, from its targets y."""
+    assert cell.spec.regression is not None
+    shard = Shard("regression", cell, repeat=repeat)
+    order = _order(shard, sources)[: max(cell.spec.regression.train)]
+    noise = _label_noise(shard, sources)
+    return order, y[order] if noise is None else y[order] + noise
+
+
+def forget(cells: Sequence[Cell]) -> None:
+    """Take the files of regressions off this machine."""
+    _problems.clear()
+    node_cache.remove([name for cell in cells for name in _names(cell)])
+
+
+def _problem(cell: Cell, plugins: Plugins, sources: Sources) -> Problem:
+    """The pool, its kernel and the kernel's leading modes; kept from one repeat to the next."""
+    key = (cell.identity, plugins)
+    if key not in _problems:
+        _problems.clear()
+        points = pool(cell.spec, plugins, sources)
+        kernel = _shared_kernel(cell, points)
+        _problems[key] = Problem(
+            points, kernel, _shared_modes(cell, kernel), _heldout(points, cell.spec)
+        )
+    return _problems[key]
+
+
+_problems: dict[tuple[str, Plugins], Problem] = {}  # at most one
+
+
+def _shared_kernel(cell: Cell, points: Pool) -> SharedArray:
+    assert cell.spec.regression is not None
+    dtype = np.dtype(cell.spec.regression.precision)
+
+    def make(values: NDArray[np.floating]) -> None:
+        x, out = torch.from_numpy(points.x.astype(dtype)), torch.from_numpy(values)
+        found = nngp_of(kernel_of(cell.spec), x, out=out)
+        if found is not out:
+            out.copy_(found)
+
+    return node_cache.shared(_names(cell)[0], (len(points.x), len(points.x)), dtype, make)
+
+
+def _shared_modes(cell: Cell, kernel: SharedArray) -> SharedArray:
+    points = len(kernel.values)
+    shape = points, min(MODES, points)
+
+    def make(values: NDArray[np.floating]) -> None:
+        values[...] = leading(kernel.values.astype(np.float64, copy=False), shape[1])
+
+    return node_cache.shared(_names(cell)[1], shape, np.float64, make)
+
+
+def _names(cell: Cell) -> tuple[str, str]:
+    """Of the files of a kernel and of its modes; they name all that decides their bits."""
+    name = digest([cell.identity, numerics.describe(numerics.PLAIN)])[:32]
+    return f"{name}-kernel", f"{name}-modes"
+
+
+def _heldout(points: Pool, spec: Campaign) -> Heldout | None:
+    """Points outside the pool, where the source gives them; otherwise those that are not drawn."""
+    assert spec.regression is not None
+    if "heldout" not in spec.regression.evaluate or not len(points.x_heldout):
+        return None
+    kernel = nngp_of(kernel_of(spec), torch.as_tensor(points.x_heldout), torch.as_tensor(points.x))
+    return Heldout(kernel, torch.as_tensor(points.y_heldout))
+
+
+def _order(shard: Shard, sources: Sources) -> Tensor:
+    """The random order of this repeat: smaller training sets are prefixes of larger ones."""
+    regression = shard.cell.spec.regression
+    assert regression is not None
+    seed = _seed(shard, sources)
+    if regression.sampling == "without":
+        return permutation(seed, ORDER, regression.pool)
+    return integers(seed, ORDER, max(regression.train), regression.pool)
+
+
+def _label_noise(shard: Shard, sources: Sources) -> Tensor | None:
+    spec = shard.cell.spec
+    assert spec.regression is not None
+    if not spec.data.label_noise:
+        return None
+    noise = Noise(_seed(shard, sources), [0], LABELS).at(0)
+    return noise((max(spec.regression.train),), torch.float64)[0] * spec.data.label_noise**0.5
+
+
+def _seed(shard: Shard, sources: Sources) -> int:
+    spec = shard.cell.spec
+    assert spec.regression is not None
+    return seed_of(spec.regression.seed, "repeat", regression_identity(spec, sources), shard.repeat)
