@@ -22,3 +22,13 @@ def refused(line: Callable[[str], str]) -> Iterator[None]:
         raise
     except Exception as error:
         raise CampaignError(line(in_one_line(error))) from error
+
+
+def damaged(url: str, name: str, error: Exception) -> CampaignError:
+    """What to say of an object of data.zarr, the hierarchy at `url`, that means nothing."""
+    store = url.removesuffix("/data.zarr")
+    return CampaignError(
+        f"{url}/{name} is damaged ({in_one_line(error)[:80]}); clear it with "
+        f"`finitewidth verify --repair {store}` and run the campaign again, or, where it is "
+        f"of a theory or fit, `finitewidth predict {store}`"
+    )

@@ -6,9 +6,12 @@ that the place of a chunk names the shard, and a shard names its chunks.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from storage.planning.plan import WARMUP, Cell, Kind, Shard
 
@@ -19,6 +22,7 @@ GROUPS: dict[Kind, str] = {
     "spectrum": "regression",
 }
 FLAG = "finished"
+Codec = tuple[str, Mapping[str, Any]]  # its name and its settings
 _CODECS = (["bytes", "zstd"], ["bytes"])
 _CHUNK = re.compile(r"(.+)/c((?:/\d+)*)")
 
@@ -42,7 +46,15 @@ class Stored:
 
     path: str  # ensemble/loss
     dims: tuple[str, ...]
-    packed: bool
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype[Any]
+    codecs: tuple[Codec, ...]
+
+    @property
+    def fill(self) -> float | int:
+        """The value where nothing was written: NaN for floats, 0 for integers."""
+        return np.nan if self.dtype.kind == "f" else 0
 
     def chunk(self, shard: Shard) -> str:
         """The name of the object that holds a shard's region, below data.zarr."""
@@ -62,14 +74,19 @@ class Stored:
 
     def decoded(self, data: bytes) -> bytes:
         """The bytes of the values; ValueError where the chunk is damaged."""
-        if not self.packed:
-            return data
         from numcodecs import zstd  # pyright: ignore[reportAttributeAccessIssue]  compiled
 
         try:
-            return zstd.decompress(data)
+            return zstd.decompress(data) if _packing(self.codecs) else data
         except RuntimeError as error:
             raise ValueError(str(error)) from None
+
+    def encoded(self, content: bytes) -> bytes:
+        """The chunk that holds the bytes of values: what Zarr itself would write."""
+        from numcodecs import zstd  # pyright: ignore[reportAttributeAccessIssue]  compiled
+
+        packing = _packing(self.codecs)
+        return zstd.compress(content, packing["level"], packing["checksum"]) if packing else content
 
 
 class Layout:
@@ -106,18 +123,40 @@ def shard_at(stored: Stored, place: Sequence[int], cells: Sequence[Cell]) -> Sha
     return Shard(kind, cell, at.get("dataset", 0), block, segment)
 
 
-def _arrays(metadata: bytes) -> Any:
+@lru_cache(maxsize=8)
+def layout(metadata: bytes) -> Layout:
+    """The same as `Layout`, kept for the next shard of the same store."""
+    return Layout(metadata)
+
+
+def _packing(codecs: Sequence[Codec]) -> Mapping[str, Any]:
+    """How values are compressed; empty where they are not."""
+    return codecs[1][1] if len(codecs) > 1 else {}
+
+
+def _arrays(metadata: bytes) -> Iterator[tuple[str, Stored]]:
     content = json.loads(metadata)
     try:
         members = content.get("consolidated_metadata", {}).get("metadata", {})
         for path, node in members.items():
             if path.partition("/")[0] in GROUPS.values() and _is_of_shards(node):
-                codecs = [each["name"] for each in node["codecs"]]
-                if codecs not in _CODECS:
-                    raise ValueError(f"{path} is packed by {', '.join(codecs)}")
-                yield path, Stored(path, tuple(node["dimension_names"]), "zstd" in codecs)
+                yield path, _stored(path, node)
     except (AttributeError, LookupError, TypeError):
         raise ValueError("no metadata of a campaign") from None
+
+
+def _stored(path: str, node: Mapping[str, Any]) -> Stored:
+    codecs = tuple((each["name"], each.get("configuration", {})) for each in node["codecs"])
+    if [name for name, _ in codecs] not in _CODECS:
+        raise ValueError(f"{path} is packed by {', '.join(name for name, _ in codecs)}")
+    return Stored(
+        path,
+        tuple(node["dimension_names"]),
+        tuple(node["shape"]),
+        tuple(node["chunk_grid"]["configuration"]["chunk_shape"]),
+        np.dtype(node["data_type"]).newbyteorder("<"),
+        codecs,
+    )
 
 
 def _is_of_shards(node: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Changing the length of an array of the store."""
+"""The dimensions of an array of Zarr's, and changing their lengths."""
 
 from typing import Any
 
@@ -8,3 +8,8 @@ def resize(array: Any, shape: tuple[int, ...]) -> None:
     from zarr.core.sync import sync
 
     sync(array.async_array.resize(shape, delete_outside_chunks=False))
+
+
+def dims_of(array: Any) -> tuple[str, ...]:
+    """The names of the dimensions of an array."""
+    return array.metadata.dimension_names

@@ -19,7 +19,7 @@ from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.registry import register_pipeline
 from zarr.storage import ObjectStore
 
-from storage.errors import CampaignError, in_one_line
+from storage.errors import CampaignError, damaged
 from storage.files import on_disk
 from storage.files.objects import READ
 
@@ -57,7 +57,7 @@ class ZarrObjects(ObjectStore[LocalStore | S3Store]):
         try:
             json.loads(data)
         except ValueError as error:
-            raise _damaged(self.objects, key, error) from None
+            raise damaged(self.objects.url, key, error) from None
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -159,16 +159,7 @@ def _decoded(batch: list[Any]) -> Iterator[None]:
         place = batch[0][0]
         if not isinstance(place.store, ZarrObjects):
             raise
-        raise _damaged(place.store.objects, place.path, error) from error
-
-
-def _damaged(objects: "Objects", name: str, error: Exception) -> CampaignError:
-    store = objects.url.removesuffix("/data.zarr")
-    return CampaignError(
-        f"{objects.url}/{name} is damaged ({in_one_line(error)[:80]}); clear it with "
-        f"`finitewidth verify --repair {store}` and run the campaign again, or, where it is "
-        f"of a theory or fit, `finitewidth predict {store}`"
-    )
+        raise damaged(place.store.objects.url, place.path, error) from error
 
 
 register_pipeline(ExplainedPipeline)

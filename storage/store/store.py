@@ -17,9 +17,9 @@ from storage.arrays.coordinates import (
     regression_axes,
     regression_coordinates,
 )
-from storage.arrays.layout import GROUPS
-from storage.arrays.regions import INDEXED, dims_of, region_of, write_region
-from storage.arrays.resizing import resize
+from storage.arrays.layout import GROUPS, Layout, Stored, layout
+from storage.arrays.regions import chunk_of, read_region, write_region
+from storage.arrays.resizing import dims_of, resize
 from storage.arrays.schema import (
     CONVENTIONS,
     COORDINATE_CHUNK,
@@ -37,7 +37,7 @@ from storage.arrays.schema import (
     regression_variables,
 )
 from storage.campaign.spec import Campaign
-from storage.errors import CampaignError
+from storage.errors import CampaignError, damaged
 from storage.files.ledger import Ledger
 from storage.files.objects import Objects
 from storage.planning.plan import Plan, Round, Shard
@@ -59,17 +59,20 @@ class Store:
         self.objects = place if isinstance(place, Objects) else Objects(place)
         self.ledger = Ledger(self.objects)
         self.wanted = Wanted(self.objects)
-        self._arrays: dict[str, Any] = {}  # those opened to write or read shards
 
     @property
     def url(self) -> str:
         """Where the campaign's directory is."""
         return self.objects.url
 
+    @cached_property
+    def _data(self) -> Objects:
+        return self.objects.child("data.zarr")
+
     @property
     def data(self) -> str:
         """Where the Zarr hierarchy is."""
-        return self.objects.child("data.zarr").url
+        return self._data.url
 
     def specs(self) -> list[Campaign]:
         """Every spec that was run here, the oldest first.
@@ -123,20 +126,28 @@ class Store:
 
         return zarr.open_group(self._zarr(), mode="r+", use_consolidated=True)
 
-    def _array(self, shard: Shard, name: str) -> Any:
+    @cached_property
+    def _layout(self) -> Layout:
+        """The arrays of shards, of those that readers see."""
+        try:
+            return layout(self.objects.get(f"data.zarr/{METADATA}") or b"{}")
+        except ValueError as error:
+            raise damaged(self.data, METADATA, error) from None
+
+    def _array(self, shard: Shard, name: str) -> Stored:
+        """ValueError where the shard's group has no array of this name."""
         path = f"{GROUPS[shard.kind]}/{name}"
-        if path not in self._arrays:
-            self._arrays[path] = self._published[path]
-        return self._arrays[path]
+        if path not in self._layout.arrays:
+            raise ValueError(f"{path}: no such array is published in {self.data}")
+        return self._layout.arrays[path]
 
     def _zarr(self) -> Any:
-        return self.objects.child("data.zarr").zarr()
+        return self._data.zarr()
 
     def _sound(self) -> Any:
         from storage.store.sound import SoundObjects
 
-        place = self.objects.child("data.zarr")
-        return SoundObjects(place.zarr().store, objects=place, wanted=self.wanted)
+        return SoundObjects(self._zarr().store, objects=self._data, wanted=self.wanted)
 
     def change(self) -> None:
         """Say that groups, arrays or coordinates will be other than they are; `publish` ends it."""
@@ -155,8 +166,8 @@ class Store:
             # of consolidated metadata not being in the specification, and of killed writers' files
             warnings.simplefilter("ignore", ZarrUserWarning)
             zarr.consolidate_metadata(self._sound())
-        self.__dict__.pop("_published", None)
-        self._arrays.clear()
+        for seen in ("_published", "_layout"):
+            self.__dict__.pop(seen, None)
         self._keep_digests()
 
     def _keep_digests(self) -> None:
@@ -249,35 +260,26 @@ class Store:
 
         The arrays have the variable's dimensions without those along which a shard has one index
         (cell, dataset, block, segment, repeat). Raises ValueError where a region is not exactly
-        whole chunks.
+        one chunk.
         """
         return {
-            name: write_region(self._array(shard, name), shard, value)
+            name: write_region(self._data, self._array(shard, name), shard, value)
             for name, value in values.items()
         }
 
     def read(self, shard: Shard, names: list[str]) -> dict[str, np.ndarray]:
         """A shard's region of each variable, as `write` took it."""
-        found = {}
-        for name in names:
-            array = self._array(shard, name)
-            keep = tuple(0 if dim in INDEXED else slice(None) for dim in dims_of(array))
-            found[name] = np.asarray(array[region_of(array, shard)])[keep]
-        return found
+        return {name: read_region(self._data, self._array(shard, name), shard) for name in names}
 
     def variables(self, shard: Shard) -> list[str]:
         """The variables of the shard's group, coordinates not among them."""
-        arrays = self._published[GROUPS[shard.kind]].arrays()
-        return sorted(
-            name for name, array in arrays if dims_of(array)[:1] == ("cell",) < dims_of(array)
-        )
+        group = f"{GROUPS[shard.kind]}/"
+        paths = (path for path in self._layout.arrays if path.startswith(group))
+        return sorted(path.removeprefix(group) for path in paths)
 
     def chunk(self, shard: Shard, name: str) -> str:
         """The name of the object that holds a shard's region of a variable; ValueError if none."""
-        array = self._array(shard, name)
-        region = zip(region_of(array, shard), array.chunks, strict=True)
-        place = array.metadata.encode_chunk_key(tuple(part.start // n for part, n in region))
-        return f"data.zarr/{array.path}/{place}"
+        return f"data.zarr/{chunk_of(self._array(shard, name), shard)}"
 
 
 def checkpoint_name(shard: Shard) -> str:
