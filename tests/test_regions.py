@@ -54,7 +54,7 @@ def test_a_region_has_the_bytes_that_zarr_writes(places):
 def test_a_region_that_nobody_wrote_is_fill_values(places):
     _, ours, theirs = places
     stored = Layout(ours.get("zarr.json")).arrays["ensemble/x"]
-    unwritten = zarr.open_array(theirs.url, path="ensemble/x", mode="r")[REGION][0, 0]
+    unwritten = np.asarray(zarr.open_array(theirs.url, path="ensemble/x", mode="r")[REGION])[0, 0]
     found = read_region(ours, stored, SHARD)
     assert found.dtype == unwritten.dtype
     np.testing.assert_array_equal(found, unwritten)

@@ -1,4 +1,4 @@
-"""Which object of data.zarr holds what of which shard, and its bytes decoded, without Zarr.
+"""Which object of data.zarr holds what of which shard, without Zarr.
 
 It reads the metadata that are published in one object. One chunk is the region of one shard, so
 that the place of a chunk names the shard, and a shard names its chunks.
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
+from storage.chunks import Chunked
 from storage.planning.plan import WARMUP, Cell, Kind, Shard
 
 GROUPS: dict[Kind, str] = {
@@ -22,8 +21,6 @@ GROUPS: dict[Kind, str] = {
     "spectrum": "regression",
 }
 FLAG = "finished"
-Codec = tuple[str, Mapping[str, Any]]  # its name and its settings
-_CODECS = (["bytes", "zstd"], ["bytes"])
 _CHUNK = re.compile(r"(.+)/c((?:/\d+)*)")
 
 
@@ -41,25 +38,13 @@ def place_of(shard: Shard) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(Chunked):
     """An array of which every chunk is the region of one shard."""
-
-    path: str  # ensemble/loss
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    chunks: tuple[int, ...]
-    dtype: np.dtype[Any]
-    codecs: tuple[Codec, ...]
-
-    @property
-    def fill(self) -> float | int:
-        """The value where nothing was written: NaN for floats, 0 for integers."""
-        return np.nan if self.dtype.kind == "f" else 0
 
     def chunk(self, shard: Shard) -> str:
         """The name of the object that holds a shard's region, below data.zarr."""
         place = place_of(shard)
-        return "/".join([self.path, "c", *(str(place.get(dim, 0)) for dim in self.dims)])
+        return self.key([place.get(dim, 0) for dim in self.dims])
 
     def written_by(self, shard: Shard) -> bool:
         """Whether a chunk is the region of this shard, and not of another one of its lane."""
@@ -71,22 +56,6 @@ class Stored:
             return "segment" in self.dims or "draw" in self.dims
         of_block = "block" in self.dims or shard.block == 0
         return of_block and not {"segment", "draw", "chain"}.intersection(self.dims)
-
-    def decoded(self, data: bytes) -> bytes:
-        """The bytes of the values; ValueError where the chunk is damaged."""
-        from numcodecs import zstd  # pyright: ignore[reportAttributeAccessIssue]  compiled
-
-        try:
-            return zstd.decompress(data) if _packing(self.codecs) else data
-        except RuntimeError as error:
-            raise ValueError(str(error)) from None
-
-    def encoded(self, content: bytes) -> bytes:
-        """The chunk that holds the bytes of values: what Zarr itself would write."""
-        from numcodecs import zstd  # pyright: ignore[reportAttributeAccessIssue]  compiled
-
-        packing = _packing(self.codecs)
-        return zstd.compress(content, packing["level"], packing["checksum"]) if packing else content
 
 
 class Layout:
@@ -129,34 +98,15 @@ def layout(metadata: bytes) -> Layout:
     return Layout(metadata)
 
 
-def _packing(codecs: Sequence[Codec]) -> Mapping[str, Any]:
-    """How values are compressed; empty where they are not."""
-    return codecs[1][1] if len(codecs) > 1 else {}
-
-
 def _arrays(metadata: bytes) -> Iterator[tuple[str, Stored]]:
     content = json.loads(metadata)
     try:
         members = content.get("consolidated_metadata", {}).get("metadata", {})
         for path, node in members.items():
             if path.partition("/")[0] in GROUPS.values() and _is_of_shards(node):
-                yield path, _stored(path, node)
+                yield path, Stored.parsed(path, node)
     except (AttributeError, LookupError, TypeError):
         raise ValueError("no metadata of a campaign") from None
-
-
-def _stored(path: str, node: Mapping[str, Any]) -> Stored:
-    codecs = tuple((each["name"], each.get("configuration", {})) for each in node["codecs"])
-    if [name for name, _ in codecs] not in _CODECS:
-        raise ValueError(f"{path} is packed by {', '.join(name for name, _ in codecs)}")
-    return Stored(
-        path,
-        tuple(node["dimension_names"]),
-        tuple(node["shape"]),
-        tuple(node["chunk_grid"]["configuration"]["chunk_shape"]),
-        np.dtype(node["data_type"]).newbyteorder("<"),
-        codecs,
-    )
 
 
 def _is_of_shards(node: Mapping[str, Any]) -> bool:

@@ -8,10 +8,12 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from storage import chunks
 from storage.arrays.grid import MISSING
 from storage.backend.snapshot import Snapshot
+from storage.chunks import Chunked, Indices
+from storage.errors import damaged
 
-Indices = tuple[np.ndarray, ...]  # what is wanted along each dimension
 Reader = Callable[[Indices], np.ndarray]  # the outer product of the indices, none of them empty
 
 _UNSEEN = 255
@@ -26,12 +28,33 @@ class Stored:
 
     def __call__(self, indices: Indices) -> np.ndarray:
         """The outer product of the indices."""
-        key = tuple(_slice(index) for index in indices)
-        basic = all(isinstance(part, slice) for part in key)
         with self.snapshot.explained():
-            array = self.snapshot.root[self.path]
-            values = np.asarray(array[key] if basic else array.oindex[key])
-        return values.astype(object) if values.dtype.kind == "T" else values
+            array = self.snapshot.array(self.path)
+            numbers = _numbers(array)
+            if numbers is None:
+                return _by_zarr(array, indices)
+            try:
+                return chunks.read(array.store.read, numbers, indices)
+            except ValueError as error:
+                raise damaged(self.snapshot.url, str(error), error.__cause__ or error) from error
+
+
+def _numbers(array: Any) -> Chunked | None:
+    """How the array is read chunk by chunk; None where that is left to Zarr.
+
+    In a bucket Zarr asks for many chunks at once; text it decodes itself.
+    """
+    if array.store.objects.remote or array.dtype.kind == "T":
+        return None
+    codecs = [each.to_dict() for each in array.metadata.codecs]
+    return Chunked.parsed(array.path, array.metadata.to_dict() | {"codecs": codecs})
+
+
+def _by_zarr(array: Any, indices: Indices) -> np.ndarray:
+    key = tuple(_slice(index) for index in indices)
+    basic = all(isinstance(part, slice) for part in key)
+    values = np.asarray(array[key] if basic else array.oindex[key])
+    return values.astype(object) if values.dtype.kind == "T" else values
 
 
 def _slice(index: np.ndarray) -> slice | np.ndarray:

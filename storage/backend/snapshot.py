@@ -47,6 +47,16 @@ class Snapshot:
         members = sorted(self.root.members(max_depth=None))
         return {"": self.root} | {path: node for path, node in members if isinstance(node, Group)}
 
+    @cached_property
+    def _arrays(self) -> dict[str, Any]:
+        return {}
+
+    def array(self, path: str) -> Any:
+        """An array, whose metadata are looked up once."""
+        if path not in self._arrays:
+            self._arrays[path] = self.root[path]
+        return self._arrays[path]
+
     def explained(self) -> AbstractContextManager[None]:
         """As by the function of this name."""
         return explained(self.url)

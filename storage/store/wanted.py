@@ -126,12 +126,15 @@ class Wanted:
         return self._cells
 
     def _receipt(self, name: str) -> dict[str, bytes] | None:
-        """The digests in the receipt of a shard, None while it has none."""
-        if name not in self._receipts and (found := self._read_receipt(name)) is not None:
+        """The digests in the receipt of a shard, None while it has none. Threads may meet here."""
+        if (known := self._receipts.get(name)) is not None:
+            return known
+        found = self._read_receipt(name)
+        if found is not None:
             if len(self._receipts) >= _RECEIPTS:
                 self._receipts.clear()
             self._receipts[name] = found
-        return self._receipts.get(name)
+        return found
 
     def _read_receipt(self, name: str) -> dict[str, bytes] | None:
         receipt = self._ledger.receipt(name)
