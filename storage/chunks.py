@@ -16,6 +16,15 @@ Indices = tuple[np.ndarray, ...]  # what is wanted along each dimension
 _CODECS = (["bytes", "zstd"], ["bytes"])
 
 
+class UnreadableError(ValueError):
+    """A chunk that is damaged: its key, and what the codecs say."""
+
+    def __init__(self, key: str, reason: ValueError) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Chunked:
     """An array of numbers in chunks."""
@@ -82,8 +91,7 @@ class Chunked:
 def read(get: Callable[[str], bytes | None], array: Chunked, indices: Indices) -> np.ndarray:
     """The outer product of the indices, none of them empty; fill values where nothing was written.
 
-    `get` gives the bytes of a chunk, or None. Raises ValueError, with the name of the chunk as its
-    argument and the reason as its cause, where one is damaged.
+    `get` gives the bytes of a chunk, or None. Raises UnreadableError where one is damaged.
     """
     found = np.full([len(index) for index in indices], array.fill, array.dtype.newbyteorder("="))
     along = [[*_parts(index, chunk)] for index, chunk in zip(indices, array.chunks, strict=True)]
@@ -94,7 +102,7 @@ def read(get: Callable[[str], bytes | None], array: Chunked, indices: Indices) -
         try:
             values = array.values(data)
         except ValueError as error:
-            raise ValueError(key) from error
+            raise UnreadableError(key, error) from error
         found[_outer([there for _, there, _ in parts])] = values[_outer([at for _, _, at in parts])]
     return found
 

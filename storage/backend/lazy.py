@@ -11,7 +11,7 @@ from xarray.core import indexing
 from storage import chunks
 from storage.arrays.grid import MISSING
 from storage.backend.snapshot import Snapshot
-from storage.chunks import Chunked, Indices
+from storage.chunks import Chunked, Indices, UnreadableError
 from storage.errors import damaged
 
 Reader = Callable[[Indices], np.ndarray]  # the outer product of the indices, none of them empty
@@ -35,8 +35,8 @@ class Stored:
                 return _by_zarr(array, indices)
             try:
                 return chunks.read(array.store.read, numbers, indices)
-            except ValueError as error:
-                raise damaged(self.snapshot.url, str(error), error.__cause__ or error) from error
+            except UnreadableError as error:
+                raise damaged(self.snapshot.url, error.key, error.reason) from error
 
 
 def _numbers(array: Any) -> Chunked | None:

@@ -119,12 +119,12 @@ class Store:
         self.objects.create("data.zarr/zarr.json", json.dumps(_EMPTY).encode())
         return zarr.open_group(self._sound(), mode="r+", use_consolidated=False)
 
-    @cached_property
-    def _published(self) -> Any:
+    def _published(self) -> dict[str, Any]:
         """The hierarchy as readers see it: one object holds the metadata of all arrays."""
-        import zarr
-
-        return zarr.open_group(self._zarr(), mode="r+", use_consolidated=True)
+        try:
+            return json.loads(self.objects.get(f"data.zarr/{METADATA}") or json.dumps(_EMPTY))
+        except ValueError as error:
+            raise damaged(self.data, METADATA, error) from None
 
     @cached_property
     def _layout(self) -> Layout:
@@ -166,8 +166,7 @@ class Store:
             # of consolidated metadata not being in the specification, and of killed writers' files
             warnings.simplefilter("ignore", ZarrUserWarning)
             zarr.consolidate_metadata(self._sound())
-        for seen in ("_published", "_layout"):
-            self.__dict__.pop(seen, None)
+        self.__dict__.pop("_layout", None)
         self._keep_digests()
 
     def _keep_digests(self) -> None:
@@ -213,19 +212,21 @@ class Store:
             "campaign": plan.spec.name,
             "identity": plan.identity,
         }
-        if any(self._published.attrs.get(key) != value for key, value in wanted.items()):
+        published = self._published()
+        if published["attributes"] != published["attributes"] | wanted:
             self.change()
-            self._published.update_attributes(wanted)
+            published["attributes"] |= wanted
+            self.objects.put(f"data.zarr/{METADATA}", json.dumps(published, indent=2).encode())
             self._keep_digests()
 
     def _check_cells(self, name: str, wanted: int) -> None:
         """Raise ValueError where readers see more cells in a group than that."""
-        if name not in self.root or name not in self._published:
+        members = self._published()["consolidated_metadata"]["metadata"]
+        if name not in self.root or f"{name}/cell" not in members:
             return
-        group = self._published[name]
-        found = group["cell"].shape[0]
-        if "refined" in group:
-            found -= int((group["refined"][...] == ORIGINS["unused"]).sum())
+        (found,) = members[f"{name}/cell"]["shape"]
+        if f"{name}/refined" in members:
+            found -= int((self.root[f"{name}/refined"][:found] == ORIGINS["unused"]).sum())
         if found > wanted:
             raise ValueError(
                 f"{name}: found {found} cells, wanted {wanted}: a store never shrinks; plan with "
