@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from storage.chunks import Chunked
+from storage.arrays.chunks import Chunked
 from storage.planning.plan import WARMUP, Cell, Kind, Shard
 
 GROUPS: dict[Kind, str] = {

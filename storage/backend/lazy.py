@@ -8,10 +8,10 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from storage import chunks
+from storage.arrays import chunks
+from storage.arrays.chunks import Chunked, Indices, UnreadableError
 from storage.arrays.grid import MISSING
 from storage.backend.snapshot import Snapshot
-from storage.chunks import Chunked, Indices, UnreadableError
 from storage.errors import damaged
 
 Reader = Callable[[Indices], np.ndarray]  # the outer product of the indices, none of them empty

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.arrays.attributes import axes_of
+from storage.arrays.chunks import Indices
 from storage.arrays.coordinates import Coordinate
 from storage.arrays.schema import Variable
 from storage.backend.lazy import Stored
 from storage.backend.reader import open_campaign, open_raw
-from storage.chunks import Indices
 from storage.store.store import Store, create_array
 from support.fake_shards import ONE_CELL, finish, finish_all, planned, values
 
