@@ -18,7 +18,6 @@ from storage.arrays.coordinates import (
     regression_coordinates,
 )
 from storage.arrays.layout import GROUPS, Layout, Stored, layout
-from storage.arrays.regions import chunk_of, read_region, write_region
 from storage.arrays.resizing import dims_of, resize
 from storage.arrays.schema import (
     CONVENTIONS,
@@ -42,6 +41,7 @@ from storage.files.ledger import Ledger
 from storage.files.objects import Objects
 from storage.planning.plan import Plan, Round, Shard
 from storage.store import archive
+from storage.store.regions import chunk_of, read_region, write_region
 from storage.store.wanted import METADATA, Wanted
 
 _EMPTY = {

@@ -13,13 +13,13 @@ import xarray as xr
 import zarr
 from zarr.storage import ObjectStore
 
-from storage.arrays.regions import digest
 from storage.arrays.schema import BIN_RANGE, BINS, CONVENTIONS, SCHEMA_VERSION, Variable
 from storage.backend.reader import open_campaign, open_raw
 from storage.errors import CampaignError
 from storage.planning.plan import Plan, Shard, plan
 from storage.planning.sweep import DIMENSIONS
 from storage.reading.document import parse
+from storage.store.regions import digest
 from storage.store.store import Store, create_array
 from support.fake_shards import TEXT, finish_all, planned, values
 

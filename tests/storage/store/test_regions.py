@@ -7,11 +7,11 @@ import pytest
 import zarr
 
 from storage.arrays.layout import Layout
-from storage.arrays.regions import read_region, write_region
 from storage.arrays.schema import Variable
 from storage.files.objects import Objects
 from storage.planning.plan import Cell, Shard
 from storage.reading.document import parse
+from storage.store.regions import read_region, write_region
 from storage.store.store import create_array
 from support.fake_shards import ONE_CELL
 
