@@ -32,11 +32,18 @@ UNIONS = ("data", "test", "step_size", "bias_variance")  # keys of values of sev
 
 
 def explain(error: ValidationError) -> str:
-    """`key: found x, wanted y`, for the first thing that is wrong."""
-    first = error.errors(include_url=False)[0]
-    location = first["loc"]
-    path = ".".join(word(str(p)) for i, p in enumerate(location) if not _is_mark(location, i))
-    return f"{path}: {_problem(first)}" if path else _problem(first)
+    """`key: found x, wanted y`, for the first thing that is wrong, and what else is missing."""
+    first, *others = error.errors(include_url=False)
+    path = _path(first)
+    line = f"{path}: {_problem(first)}" if path else _problem(first)
+    missing = [_path(other) for other in others if other["type"] == "missing"]
+    return f"{line}; also missing: {clip(', '.join(missing), 200)}" if missing else line
+
+
+def _path(error: Any) -> str:
+    """Where something is wrong, as the YAML has it."""
+    location = error["loc"]
+    return ".".join(word(str(p)) for i, p in enumerate(location) if not _is_mark(location, i))
 
 
 def _is_mark(location: tuple[int | str, ...], i: int) -> bool:

@@ -1,6 +1,7 @@
 """What people get wrong in their first campaigns is answered by a line that helps."""
 
 import json
+import re
 
 import pytest
 
@@ -122,6 +123,19 @@ def test_the_line_says_where_what_and_how_to_mend_it(written, instead, line):
     assert line in str(error.value)
     assert len(str(error.value).splitlines()) == 1
     assert len(str(error.value)) < 400
+
+
+def test_all_that_is_missing_is_told_at_once():
+    short = "".join(
+        line
+        for line in CAMPAIGN.splitlines(keepends=True)
+        if not line.strip().startswith(("train:", "segment:", "width:"))
+    )
+    with pytest.raises(
+        CampaignError, match=r"^data\.train: missing; add it; also missing: "
+    ) as told:
+        parse(short)
+    assert {"network.width", "sampler.segment"} <= {*re.split("[,:; ]+", str(told.value))}
 
 
 def test_what_is_no_mistake(tmp_path):
