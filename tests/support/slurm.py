@@ -124,13 +124,17 @@ def slurm(environment: dict[str, str]) -> Iterator[Slurm]:
             ["slurmd", "-D", "-N", "n1", "-f", str(home / "slurm.conf")],
             ["slurmd", "-D", "-N", "n2", "-f", str(home / "slurm.conf")],
         ):  # fmt: skip
-            with (home / f"daemon-{len(daemons)}.log").open("wb") as log:
+            log = (home / f"daemon-{len(daemons)}.log").open("wb")
+            with log:
                 daemons.append(
                     subprocess.Popen(command, stdout=log, stderr=log, env=made.environment)
                 )
             time.sleep(1)
         _await(made)
-        yield made
+        try:
+            yield made
+        finally:
+            _empty(made)
     finally:
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
@@ -139,6 +143,14 @@ def slurm(environment: dict[str, str]) -> Iterator[Slurm]:
             except subprocess.TimeoutExpired:
                 daemon.kill()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _empty(made: Slurm) -> None:
+    """End all jobs: what is left when the daemons go would stay for ever."""
+    made.call("scancel", "--user=root")
+    deadline = time.monotonic() + 60
+    while made.call("squeue", "-h") and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 def _await(made: Slurm) -> None:
