@@ -37,7 +37,7 @@ SchedulerParameters=sched_interval=2,batch_sched_delay=1
 GresTypes=gpu
 SlurmdParameters=config_overrides
 ReturnToService=2
-KillWait=10
+KillWait=30
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={first} CPUs=4 Gres=gpu:1
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={second} CPUs=4 Gres=gpu:1
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP

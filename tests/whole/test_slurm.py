@@ -60,10 +60,10 @@ def processes(job: str) -> dict[int, str]:
     return found
 
 
-def leaves_nothing(job: str) -> None:
+def leaves_nothing(queue: slurm.Slurm, job: str) -> None:
     """Neither a process nor a folder of a job stays."""
     until(lambda: not processes(job))
-    assert list(Path("/tmp").glob(f"fw{job}.*")) == []
+    assert list(Path("/tmp").glob(f"fw{job}.*")) == [], queue.log(job)
 
 
 def test_a_job_before_its_limit_drains_and_goes_on_in_the_queue(queue, tmp_path):
@@ -93,7 +93,7 @@ def test_a_job_before_its_limit_drains_and_goes_on_in_the_queue(queue, tmp_path)
     used = {nodes[each["pid"]] for each in receipts.values() if each["pid"] in nodes}
     assert used == {"n1", "n2"}
     assert secret not in log
-    leaves_nothing(job)
+    leaves_nothing(queue, job)
 
 
 def test_two_jobs_on_one_node_do_not_meet_and_one_may_be_cancelled(queue, tmp_path):
@@ -102,10 +102,10 @@ def test_two_jobs_on_one_node_do_not_meet_and_one_may_be_cancelled(queue, tmp_pa
     until(lambda: all(finished(root) for root in roots))
     queue.call("scancel", jobs[0])
     assert ended(queue, jobs[0]) == "CANCELLED"
-    leaves_nothing(jobs[0])
+    leaves_nothing(queue, jobs[0])
     assert ended(queue, jobs[1]) == "COMPLETED", queue.log(jobs[1])
     begun = re.compile(r"1 nodes with 1 CPUs and 0 GPUs at (\S+)")
     addresses = [begun.findall(queue.log(each)) for each in jobs]
     assert len(addresses[0]) == len(addresses[1]) == 1, queue.log(jobs[0]) + queue.log(jobs[1])
     assert addresses[0] != addresses[1]
-    leaves_nothing(jobs[1])
+    leaves_nothing(queue, jobs[1])

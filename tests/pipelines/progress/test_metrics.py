@@ -1,9 +1,10 @@
-"""What Prometheus and collectors of logs hear of a run, and that dashboards ask for nothing else."""
+"""What Prometheus and collectors of logs hear of a run."""
 
 import json
 import re
 import socket
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 
@@ -96,14 +97,14 @@ def test_a_place_that_is_none_is_one_line(place):
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path):
-    with socket.socket() as taken:
+    with socket.socket() as taken, ExitStack() as stack:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with engine.drive(prepared(tmp_path, *TINY), engine.Inline()) as driven:
-            with pytest.raises(CampaignError, match="nothing can listen"):
-                with exported(driven, str(port)):
-                    pass
+        campaign = prepared(tmp_path, *TINY)
+        driving_it = engine.drive(campaign, engine.Inline())
+        with driving_it as driven, pytest.raises(CampaignError, match="nothing can listen"):
+            stack.enter_context(exported(driven, str(port)))
 
 
 def test_json_lines_name_campaign_shard_and_attempt(tmp_path, monkeypatch, capfd):
