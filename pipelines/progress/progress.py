@@ -102,10 +102,7 @@ class Progress:
         with self._lock:
             for each in self._listeners:
                 each.said(text)
-            if self._bar is not None:
-                self._bar.console.print(text, highlight=False, markup=False)
-            else:
-                self._print(text)
+            self._line(text)
 
     def count(self, outcome: Outcome) -> None:
         """Count a shard that ended."""
@@ -113,10 +110,9 @@ class Progress:
         with self._lock:
             for each in self._listeners:
                 each.counted(outcome)
-        if outcome.receipt is None:
-            self.say(f"failed: {shard.name}: {outcome.reason}")
-            return
-        with self._lock:
+            if outcome.receipt is None:
+                self._line(f"failed: {shard.name}: {outcome.reason}")
+                return
             self.done += 1
             if self.pace is not None:
                 self._finished[f"{shard.kind}/{shard.cell.key}"] += 1
@@ -162,6 +158,12 @@ class Progress:
     def _state(self) -> str:
         counted = f"{self.done} of {self.total} shards finished"
         return f"{counted}, {self.left}" if self.left else counted
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            self._print(text)
 
     def _print(self, text: str) -> None:
         self._spoke = time.monotonic()

@@ -3,7 +3,8 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -11,11 +12,20 @@ import pytest
 
 from storage.store.store import Store
 from support import slurm
-from support.driving import HERE, SMALL, until
+from support.driving import HERE, SMALL
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+PATIENCE = 600  # seconds that anything may take: jobs start Python, Ray and a compiler first
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
 LONG = ("--set", "ensemble.datasets=12")
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that must happen."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
