@@ -30,6 +30,18 @@ def test_scripts_can_be_read_by_bash_and_stop_no_ray_of_others(script):
     assert not re.search(r"ray stop|pkill|killall", text)
 
 
+def test_a_job_removes_the_folders_of_those_that_were_killed(tmp_path):
+    script = (DEPLOY / "slurm" / "campaign.sbatch").read_text()
+    (sweep,) = re.findall(r"(?ms)^sweep\(\) \{$.*?^\}$", script)
+    for name in ("fw7.abcdef", "fw8.abcdef", "fw71.abcdef", "fwother", "fwabcdefgh"):
+        (tmp_path / name).mkdir()
+    for squeue, left in (("return 1", 5), ("echo 7; echo 9", 3)):  # Slurm that does not answer
+        stub = f"squeue() {{ {squeue}; }}"
+        subprocess.run(["bash", "-euc", f"{stub}\n{sweep}\nsweep {tmp_path}"], check=True)
+        assert len(list(tmp_path.iterdir())) == left
+    assert {each.name for each in tmp_path.iterdir()} == {"fw7.abcdef", "fwother", "fwabcdefgh"}
+
+
 def test_every_object_has_known_fields_alone():
     for each in [*objects(BASE), *objects(JOB)]:
         assert faults(each["kind"], each) == []

@@ -75,7 +75,7 @@ def test_failures_are_counted_by_kind_and_once_among_the_failed_shards(tmp_path)
         value = metrics.registry.get_sample_value
         labels = metrics.labels
         assert value("finitewidth_failures_total", {**labels, "kind": "machine"}) == 2
-        assert value("finitewidth_failures_total", {**labels, "kind": "certain"}) == 1
+        assert value("finitewidth_failures_total", {**labels, "kind": "bug"}) == 1
         assert value("finitewidth_shards", {**labels, "state": "failed"}) == 1
         assert value("finitewidth_shards", {**labels, "state": "waiting"}) == driven.total - 1
 
