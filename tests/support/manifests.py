@@ -1,5 +1,6 @@
 """Manifests of deploy/ against the shapes of tests/support/manifests.yaml, which are closed."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,20 @@ TYPES = {
 def documents(path: Path | str) -> list[Any]:
     """The documents of a YAML file, or of text."""
     text = path.read_text() if isinstance(path, Path) else path
-    return [each for each in YAML(typ="safe", pure=True).load_all(text) if each is not None]
+    return [each for each in YAML(typ="safe").load_all(text) if each is not None]
 
 
 (SHAPES,) = documents(Path(__file__).parent / "manifests.yaml")
 
 
+@cache
+def _validator(shape: str) -> Draft202012Validator:
+    return Draft202012Validator(_schema(shape))
+
+
 def faults(shape: str, document: Any) -> list[str]:
     """In what a document differs from a shape."""
-    found = Draft202012Validator(_schema(shape)).iter_errors(document)
+    found = _validator(shape).iter_errors(document)
     return [f"{'/'.join(map(str, each.absolute_path))}: {each.message}" for each in found]
 
 
@@ -45,6 +51,7 @@ def _schema(shape: Any) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
+@cache
 def objects(path: Path) -> list[Any]:
     """The objects of a folder of manifests, kustomization and patches aside."""
     return [
@@ -55,6 +62,7 @@ def objects(path: Path) -> list[Any]:
     ]
 
 
+@cache
 def patched() -> list[Any]:
     """What the patches of the overlays add: groups of workers."""
     files = sorted((DEPLOY / "k8s" / "overlays").glob("*/workers.yaml"))

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from copy import deepcopy
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_every_object_has_known_fields_alone():
 
 
 def test_a_field_that_is_misspelt_is_found():
-    (ray,) = [each for each in objects(BASE) if each["kind"] == "RayCluster"]
+    (ray,) = [deepcopy(each) for each in objects(BASE) if each["kind"] == "RayCluster"]
     ray["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMount"] = []
     (fault,) = faults("RayCluster", ray)
     assert "volumeMount" in fault
