@@ -115,6 +115,13 @@ def run(
         bool,
         typer.Option("--durable", help="Force all that is stored to disk, against power cuts."),
     ] = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="Answer Prometheus there; HOST is loopback."),
+    ] = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Say how it goes in JSON, a line for each shard.")
+    ] = False,
     ui: Annotated[bool, typer.Option("--ui", help="Start a Prefect server for the run.")] = False,
     keep_ui: Annotated[
         bool, typer.Option("--keep-ui", help="Like --ui, and leave the server running.")
@@ -129,7 +136,15 @@ def run(
         raise CampaignError("--address and --workers belong to --executor ray; leave them out")
     prepared = engine.prepare(_read(spec, set_), store, plugins or (), durable)
     options = driving.Options(
-        executor, address, workers, tuple(plugins or ()), tuple(only or ()), retry, durable
+        executor,
+        address,
+        workers,
+        tuple(plugins or ()),
+        tuple(only or ()),
+        retry,
+        durable,
+        metrics,
+        log_json,
     )
     launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
 

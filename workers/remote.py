@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +110,15 @@ class RayExecutor:
         from ray import exceptions as errors
 
         try:
-            return self._ray.get(reference)
+            outcome: Any = self._ray.get(reference)
+            return replace(outcome, attempt=work.attempts)
         except self._deaths as error:
             death = f"{type(error).__name__}: its worker died"
             Store(job.place).ledger.fail(work.shard.name, {"error": death, "reason": str(error)})
             if work.attempts < ATTEMPTS:
                 return None
-            return Outcome(work.shard, None, f"{death}, {work.attempts} times")
+            reason = f"{death}, {work.attempts} times"
+            return Outcome(work.shard, None, reason, attempt=work.attempts)
         except errors.RayTaskError as error:
             cause = error.as_instanceof_cause()
             if isinstance(cause, CampaignError):

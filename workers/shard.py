@@ -45,6 +45,7 @@ class Outcome:
     receipt: dict[str, Any] | None
     reason: str = ""
     certain: bool = False  # that it fails again
+    attempt: int = 1  # at the shard in this run, where workers die
 
 
 def attempt(job: Job, shard: Shard) -> Outcome:
@@ -119,6 +120,7 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
     receipt = {
         "shard": shard.name,
         "digests": store.write(shard, values),
+        "bytes": sum(value.nbytes for value in values.values()),  # before compression
         "started": started,
         "seconds": time.time() - started,
         **_place(),

@@ -4,14 +4,34 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TextIO
 
 from pipelines.progress.pace import Pace
 from pipelines.text.durations import about
 from workers.shard import Outcome
 
 QUIET = 30  # seconds between two plain lines that only count
+
+
+class Listener(Protocol):
+    """Hears of what a progress is told, by one thread at a time."""
+
+    def said(self, text: str) -> None:
+        """A line for people."""
+        ...
+
+    def staged(self, name: str) -> None:
+        """Another wave or stage begins."""
+        ...
+
+    def counted(self, outcome: Outcome) -> None:
+        """A shard has ended."""
+        ...
+
+    def grown(self, total: int) -> None:
+        """There is more to do."""
+        ...
 
 
 class Progress:
@@ -24,6 +44,7 @@ class Progress:
         stream: TextIO | None = None,
         pace: Pace | None = None,
         keep: Callable[[Pace], None] = lambda _: None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         """`keep` takes the pace whenever another stage begins."""
         self.total = total
@@ -35,6 +56,7 @@ class Progress:
         self._spoke = time.monotonic()
         self.pace = pace
         self._keep = keep
+        self._listeners = listeners
         self._finished = Counter(pace.before if pace else {})
         self._part: float | None = None  # of the stage, where it says so
         self._stage = ""
@@ -78,18 +100,19 @@ class Progress:
     def say(self, text: str) -> None:
         """One line about the run."""
         with self._lock:
-            if self._bar is not None:
-                self._bar.console.print(text, highlight=False, markup=False)
-            else:
-                self._print(text)
+            for each in self._listeners:
+                each.said(text)
+            self._line(text)
 
     def count(self, outcome: Outcome) -> None:
         """Count a shard that ended."""
         shard = outcome.shard
-        if outcome.receipt is None:
-            self.say(f"failed: {shard.name}: {outcome.reason}")
-            return
         with self._lock:
+            for each in self._listeners:
+                each.counted(outcome)
+            if outcome.receipt is None:
+                self._line(f"failed: {shard.name}: {outcome.reason}")
+                return
             self.done += 1
             if self.pace is not None:
                 self._finished[f"{shard.kind}/{shard.cell.key}"] += 1
@@ -103,6 +126,8 @@ class Progress:
         with self._lock:
             self.total, self.pace = total, pace
             self._finished = Counter(pace.before if pace else {})
+            for each in self._listeners:
+                each.grown(total)
             if self._bar is not None:
                 self._bar.update(self._task, total=total)
 
@@ -110,6 +135,8 @@ class Progress:
         """Say which stage or wave is running now."""
         with self._lock:
             self._stage, self._part = name, None
+            for each in self._listeners:
+                each.staged(name)
             if self.pace is not None:
                 self.pace = self.pace.at(name, time.time())
                 self._keep(self.pace)
@@ -131,6 +158,12 @@ class Progress:
     def _state(self) -> str:
         counted = f"{self.done} of {self.total} shards finished"
         return f"{counted}, {self.left}" if self.left else counted
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            self._print(text)
 
     def _print(self, text: str) -> None:
         self._spoke = time.monotonic()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from pipelines.engine import blocks, stages
@@ -10,6 +10,7 @@ from pipelines.engine.engine import Choice, Drive, Inline, Prepared, drive
 from pipelines.estimates.costs import costs
 from pipelines.estimates.speeds import Speeds
 from pipelines.progress import doing
+from pipelines.progress.listening import listening
 from pipelines.progress.pace import ENDED, Pace
 from pipelines.progress.progress import Progress
 from workers.machine.cores import available_cores
@@ -28,6 +29,8 @@ class Options:
     only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
     retry: bool = False  # also what failed in an earlier run, and would fail again
     durable: bool = False  # what is stored survives a power cut
+    metrics: str | None = None  # [host:]port where Prometheus may ask
+    log_json: bool = False  # what the run says is for programs
 
     @property
     def choice(self) -> Choice:
@@ -46,7 +49,7 @@ def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progr
     if options.executor == "inline":
         blocks.require(prepared, workers=1)
         with drive(prepared, Inline(), options.choice) as driven:
-            with _progress(driven, cores=1) as progress:
+            with _progress(driven, 1, options) as progress:
                 _warn(driven, progress)
                 yield driven, progress
             _ended(driven, progress)
@@ -56,7 +59,7 @@ def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progr
         blocks.require(prepared, options.workers)
     with drive(prepared, Inline(), options.choice) as driven:
         cores = options.workers or available_cores()
-        with _progress(driven, cores) as progress, _on_ray(driven, progress, options):
+        with _progress(driven, cores, options) as progress, _on_ray(driven, progress, options):
             yield driven, progress
         _ended(driven, progress)
 
@@ -91,9 +94,22 @@ def _files_elsewhere(driven: Drive, executor: RayExecutor) -> Iterator[None]:
         executor.everywhere(regression.forget, driven.plan.regressions)
 
 
-def _progress(driven: Drive, cores: int) -> Progress:
+@contextmanager
+def _progress(driven: Drive, cores: int, options: Options) -> Iterator[Progress]:
     pace, objects = expected(driven, cores), driven.store.objects
-    return Progress(driven.total, driven.done, pace=pace, keep=lambda found: found.keep(objects))
+    with ExitStack() as stack:
+        listeners, stream = stack.enter_context(
+            listening(driven, options.metrics, options.log_json)
+        )
+        progress = Progress(
+            driven.total,
+            driven.done,
+            stream,
+            pace,
+            keep=lambda found: found.keep(objects),
+            listeners=listeners,
+        )
+        yield stack.enter_context(progress)
 
 
 def expected(driven: Drive, cores: int) -> Pace:
