@@ -17,6 +17,7 @@ from theory.activations.expectations import Activation as Phi
 from theory.kernels.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
 from theory.kernels.fully_connected import nngp, pre_activation_kernels
 from theory.kernels.image_layers import central_pre_activation_kernels
+from theory.signal.uniform_prior import uniform_nngp, uniform_pre_activation_kernels
 from workers.data.numbers import finite_numbers
 from workers.networks.activations import ACTIVATIONS, Activation, differentiable
 from workers.networks.convolution import myrtle, patch_network, three_layer_convolution
@@ -47,7 +48,7 @@ def network_of(spec: Campaign, inputs: int, plugins: Plugins, kernel: str = PLAI
 def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:
     chosen, targets = spec.network, number_of_outputs(spec.data)
     assert chosen is not None
-    variances, chi = chosen.weight_variance, chosen.chi
+    variances, chi = chosen.weights, chosen.chi
     widths = [chosen.width] * chosen.depth
     if chosen.image is not None:
         if inputs != math.prod(chosen.image):
@@ -139,6 +140,15 @@ def nngp_of(
             activation=activation,
             weight_variance=variances,
         )
+    if kernel.prior == "uniform":
+        return uniform_nngp(
+            x1,
+            x2,
+            depth=kernel.depth,
+            activation=activation,
+            weight_variance=variances,
+            bias_variance=kernel.bias_variance,
+        )
     return nngp(
         x1,
         x2,
@@ -164,17 +174,25 @@ def prior_kernels(spec: Campaign, x: Tensor, activation: Activation) -> tuple[Te
             patches=network.patches,
             depth=network.depth,
             activation=phi,
-            weight_variance=network.weight_variance,
+            weight_variance=network.weights,
         )
     if network.image is not None:
         points = x.double().numpy().tobytes()
-        hidden = network.weight_variance[:-1]
+        hidden = network.weights[:-1]
         return _central_kernels(points, network.image, network.pool_after, phi, hidden)
+    if network.prior == "uniform":
+        return uniform_pre_activation_kernels(
+            x,
+            depth=network.depth,
+            activation=phi,
+            weight_variance=network.weights,
+            bias_variance=network.bias_variance,
+        )
     return pre_activation_kernels(
         x,
         depth=network.depth,
         activation=phi,
-        weight_variance=network.weight_variance,
+        weight_variance=network.weights,
         bias_variance=network.bias_variance,
     )
 

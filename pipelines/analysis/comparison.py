@@ -154,7 +154,9 @@ class Predicted:
                 values = values[..., self.components.index(rest)]
             case "hidden_variance":
                 values = values[..., PARTS.index(rest)]
-            case "pre_activation_variance":
+            case "kernel_mean" | "kernel_variance" | "correlation":
+                values = values[..., int(rest) - 1]
+            case "pre_activation_variance" | "pre_activation_kurtosis":
                 layer, _, direction = rest.partition(" ")
                 values = values[..., int(layer) - 1, self.directions.index(direction)]
             case "predictive_variance" if "test" in self.group[kind].metadata.dimension_names:

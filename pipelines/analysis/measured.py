@@ -17,6 +17,8 @@ from pipelines.analysis.mean_output import noise, quadratic_variance
 from storage.arrays.coordinates import overlap_edges
 from storage.arrays.schema import PARTS
 
+# Of a layer's kernel over networks: at the first probe point, and of the first two.
+CORRELATORS = ("kernel_mean", "kernel_variance", "correlation")
 FEWEST_FOR_PAIRS = 3  # chains, of which any may be left out of what takes products of two
 
 Array = NDArray[np.float64]
@@ -56,6 +58,13 @@ def observable_names(group: Any, components: Sequence[str], directions: Sequence
     if "moment" in group:
         layers = range(1, group["moment"].shape[4] + 1)
         names += [f"pre_activation_variance {layer} {d}" for layer in layers for d in directions]
+    if "correlator" in group:
+        layers = range(1, group["correlator"].shape[4] + 1)
+        names += [f"{name} {layer}" for layer in layers for name in CORRELATORS]
+        if "moment" in group:
+            names += [
+                f"pre_activation_kurtosis {layer} {d}" for layer in layers for d in directions
+            ]
     return names
 
 
@@ -84,6 +93,11 @@ def measure(chains: Chains) -> Measured:
         if "moment" in chains.group:
             moments = chains.accumulated("moment").sum(axis=1)  # (chain, layer, direction, order)
             columns.append(variances_without_each(moments).reshape(len(mean) + 1, -1))
+        if "correlator" in chains.group:
+            columns.append(correlators_without_each(chains.draws("correlator")))
+            if "moment" in chains.group:
+                moments = chains.accumulated("moment").sum(axis=1)
+                columns.append(kurtoses_without_each(moments).reshape(len(mean) + 1, -1))
         table = np.concatenate(columns, axis=1)
         count = len(mean)
         units = count * table[0] - (count - 1) * table[1:]
@@ -114,6 +128,29 @@ def variances_without_each(moments: Array) -> Array:
     sums = np.concatenate([total[None], total - moments])
     mean = sums[..., 1] / sums[..., 0]
     return sums[..., 2] / sums[..., 0] - np.square(mean)
+
+
+def kurtoses_without_each(moments: Array) -> Array:
+    """Excess kurtosis of z over all chains, then without each: from sums of its powers."""
+    total = moments.sum(0)
+    sums = np.concatenate([total[None], total - moments])
+    m1, m2, m3, m4 = np.moveaxis(sums[..., 1:5] / sums[..., :1], -1, 0)
+    variance = m2 - m1**2
+    return (m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4) / np.square(variance) - 3
+
+
+def correlators_without_each(values: Array) -> Array:
+    """`CORRELATORS` of each layer over all chains, then without each.
+
+    From the kernels at two points, (chain, draw, layer, pair), of pairs 11, 12 and 22. The
+    correlation is that of the mean kernel: (1 + chain, layer · name).
+    """
+    first = without_each(values.mean(1))
+    second = without_each(np.square(values[..., 0]).mean(1))
+    mean = first[..., 0]
+    correlation = first[..., 1] / np.sqrt(mean * first[..., 2])
+    table = np.stack([mean, second - mean**2, correlation], axis=-1)
+    return table.reshape(len(table), -1)
 
 
 def counts_without_each(counts: Array) -> Array:

@@ -19,7 +19,7 @@ from storage.arrays.schema import PARTS
 from storage.campaign.data_spec import PLUGIN, number_of_outputs
 from storage.campaign.network_spec import Network
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import PROBES, Campaign, has_overlaps
+from storage.campaign.spec import PAIR, PROBES, Campaign, has_overlaps
 from storage.planning.identity import digest
 from theory.activations.expectations import Activation
 from theory.finite_width.kernel_scaling import kernel_scale, prediction
@@ -200,9 +200,9 @@ def _linear_kernel(problem: Problem, width: int) -> Tensor:
         problem.y,
         problem.temperature,
         width,
-        (problem.network.weight_variance[0], problem.network.physical_weight_variance[-1]),
+        (problem.network.weights[0], problem.network.physical_weight_variance[-1]),
     )
-    return (problem.network.weight_variance[-1] * x @ covariance @ x.mT)[None]
+    return (problem.network.weights[-1] * x @ covariance @ x.mT)[None]
 
 
 def _posterior(problem: Problem, scale: float) -> Posterior:
@@ -236,10 +236,37 @@ def prior_layers(problem: Problem) -> Prediction:
         probes = problem.data.x_test[: min(observe.points, PROBES)]
         found["kernel"] = _layer_kernels(problem, torch.as_tensor(probes)).numpy()
     if observe.histograms:
-        edges = np.concatenate([[-np.inf], bin_edges()[1:-1], [np.inf]])
-        found["density"] = np.broadcast_to(np.diff(ndtr(edges)), (depth, 1, len(edges) - 1))
+        found["density"] = np.tile(gaussian_density(), (depth, 1, 1))
         found["pre_activation_variance"] = np.ones((depth, 1))
+        if observe.correlators:
+            found["pre_activation_kurtosis"] = np.zeros((depth, 1))
+        if problem.network.prior == "uniform":  # the inputs are few, and their sum is no Gaussian
+            for name in found.keys() & {"density", "pre_activation_kurtosis"}:
+                found[name][0] = np.nan
+    if observe.correlators:
+        found |= _correlators(correlator_kernels(problem))
     return found
+
+
+def gaussian_density() -> np.ndarray:
+    """Probability of a standard normal in each bin, (bin,)."""
+    edges = np.concatenate([[-np.inf], bin_edges()[1:-1], [np.inf]])
+    return np.diff(ndtr(edges))
+
+
+def correlator_kernels(problem: Problem) -> Tensor:
+    """Kernels of the layers of the infinite network at the two points, (layer, 2, 2)."""
+    return _layer_kernels(problem, torch.as_tensor(problem.data.x_test[list(PAIR)]))
+
+
+def _correlators(kernels: Tensor) -> Prediction:
+    """What is measured of them, (layer,) each: they do not fluctuate at infinite width."""
+    first, cross, second = kernels[:, 0, 0], kernels[:, 0, 1], kernels[:, 1, 1]
+    return {
+        "kernel_mean": first.numpy(),
+        "kernel_variance": np.zeros(len(first)),
+        "correlation": (cross / (first * second).sqrt()).numpy(),
+    }
 
 
 def _layer_kernels(problem: Problem, x: Tensor) -> Tensor:
@@ -256,7 +283,7 @@ def _layer_kernels(problem: Problem, x: Tensor) -> Tensor:
 def _cut(network: Network, depth: int) -> Network:
     """The network whose readout is the layer above the first `depth` hidden ones."""
     variances = {
-        "weight_variance": network.weight_variance[: depth + 1],
+        "weight_variance": network.weights[: depth + 1],
         "bias_variance": network.biases[:depth],
     }
     standard = {"scaling": "standard", "chi": 1.0}

@@ -20,6 +20,7 @@ from pipelines.theories import (
     dataset_theories,
     ensemble_theories,
     kernel_scalings,
+    prior_theories,
     regression_theories,
 )
 from pipelines.theories.attempts import each, explained
@@ -41,6 +42,7 @@ from workers.data.numbers import real_numbers, require_finite
 
 _DATASET = ("cell", "dataset")
 _LAYER = (*_DATASET, "layer", "direction")
+_OF_LAYER = (*_DATASET, "layer")
 _PART = (*_DATASET, "part")
 SUMMARY = {
     "learnability": Variable(
@@ -54,6 +56,14 @@ SUMMARY = {
 PRE_ACTIVATIONS = {
     "density": Variable((*_LAYER, "bin"), "f8", "probability of a pre-activation in the bin"),
     "pre_activation_variance": Variable(_LAYER, "f8", "variance of z, in units of the prior's"),
+}
+CORRELATORS = {
+    "kernel_mean": Variable(_OF_LAYER, "f8", "mean over networks of the kernel at the first point"),
+    "kernel_variance": Variable(_OF_LAYER, "f8", "its variance over networks"),
+    "correlation": Variable(_OF_LAYER, "f8", "of the mean kernel, between the first two points"),
+}
+KURTOSIS = {
+    "pre_activation_kurtosis": Variable(_LAYER, "f8", "excess kurtosis of z"),
 }
 REGIME = {
     "degrees_of_freedom": Variable(_DATASET, "f8", "Tr K(K + T)⁻¹ of the NNGP kernel"),
@@ -73,6 +83,12 @@ _ADAPTIVE: dict[str, tuple[Callable[..., Iterable[Prediction]], dict[str, Variab
     "adaptive": (dataset_theories.adaptive_kernel, dataset_theories.SAMPLED),
     "vga": (dataset_theories.vga, dataset_theories.GAUSSIAN),
     "equations_of_state": (dataset_theories.equations_of_state, dataset_theories.GAUSSIAN),
+}
+
+
+_PRIOR: dict[str, Callable[[Problem, Sequence[int]], Iterable[Prediction]]] = {
+    "width_corrections": prior_theories.width_corrections,
+    "exact_prior": prior_theories.exact_prior,
 }
 
 
@@ -181,6 +197,8 @@ def _hidden_variance(spec: Campaign) -> dict[str, Variable]:
 def _layer_variables(planned: Plan) -> dict[str, Variable]:
     spec = planned.spec
     variables = dict(PRE_ACTIVATIONS) if spec.observe.histograms else {}
+    if spec.observe.correlators:
+        variables |= CORRELATORS | (KURTOSIS if spec.observe.histograms else {})
     networks = [cell.spec.network for cell in planned.cells]
     if spec.observe.kernels and any(n is not None and n.image is None for n in networks):
         measured = ensemble_variables(spec)["kernel"]
@@ -213,6 +231,8 @@ def _evaluate(
         return kernel_scalings.kernel_scaling(problem, widths)
     if theory == "scale_mixture":
         return ensemble_theories.scale_mixture(problem, widths)
+    if theory in _PRIOR:
+        return _PRIOR[theory](problem, widths)
     if theory in ADAPTIVE_THEORIES:
         solve, _ = _ADAPTIVE[theory]
         return solve(problem, widths, index)

@@ -15,10 +15,12 @@ from storage.arrays.schema import (
     ORIGINS,
     OVERLAP_BINS,
     OVERLAP_RANGE,
+    PAIRS,
     PARTS,
     READOUT_BINS,
     READOUT_RANGE,
     direction_names,
+    has_few_inputs,
 )
 from storage.campaign.data_spec import component_names, may_have_classes, number_of_outputs
 from storage.campaign.spec import Campaign, has_overlaps
@@ -91,7 +93,8 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     if plan.spec.ensemble is not None and plan.spec.ensemble.start == "both":
         starts = [("prior", "teacher")[chain % 2] for chain in range(sizes["chain"])]
         coordinates["start"] = _coordinate(["chain"], starts, "where the chain began")
-    if plan.spec.observe.histograms or plan.spec.observe.kernels:
+    observe = plan.spec.observe
+    if observe.histograms or observe.kernels or observe.correlators:
         coordinates["layer"] = _coordinate(
             ["layer"], np.arange(1, sizes["layer"] + 1), "hidden layer"
         )
@@ -102,6 +105,11 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     if number_of_outputs(plan.spec.data) > 1:
         targets = np.arange(number_of_outputs(plan.spec.data))
         coordinates["target"] = _coordinate(["target"], targets, "output of the network")
+    if observe.correlators:
+        coordinates["pair"] = _coordinate(["pair"], PAIRS, "the first two probe points")
+        if has_few_inputs(plan.spec):
+            inputs = np.arange(sizes["input"])
+            coordinates["input"] = _coordinate(["input"], inputs, "coordinate of a point")
     if plan.spec.observe.lags:
         coordinates["lag"] = _coordinate(["lag"], list(plan.spec.observe.lags), "draws", "draw")
     if has_overlaps(plan.spec) and plan.spec.observe.overlaps:

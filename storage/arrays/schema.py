@@ -12,6 +12,7 @@ from typing import Any
 from storage.campaign.data_spec import (
     component_names,
     may_have_classes,
+    number_of_inputs,
     number_of_outputs,
     number_of_test_points,
 )
@@ -32,6 +33,8 @@ READOUT_BINS, READOUT_RANGE = 40, 10.0
 CLASSES = 10  # at most, of targets that are classes
 COORDINATE_CHUNK = 4096  # values along a growing dimension
 PARTS = ("teacher", "orthogonal")
+PAIRS = ("11", "12", "22")  # of the two points of correlators
+FEW_INPUTS = 3  # so many numbers of a probe point are stored beside its correlators
 STATUS = {"ok": 0, "diverged": 1}
 ORIGINS = {"of_the_grid": 0, "refined": 1, "unused": 2}  # of a cell, or of a place for one to come
 REFUSED = {"accepted": 0, "indefinite": 1, "inaccurate": 2}
@@ -108,6 +111,8 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
         )
         if spec.observe.overlaps:
             variables |= _overlap_variables(spec)
+    if spec.observe.correlators:
+        variables |= _correlator_variables(spec)
     for name in spec.observe.measure:
         variables[name.partition(":")[2]] = Variable(_DRAW, "f8", f"measured by {name}")
     if spec.observe.histograms:
@@ -175,6 +180,27 @@ def _histogram_variables() -> dict[str, Variable]:
             "prior standard deviation of a pre-activation, the unit of z",
         ),
     }
+
+
+def _correlator_variables(spec: Campaign) -> dict[str, Variable]:
+    variables = {
+        "correlator": Variable(
+            (*_DRAW, "layer", "pair"),
+            "f8",
+            "kernel σ²·φφ'/width of a layer at the first two probe points",
+        )
+    }
+    if has_few_inputs(spec):
+        variables["probe_input"] = Variable(
+            ("cell", "dataset", "probe", "input"), "f8", "coordinate of a probe point"
+        )
+    return variables
+
+
+def has_few_inputs(spec: Campaign) -> bool:
+    """Whether probe points are so short that they are stored."""
+    inputs = number_of_inputs(spec.data)
+    return inputs is not None and inputs <= FEW_INPUTS
 
 
 def _class_variables(dims: tuple[str, ...], sets: tuple[str, str]) -> dict[str, Variable]:
@@ -277,6 +303,8 @@ def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
         "test": test,
         "target": number_of_outputs(spec.data),
         "lag": len(spec.observe.lags),
+        "pair": len(PAIRS),
+        "input": number_of_inputs(spec.data) or 0,
         "neuron": NEURONS,
         "part": len(PARTS),
         "class_index": CLASSES,
@@ -308,8 +336,11 @@ def regression_sizes(plan: Plan) -> dict[str, int]:
 
 
 def direction_names(spec: Campaign) -> tuple[str, ...]:
-    """Unit vectors over the probe points along which pre-activations are observed."""
-    return ("random", "top", "target")
+    """Unit vectors over the probe points along which pre-activations are observed.
+
+    `point` is the first of them alone.
+    """
+    return ("random", "top", "target", *(["point"] if spec.observe.correlators else []))
 
 
 def chunks(variable: Variable, sizes: Mapping[str, int], spec: Campaign) -> tuple[int, ...]:

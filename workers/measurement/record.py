@@ -10,9 +10,15 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, overlap_edges, readout_edges
 from storage.arrays.schema import NEURONS, ORDERS, STATUS, layers
-from storage.campaign.spec import Campaign, has_overlaps
+from storage.campaign.spec import PAIR, Campaign, has_overlaps
 from workers.data.dataset import Dataset
-from workers.measurement.observables import Directions, Kernels, Projections, learnability
+from workers.measurement.observables import (
+    Directions,
+    Kernels,
+    Projections,
+    correlators,
+    learnability,
+)
 from workers.measurement.overlaps import Overlaps
 from workers.measurement.two_times import TwoTimes
 from workers.networks.activations import Activation
@@ -106,7 +112,12 @@ class Record:
     @property
     def _looks_inside(self) -> bool:
         """Whether anything is measured on the hidden layers."""
-        return bool(self._projections or self._kernels or self._observed.measures)
+        return bool(
+            self._projections
+            or self._kernels
+            or self._observed.measures
+            or self._observed.spec.observe.correlators
+        )
 
     def _keep(self, name: str, value: Tensor) -> None:
         self._series.setdefault(name, []).append(value)
@@ -116,12 +127,19 @@ class Record:
             for layer, field in enumerate(fields):
                 self._projections.add(layer, field)
         if self._kernels is not None:
-            assert self._observed.spec.network is not None
-            variances = self._observed.spec.network.weight_variance[1:]
             activations = [self._activations(field) for field in fields]
-            self._kernels.add(activations, variances, self._sound)
+            self._kernels.add(activations, self._variances, self._sound)
             if self._two_times is not None:
-                self._two_times.add(activations, variances, self._sound)
+                self._two_times.add(activations, self._variances, self._sound)
+        if self._observed.spec.observe.correlators:
+            pair = [self._observed.activation.phi(field[..., list(PAIR)]) for field in fields]
+            self._keep("correlator", correlators(pair, self._variances))
+
+    @property
+    def _variances(self) -> tuple[float, ...]:
+        """σ² of the layer above each hidden layer."""
+        assert self._observed.spec.network is not None
+        return self._observed.spec.network.weights[1:]
 
     def _activations(self, field: Tensor) -> Tensor:
         """φ of a layer, (chain, width · position, probe)."""
