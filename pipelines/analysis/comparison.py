@@ -156,7 +156,9 @@ class Predicted:
                 values = values[..., PARTS.index(rest)]
             case "kernel_mean" | "kernel_variance" | "correlation":
                 values = values[..., int(rest) - 1]
-            case "pre_activation_variance" | "pre_activation_kurtosis":
+            case "pre_activation_kurtosis":
+                values = values[..., int(rest) - 1, self.directions.index("point")]
+            case "pre_activation_variance":
                 layer, _, direction = rest.partition(" ")
                 values = values[..., int(layer) - 1, self.directions.index(direction)]
             case "predictive_variance" if "test" in self.group[kind].metadata.dimension_names:

@@ -49,7 +49,8 @@ class Measured:
 
 def observable_names(group: Any, components: Sequence[str], directions: Sequence[str]) -> list[str]:
     """Names of the observables, in the order of `measure`."""
-    names = [f"learnability {part}" for part in components]
+    names = correlator_names(group) if "correlator" in group else []
+    names += [f"learnability {part}" for part in components]
     names += ["mse_mean", "predictive_variance", "weight_norm"]
     if "hidden_variance" in group:
         names += [f"hidden_variance {part}" for part in PARTS]
@@ -58,14 +59,17 @@ def observable_names(group: Any, components: Sequence[str], directions: Sequence
     if "moment" in group:
         layers = range(1, group["moment"].shape[4] + 1)
         names += [f"pre_activation_variance {layer} {d}" for layer in layers for d in directions]
-    if "correlator" in group:
-        layers = range(1, group["correlator"].shape[4] + 1)
-        names += [f"{name} {layer}" for layer in layers for name in CORRELATORS]
-        if "moment" in group:
-            names += [
-                f"pre_activation_kurtosis {layer} {d}" for layer in layers for d in directions
-            ]
     return names
+
+
+def correlator_names(group: Any) -> list[str]:
+    """Names of what is measured at one or two points, in the order of `correlators_without_each`.
+
+    Those of the last layers come first.
+    """
+    kinds = [*CORRELATORS, *(["pre_activation_kurtosis"] if "moment" in group else [])]
+    layers = group["correlator"].shape[4]
+    return [f"{kind} {layer}" for layer in range(layers, 0, -1) for kind in kinds]
 
 
 def measure(chains: Chains) -> Measured:
@@ -79,7 +83,9 @@ def measure(chains: Chains) -> Measured:
     )
     square = square.mean(axis=1)  # (chain,)
     with np.errstate(divide="ignore", invalid="ignore"):
-        columns = [
+        columns = _at_points(chains)
+        before = sum(column.shape[1] for column in columns)
+        columns += [
             without_each(chains.draws("learnability").mean(axis=1)),
             pairs_without_each((mean - label) @ (mean - label).T / len(label))[:, None],
             without_each(square[:, None]) - pairs_without_each(mean @ mean.T / len(label))[:, None],
@@ -93,18 +99,26 @@ def measure(chains: Chains) -> Measured:
         if "moment" in chains.group:
             moments = chains.accumulated("moment").sum(axis=1)  # (chain, layer, direction, order)
             columns.append(variances_without_each(moments).reshape(len(mean) + 1, -1))
-        if "correlator" in chains.group:
-            columns.append(correlators_without_each(chains.draws("correlator")))
-            if "moment" in chains.group:
-                moments = chains.accumulated("moment").sum(axis=1)
-                columns.append(kurtoses_without_each(moments).reshape(len(mean) + 1, -1))
         table = np.concatenate(columns, axis=1)
         count = len(mean)
         units = count * table[0] - (count - 1) * table[1:]
     errors = mean - label
     quadratic = np.zeros(table.shape[1])
-    quadratic[columns[0].shape[1]] = quadratic_variance(noise(errors)[1], count)
+    quadratic[before + chains.group["learnability"].shape[4]] = quadratic_variance(
+        noise(errors)[1], count
+    )
     return Measured(table[0], units, quadratic, errors)
+
+
+def _at_points(chains: Chains) -> list[Array]:
+    """What correlators say, if they were observed: (1 + chain, observable)."""
+    if "correlator" not in chains.group:
+        return []
+    table = correlators_without_each(chains.draws("correlator"))
+    if "moment" in chains.group:  # `point` is the last direction
+        moments = chains.accumulated("moment")[..., -1, :].sum(axis=1)
+        table = np.concatenate([table, kurtoses_without_each(moments)[..., None]], axis=-1)
+    return [table[:, ::-1].reshape(len(table), -1)]
 
 
 def without_each(values: Array) -> Array:
@@ -140,17 +154,16 @@ def kurtoses_without_each(moments: Array) -> Array:
 
 
 def correlators_without_each(values: Array) -> Array:
-    """`CORRELATORS` of each layer over all chains, then without each.
+    """`CORRELATORS` of each layer over all chains, then without each: (1 + chain, layer, name).
 
     From the kernels at two points, (chain, draw, layer, pair), of pairs 11, 12 and 22. The
-    correlation is that of the mean kernel: (1 + chain, layer · name).
+    correlation is that of the mean kernel.
     """
     first = without_each(values.mean(1))
     second = without_each(np.square(values[..., 0]).mean(1))
     mean = first[..., 0]
     correlation = first[..., 1] / np.sqrt(mean * first[..., 2])
-    table = np.stack([mean, second - mean**2, correlation], axis=-1)
-    return table.reshape(len(table), -1)
+    return np.stack([mean, second - mean**2, correlation], axis=-1)
 
 
 def counts_without_each(counts: Array) -> Array:

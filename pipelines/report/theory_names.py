@@ -117,7 +117,8 @@ def observable_in_words(observable: str) -> str:
             return f"the fluctuation of the kernel of layer {rest}"
         case "correlation":
             return f"the correlation in the kernel of layer {rest}"
+        case "pre_activation_kurtosis":
+            return f"the excess kurtosis of pre-activations of layer {rest}"
     layer, _, direction = rest.partition(" ")
-    name = "excess kurtosis" if kind == "pre_activation_kurtosis" else "variance"
     where = "at a point" if direction == "point" else f"along the {direction} direction"
-    return f"the pre-activation {name} of layer {layer} {where}"
+    return f"the pre-activation variance of layer {layer} {where}"

@@ -11,8 +11,10 @@ from pipelines.report.figures import (
     errors,
     evidence,
     flow,
+    functions,
     histograms,
     kernels,
+    layers,
     learnability,
     learning,
     order,
@@ -23,12 +25,16 @@ from pipelines.report.figures import (
     starts,
     traces,
     weights,
+    widths,
 )
 from pipelines.report.figures.panel import Panel
 from pipelines.report.parts import part
 
 # What a panel shows, for campaigns that lack it.
 PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
+    "random functions": functions.panel,
+    "correlations through the layers": layers.panel,
+    "priors at finite width": widths.panel,
     "learnability along a sweep": learnability.panel,
     "errors along a sweep": errors.panel,
     "the learning curve of a regression": learning.panel,
