@@ -52,6 +52,8 @@ def observable_names(group: Any, components: Sequence[str], directions: Sequence
     names = correlator_names(group) if "correlator" in group else []
     names += [f"learnability {part}" for part in components]
     names += ["mse_mean", "predictive_variance", "weight_norm"]
+    if "accuracy" in group:
+        names.append("accuracy")
     if "hidden_variance" in group:
         names += [f"hidden_variance {part}" for part in PARTS]
     if "overlap_histogram" in group:
@@ -91,6 +93,8 @@ def measure(chains: Chains) -> Measured:
             without_each(square[:, None]) - pairs_without_each(mean @ mean.T / len(label))[:, None],
             without_each(chains.draws("weight_norm").mean(axis=1, keepdims=True)),
         ]
+        if "accuracy" in chains.group:
+            columns.append(without_each(chains.draws("accuracy").mean(axis=1, keepdims=True)))
         if "hidden_variance" in chains.group:
             columns.append(without_each(chains.accumulated("hidden_variance").mean(axis=1)))
         if "overlap_histogram" in chains.group:

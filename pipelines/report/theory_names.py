@@ -104,6 +104,8 @@ def observable_in_words(observable: str) -> str:
             return "the error of the mean output"
         case "predictive_variance":
             return "the predictive variance"
+        case "accuracy":
+            return "the classification accuracy"
         case "weight_norm":
             return "the norm of the readout"
         case "hidden_variance":

@@ -16,15 +16,17 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, physical_temperature
 from storage.arrays.schema import PARTS
-from storage.campaign.data_spec import PLUGIN, number_of_outputs
+from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
 from storage.campaign.network_spec import Network
 from storage.campaign.plugins import Plugins
 from storage.campaign.spec import PAIR, PROBES, Campaign, has_overlaps
 from storage.planning.identity import digest
+from theory.accuracy import gaussian_accuracy
 from theory.activations.expectations import Activation
 from theory.finite_width.kernel_scaling import kernel_scale, prediction
 from theory.finite_width.scale_mixture import hidden_covariance, linear_posterior
 from theory.regression.exact import Posterior, log_evidence, posterior
+from workers.data.balance import class_counts
 from workers.data.dataset import Dataset
 from workers.measurement.observables import learnability
 from workers.models import nngp_of
@@ -111,7 +113,9 @@ def nngp(problem: Problem) -> Prediction:
 
     An infinitely wide network in standard scaling, or at fixed χ, learns in its readout alone.
     """
-    found = summary(problem, _posterior(problem, 1.0)) | prior_layers(problem) | _regime(problem)
+    outputs = _posterior(problem, 1.0)
+    found = summary(problem, outputs) | prior_layers(problem) | _regime(problem)
+    found |= _accuracy(problem, outputs)
     if problem.y.ndim == 1:
         evidence = log_evidence(problem.train, problem.y, problem.temperature)
         found["free_energy"] = -evidence.numpy()
@@ -160,7 +164,8 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
         if not abs(residual) < CONVERGED:
             raise ValueError(unsolved(width, residual))
         equations = {"scale": np.asarray(scale), "residual": np.asarray(residual)}
-        yield summary(problem, _posterior(problem, float(scale))) | layers | equations
+        outputs = _posterior(problem, float(scale))
+        yield summary(problem, outputs) | _accuracy(problem, outputs) | layers | equations
 
 
 def unsolved(width: int, residual: float) -> str:
@@ -226,6 +231,16 @@ def summary(problem: Problem, found: Posterior) -> Prediction:
         "mse_mean": error.numpy(),
         "mse_sample": (error + found.variance.mean()).numpy(),
     }
+
+
+def _accuracy(problem: Problem, found: Posterior) -> Prediction:
+    """Of one member of an ensemble with Gaussian outputs, where targets are one of some classes."""
+    data = problem.data
+    classes = class_counts({"train": data.y_clean, "test": data.y_test})
+    if classes is None or data.y_test.ndim > 1 or not may_have_classes(problem.spec.data):
+        return {}
+    label, values = torch.as_tensor(data.y_test), torch.as_tensor(classes[0])
+    return {"accuracy": gaussian_accuracy(found.mean, found.variance, label, values).numpy()}
 
 
 def prior_layers(problem: Problem) -> Prediction:

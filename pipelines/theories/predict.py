@@ -27,7 +27,7 @@ from pipelines.theories.attempts import each, explained
 from pipelines.theories.ensemble_theories import Prediction, Problem
 from pipelines.theories.theory_groups import group_name, reasons_of, write_reasons
 from storage.arrays.schema import Variable, ensemble_sizes, ensemble_variables
-from storage.campaign.data_spec import PLUGIN, number_of_outputs
+from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
 from storage.campaign.plugins import Plugins, named
 from storage.campaign.regression_spec import REGRESSION_THEORIES
 from storage.campaign.spec import Campaign
@@ -53,6 +53,7 @@ SUMMARY = {
     "mse_mean": Variable(_DATASET, "f8", "mean squared error of the mean output"),
     "mse_sample": Variable(_DATASET, "f8", "mean squared error of one member of the ensemble"),
 }
+ACCURACY = {"accuracy": Variable(_DATASET, "f8", "share of the classes that a member predicts")}
 PRE_ACTIVATIONS = {
     "density": Variable((*_LAYER, "bin"), "f8", "probability of a pre-activation in the bin"),
     "pre_activation_variance": Variable(_LAYER, "f8", "variance of z, in units of the prior's"),
@@ -178,6 +179,8 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
         variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
     if not PLUGIN.fullmatch(theory):
         variables |= _layer_variables(planned)
+    if theory in ("nngp", "kernel_scaling") and may_have_classes(planned.spec.data):
+        variables |= ACCURACY
     if theory == "kernel_scaling":
         variables |= SCALE
     if theory == "nngp":

@@ -64,6 +64,9 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         "depth": _coordinate(
             ["cell"], [_network(cell).depth for cell in plan.cells], "number of hidden layers"
         ),
+        "activation": _coordinate(
+            ["cell"], [_network(cell).activation for cell in plan.cells], "activation φ"
+        ),
         "width": _coordinate(
             ["cell"], [_network(cell).width for cell in plan.cells], "neurons in a hidden layer"
         ),
@@ -190,6 +193,10 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
         )
     if may_have_classes(plan.spec.data):
         coordinates |= _class_coordinate(sizes)
+    kernels = [regression_kernel(cell.spec) for cell in plan.regressions]
+    for name, long_name in (("activation", "activation φ"), ("depth", "number of hidden layers")):
+        values = [getattr(kernel, name) for kernel in kernels]
+        coordinates[name] = _coordinate(["cell"], values, long_name)
     return coordinates | {
         "repeat": _coordinate(["repeat"], np.arange(sizes["repeat"]), "random order of the pool"),
         "train": _coordinate(["train"], list(regression.train), "training points"),

@@ -31,6 +31,7 @@ NEURONS = 64  # whose overlaps are stored one by one
 OVERLAP_BINS, OVERLAP_RANGE = 240, 24.0  # of q = w·w*, which is ±1 in a specialized neuron
 READOUT_BINS, READOUT_RANGE = 40, 10.0
 CLASSES = 10  # at most, of targets that are classes
+NO_CLASSES = f"NaN where there are none, or more than {CLASSES}"
 COORDINATE_CHUNK = 4096  # values along a growing dimension
 PARTS = ("teacher", "orthogonal")
 PAIRS = ("11", "12", "22")  # of the two points of correlators
@@ -105,6 +106,9 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
     }
     if may_have_classes(spec.data):
         variables |= _class_variables(("cell", "dataset"), ("train", "test"))
+        variables["accuracy"] = Variable(
+            _DRAW, "f8", f"share of the test points whose class is predicted; {NO_CLASSES}"
+        )
     if has_overlaps(spec):
         variables["max_overlap"] = Variable(
             _DRAW, "f8", "largest |w·w*| over the first-layer neurons"
@@ -212,9 +216,8 @@ def _class_variables(dims: tuple[str, ...], sets: tuple[str, str]) -> dict[str, 
         "heldout": "held-out",
     }
     place = (*dims, "class_index")
-    many = f"NaN where there are none, or more than {CLASSES}"
     return {
-        "class_target": Variable(place, "f8", f"target of a class; {many}"),
+        "class_target": Variable(place, "f8", f"target of a class; {NO_CLASSES}"),
         **{
             f"{name}_class_count": Variable(place, "u4", f"{names[name]} points of the class")
             for name in sets
@@ -259,10 +262,15 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
     }
     if may_have_classes(spec.data):
         variables |= _class_variables(("cell",), ("pool", "heldout"))
-    if "pool" in spec.regression.evaluate:
-        variables["pool_error"] = Variable(curve, "f8", "mean squared error over the whole pool")
-    if "heldout" in spec.regression.evaluate:
-        variables["test_error"] = Variable(curve, "f8", "mean squared error at held-out points")
+    for where, name, points in (
+        ("pool", "pool", "over the whole pool"),
+        ("heldout", "test", "at held-out points"),
+    ):
+        if where in spec.regression.evaluate:
+            variables[f"{name}_error"] = Variable(curve, "f8", f"mean squared error {points}")
+            if may_have_classes(spec.data):
+                text = f"share of the classes that are predicted {points}; {NO_CLASSES}"
+                variables[f"{name}_accuracy"] = Variable(curve, "f8", text)
     if spec.regression.quartic is not None:
         dims, loss = (*curve, "coupling"), "with the quartic term in the loss"
         variables |= {

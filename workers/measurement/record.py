@@ -10,7 +10,10 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, overlap_edges, readout_edges
 from storage.arrays.schema import NEURONS, ORDERS, STATUS, layers
+from storage.campaign.data_spec import may_have_classes
 from storage.campaign.spec import PAIR, Campaign, has_overlaps
+from theory.accuracy import right_class
+from workers.data.balance import class_counts
 from workers.data.dataset import Dataset
 from workers.measurement.observables import (
     Directions,
@@ -46,6 +49,12 @@ class Observed:
         return min(self.spec.observe.points, len(self.data.x_test))
 
 
+def _classes(data: Dataset) -> Tensor | None:
+    """The targets of the classes, (class, output); None where targets are no classes."""
+    found = class_counts({"train": data.y_clean, "test": data.y_test})
+    return None if found is None else torch.as_tensor(found[0]).reshape(len(found[0]), -1)
+
+
 class Record:
     """Measures one draw after another; constant memory but for the scalars and probe outputs."""
 
@@ -60,6 +69,7 @@ class Record:
         self._x_test = torch.as_tensor(data.x_test, dtype=dtype)
         components = torch.as_tensor(data.components)
         self._components = components.reshape(-1, components.shape[-1])
+        self._classes = _classes(data)
         self._sound = sound.clone()
         chains = len(sound)
         self._series: dict[str, list[Tensor]] = {}
@@ -95,6 +105,8 @@ class Record:
         self._draws += 1
         self._keep("loss", loss)
         self._keep("learnability", learnability(outputs, self._components))
+        if may_have_classes(self._observed.spec.data):
+            self._keep("accuracy", self._accuracy(outputs))
         self._keep("output", outputs[:, : self._observed.probes * self._targets])
         fields = []
         if self._looks_inside:
@@ -103,6 +115,15 @@ class Record:
         self._add_weights(parameters)
         for name, measure in self._observed.measures.items():
             self._keep(name, measure(outputs, fields, data).double())
+
+    def _accuracy(self, outputs: Tensor) -> Tensor:
+        """Share of the test points whose class is predicted, (chain,); NaN without classes."""
+        if self._classes is None:
+            return torch.full((len(outputs),), torch.nan, dtype=torch.float64)
+        label = torch.as_tensor(self._observed.data.y_test).reshape(-1, self._targets)
+        by_chain = outputs.unflatten(1, (-1, self._targets))
+        right = [right_class(one, label, self._classes) for one in by_chain]
+        return torch.stack(right).double().mean(1)
 
     def _in_bounds(self, parameters: Tensor) -> Tensor:
         """Whether every parameter is where a chain can be, (chain,): erf is finite anywhere."""

@@ -19,6 +19,7 @@ from pipelines.report.figures import (
     learning,
     order,
     overlaps,
+    phases,
     quartic,
     residuals,
     spectrum,
@@ -33,6 +34,7 @@ from pipelines.report.parts import part
 # What a panel shows, for campaigns that lack it.
 PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
     "random functions": functions.panel,
+    "order and chaos": phases.panel,
     "correlations through the layers": layers.panel,
     "priors at finite width": widths.panel,
     "learnability along a sweep": learnability.panel,
