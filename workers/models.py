@@ -11,7 +11,7 @@ from storage.campaign.data_spec import number_of_outputs
 from storage.campaign.network_spec import ACTIVATIONS as NAMES
 from storage.campaign.network_spec import ARCHITECTURES, Kernel
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import Campaign
+from storage.campaign.spec import UNIFORM_INPUTS, Campaign
 from storage.errors import CampaignError
 from theory.activations.expectations import Activation as Phi
 from theory.kernels.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
@@ -50,6 +50,11 @@ def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:
     assert chosen is not None
     variances, chi = chosen.weights, chosen.chi
     widths = [chosen.width] * chosen.depth
+    if chosen.prior == "uniform" and inputs + (chosen.biases[0] > 0) > UNIFORM_INPUTS:
+        raise CampaignError(
+            f"network.prior is uniform and the data have {inputs} inputs; its kernel is known for "
+            f"{UNIFORM_INPUTS}, of which a bias is one: take gaussian"
+        )
     if chosen.image is not None:
         if inputs != math.prod(chosen.image):
             raise CampaignError(

@@ -45,7 +45,7 @@ def _accuracy(tree: DataTree) -> xr.Dataset | None:
     name = next((name for name in ACCURACIES if cells is not None and name in cells), None)
     if cells is None or name is None:
         return None
-    value = cells[name].isel(train=-1, ridge=0).mean("repeat")
+    value = cells[name].isel(train=-1, ridge=int(np.argmin(cells["ridge"].values))).mean("repeat")
     points = int(cells["train"][-1])
     where = "held-out" if name == "test_accuracy" else "pool"
     shown = f"{where} accuracy of regression on {points} points"

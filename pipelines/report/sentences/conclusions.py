@@ -11,6 +11,7 @@ from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, 
 from pipelines.report.figures.cells import group, label, swept, symbol
 from pipelines.report.parts import part
 from pipelines.report.ranking import closest_lines, joint_line
+from pipelines.report.sentences.accuracy_conclusions import accuracy_lines
 from pipelines.report.sentences.curve_conclusions import curve_lines
 from pipelines.report.sentences.refusals import refusal_lines
 from pipelines.report.sentences.shape_conclusions import shape_lines
@@ -391,6 +392,7 @@ PARTS: dict[str, Callable[["DataTree"], Iterable[str]]] = {
     "the step": _steps,
     "what is undefined": undefined,
     "theories as a whole": _together,
+    "accuracy": accuracy_lines,
     "theories": _theories_in_order,
     "pre-activations": shape_lines,
 }
