@@ -25,7 +25,9 @@ from theory.accuracy import gaussian_accuracy
 from theory.activations.expectations import Activation
 from theory.finite_width.kernel_scaling import kernel_scale, prediction
 from theory.finite_width.scale_mixture import hidden_covariance, linear_posterior
+from theory.kernels.fully_connected import pre_activation_kernels
 from theory.regression.exact import Posterior, log_evidence, posterior
+from theory.signal import uniform_pre_activation_kernels
 from workers.data.balance import class_counts
 from workers.data.dataset import Dataset
 from workers.measurement.observables import learnability
@@ -271,7 +273,19 @@ def gaussian_density() -> np.ndarray:
 
 def correlator_kernels(problem: Problem) -> Tensor:
     """Kernels of the layers of the infinite network at the two points, (layer, 2, 2)."""
-    return _layer_kernels(problem, torch.as_tensor(problem.data.x_test[list(PAIR)]))
+    network, x = problem.network, torch.as_tensor(problem.data.x_test[list(PAIR)])
+    above = (*network.biases[1:], 0.0)
+    of_pre_activations = (  # of one more layer, whose weights are the readout's
+        uniform_pre_activation_kernels if network.prior == "uniform" else pre_activation_kernels
+    )
+    _, *found = of_pre_activations(
+        x,
+        depth=network.depth + 1,
+        activation=problem.own_activation or network.activation,
+        weight_variance=(*network.weights, 1.0),
+        bias_variance=(*network.biases, 0.0),
+    )
+    return torch.stack([kernel - bias for kernel, bias in zip(found, above, strict=True)])
 
 
 def _correlators(kernels: Tensor) -> Prediction:
