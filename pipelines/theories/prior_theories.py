@@ -77,7 +77,7 @@ def _pre_activations(problem: Problem, found: WidthCorrections, width: int) -> P
     """Of each hidden layer at the point; of the first, a Gaussian, along all directions."""
     if not problem.spec.observe.histograms:
         return {}
-    k, g, v = (each[:-1] for each in found[:3])
+    k, g, v = (np.asarray(each[:-1]) for each in found[:3])
     shift, spread = g / (width * k), v / (width * k**2)
     edges = bin_edges()[1:-1]
     normal = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)

@@ -57,7 +57,8 @@ def test_correlators_are_the_first_elements_of_the_kernel_of_every_layer():
         torch.testing.assert_close(found[:, layer], expected)
 
 
-def test_leaving_a_chain_out_is_measuring_without_it(rng):
+def test_leaving_a_chain_out_is_measuring_without_it():
+    rng = np.random.default_rng(1)
     values = rng.normal(size=(5, 6, 2, 3)) ** 2 + 1
     table = correlators_without_each(values)
     z = rng.normal(size=(5, 40)) ** 3
