@@ -106,8 +106,9 @@ def test_order_and_chaos_lie_on_their_sides_of_the_critical_line(tmp_path):
     column = list(found.observables).index("correlation 15")
     correlation = found.measured[:, 0, column].reshape(3, 3)
     assert (correlation[0, 1:] > 0.99).all()  # deep in the ordered phase
-    limit = fixed_point("tanh", weight_variance=4.0, bias_variance=torch.tensor([0.02, 0.1, 0.3]))
-    assert np.abs(correlation[2] - limit.correlation.numpy()).max() < 0.12
+    assert np.abs(found.residual[0, :, 0, column]).max() < 0.08  # five errors and depth/width
+    chaos = fixed_point("tanh", weight_variance=4.0, bias_variance=torch.tensor([0.02, 0.1, 0.3]))
+    assert np.abs(correlation[2] - chaos.correlation.numpy()).max() < 0.15
     line = critical_bias("tanh", torch.tensor([0.5, 4.0]))
     assert torch.isnan(line[0])  # order at any bias
     assert float(line[1]) > 0.3
