@@ -50,11 +50,7 @@ def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:
     assert chosen is not None
     variances, chi = chosen.weights, chosen.chi
     widths = [chosen.width] * chosen.depth
-    if chosen.prior == "uniform" and inputs + (chosen.biases[0] > 0) > UNIFORM_INPUTS:
-        raise CampaignError(
-            f"network.prior is uniform and the data have {inputs} inputs; its kernel is known for "
-            f"{UNIFORM_INPUTS}, of which a bias is one: take gaussian"
-        )
+    _check_inputs(chosen, inputs)
     if chosen.image is not None:
         if inputs != math.prod(chosen.image):
             raise CampaignError(
@@ -91,6 +87,15 @@ def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:
     if chosen.depth == 2:
         make = partial(three_layer_convolution, *make.args, chosen.width)
     return make(activation, weight_variance=variances, chi=chi, targets=targets)
+
+
+def _check_inputs(kernel: Kernel, inputs: int) -> None:
+    """Raise CampaignError for more inputs than uniform weights may have."""
+    if kernel.prior == "uniform" and inputs + (kernel.biases[0] > 0) > UNIFORM_INPUTS:
+        raise CampaignError(
+            f"network.prior is uniform and the data have {inputs} inputs; its kernel is known for "
+            f"{UNIFORM_INPUTS}, of which a bias is one: take gaussian"
+        )
 
 
 def _users_network(spec: Campaign, inputs: int, plugins: Plugins) -> Model:
@@ -146,6 +151,7 @@ def nngp_of(
             weight_variance=variances,
         )
     if kernel.prior == "uniform":
+        _check_inputs(kernel, x1.shape[1])
         return uniform_nngp(
             x1,
             x2,

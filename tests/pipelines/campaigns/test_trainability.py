@@ -43,7 +43,7 @@ def test_deep_networks_learn_near_criticality_and_not_in_chaos(tmp_path):
     assert deep[critical, at_bias] > shallow[critical, at_bias] - 0.06
     lost = shallow[chaos, at_bias] - deep[chaos, at_bias]
     assert lost > 2 * np.hypot(*error[:, chaos, at_bias])
-    assert deep[chaos, at_bias] > 0.5 + reach  # far from it, but not at chance
+    assert deep[chaos, at_bias] > 0.65  # and is not at chance
     scale = fixed_point("erf", weight_variance=2.7, bias_variance=0.02).depth_correlation
     assert 7 < float(scale) < 8  # layers, against 30
     lines = list(accuracy_lines(tree))
