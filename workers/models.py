@@ -11,12 +11,13 @@ from storage.campaign.data_spec import number_of_outputs
 from storage.campaign.network_spec import ACTIVATIONS as NAMES
 from storage.campaign.network_spec import ARCHITECTURES, Kernel
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import Campaign
+from storage.campaign.spec import UNIFORM_INPUTS, Campaign
 from storage.errors import CampaignError
 from theory.activations.expectations import Activation as Phi
 from theory.kernels.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
 from theory.kernels.fully_connected import nngp, pre_activation_kernels
 from theory.kernels.image_layers import central_pre_activation_kernels
+from theory.signal.uniform_prior import uniform_nngp, uniform_pre_activation_kernels
 from workers.data.numbers import finite_numbers
 from workers.networks.activations import ACTIVATIONS, Activation, differentiable
 from workers.networks.convolution import myrtle, patch_network, three_layer_convolution
@@ -47,8 +48,9 @@ def network_of(spec: Campaign, inputs: int, plugins: Plugins, kernel: str = PLAI
 def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:
     chosen, targets = spec.network, number_of_outputs(spec.data)
     assert chosen is not None
-    variances, chi = chosen.weight_variance, chosen.chi
+    variances, chi = chosen.weights, chosen.chi
     widths = [chosen.width] * chosen.depth
+    _check_inputs(chosen, inputs)
     if chosen.image is not None:
         if inputs != math.prod(chosen.image):
             raise CampaignError(
@@ -85,6 +87,15 @@ def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:
     if chosen.depth == 2:
         make = partial(three_layer_convolution, *make.args, chosen.width)
     return make(activation, weight_variance=variances, chi=chi, targets=targets)
+
+
+def _check_inputs(kernel: Kernel, inputs: int) -> None:
+    """Raise CampaignError for more inputs than uniform weights may have."""
+    if kernel.prior == "uniform" and inputs + (kernel.biases[0] > 0) > UNIFORM_INPUTS:
+        raise CampaignError(
+            f"network.prior is uniform and the data have {inputs} inputs; its kernel is known for "
+            f"{UNIFORM_INPUTS}, of which a bias is one: take gaussian"
+        )
 
 
 def _users_network(spec: Campaign, inputs: int, plugins: Plugins) -> Model:
@@ -139,6 +150,16 @@ def nngp_of(
             activation=activation,
             weight_variance=variances,
         )
+    if kernel.prior == "uniform":
+        _check_inputs(kernel, x1.shape[1])
+        return uniform_nngp(
+            x1,
+            x2,
+            depth=kernel.depth,
+            activation=activation,
+            weight_variance=variances,
+            bias_variance=kernel.bias_variance,
+        )
     return nngp(
         x1,
         x2,
@@ -164,17 +185,25 @@ def prior_kernels(spec: Campaign, x: Tensor, activation: Activation) -> tuple[Te
             patches=network.patches,
             depth=network.depth,
             activation=phi,
-            weight_variance=network.weight_variance,
+            weight_variance=network.weights,
         )
     if network.image is not None:
         points = x.double().numpy().tobytes()
-        hidden = network.weight_variance[:-1]
+        hidden = network.weights[:-1]
         return _central_kernels(points, network.image, network.pool_after, phi, hidden)
+    if network.prior == "uniform":
+        return uniform_pre_activation_kernels(
+            x,
+            depth=network.depth,
+            activation=phi,
+            weight_variance=network.weights,
+            bias_variance=network.bias_variance,
+        )
     return pre_activation_kernels(
         x,
         depth=network.depth,
         activation=phi,
-        weight_variance=network.weight_variance,
+        weight_variance=network.weights,
         bias_variance=network.bias_variance,
     )
 

@@ -154,6 +154,10 @@ class Predicted:
                 values = values[..., self.components.index(rest)]
             case "hidden_variance":
                 values = values[..., PARTS.index(rest)]
+            case "kernel_mean" | "kernel_variance" | "correlation":
+                values = values[..., int(rest) - 1]
+            case "pre_activation_kurtosis":
+                values = values[..., int(rest) - 1, self.directions.index("point")]
             case "pre_activation_variance":
                 layer, _, direction = rest.partition(" ")
                 values = values[..., int(layer) - 1, self.directions.index(direction)]

@@ -17,6 +17,8 @@ from pipelines.analysis.mean_output import noise, quadratic_variance
 from storage.arrays.coordinates import overlap_edges
 from storage.arrays.schema import PARTS
 
+# Of a layer's kernel over networks: at the first probe point, and of the first two.
+CORRELATORS = ("kernel_mean", "kernel_variance", "correlation")
 FEWEST_FOR_PAIRS = 3  # chains, of which any may be left out of what takes products of two
 
 Array = NDArray[np.float64]
@@ -47,8 +49,11 @@ class Measured:
 
 def observable_names(group: Any, components: Sequence[str], directions: Sequence[str]) -> list[str]:
     """Names of the observables, in the order of `measure`."""
-    names = [f"learnability {part}" for part in components]
+    names = correlator_names(group) if "correlator" in group else []
+    names += [f"learnability {part}" for part in components]
     names += ["mse_mean", "predictive_variance", "weight_norm"]
+    if "accuracy" in group:
+        names.append("accuracy")
     if "hidden_variance" in group:
         names += [f"hidden_variance {part}" for part in PARTS]
     if "overlap_histogram" in group:
@@ -57,6 +62,16 @@ def observable_names(group: Any, components: Sequence[str], directions: Sequence
         layers = range(1, group["moment"].shape[4] + 1)
         names += [f"pre_activation_variance {layer} {d}" for layer in layers for d in directions]
     return names
+
+
+def correlator_names(group: Any) -> list[str]:
+    """Names of what is measured at one or two points, in the order of `correlators_without_each`.
+
+    Those of the last layers come first.
+    """
+    kinds = [*CORRELATORS, *(["pre_activation_kurtosis"] if "moment" in group else [])]
+    layers = group["correlator"].shape[4]
+    return [f"{kind} {layer}" for layer in range(layers, 0, -1) for kind in kinds]
 
 
 def measure(chains: Chains) -> Measured:
@@ -70,12 +85,16 @@ def measure(chains: Chains) -> Measured:
     )
     square = square.mean(axis=1)  # (chain,)
     with np.errstate(divide="ignore", invalid="ignore"):
-        columns = [
+        columns = _at_points(chains)
+        before = sum(column.shape[1] for column in columns)
+        columns += [
             without_each(chains.draws("learnability").mean(axis=1)),
             pairs_without_each((mean - label) @ (mean - label).T / len(label))[:, None],
             without_each(square[:, None]) - pairs_without_each(mean @ mean.T / len(label))[:, None],
             without_each(chains.draws("weight_norm").mean(axis=1, keepdims=True)),
         ]
+        if "accuracy" in chains.group:
+            columns.append(without_each(chains.draws("accuracy").mean(axis=1, keepdims=True)))
         if "hidden_variance" in chains.group:
             columns.append(without_each(chains.accumulated("hidden_variance").mean(axis=1)))
         if "overlap_histogram" in chains.group:
@@ -89,8 +108,21 @@ def measure(chains: Chains) -> Measured:
         units = count * table[0] - (count - 1) * table[1:]
     errors = mean - label
     quadratic = np.zeros(table.shape[1])
-    quadratic[columns[0].shape[1]] = quadratic_variance(noise(errors)[1], count)
+    quadratic[before + chains.group["learnability"].shape[4]] = quadratic_variance(
+        noise(errors)[1], count
+    )
     return Measured(table[0], units, quadratic, errors)
+
+
+def _at_points(chains: Chains) -> list[Array]:
+    """What correlators say, if they were observed: (1 + chain, observable)."""
+    if "correlator" not in chains.group:
+        return []
+    table = correlators_without_each(chains.draws("correlator"))
+    if "moment" in chains.group:  # `point` is the last direction
+        moments = chains.accumulated("moment")[..., -1, :].sum(axis=1)
+        table = np.concatenate([table, kurtoses_without_each(moments)[..., None]], axis=-1)
+    return [table[:, ::-1].reshape(len(table), -1)]
 
 
 def without_each(values: Array) -> Array:
@@ -114,6 +146,28 @@ def variances_without_each(moments: Array) -> Array:
     sums = np.concatenate([total[None], total - moments])
     mean = sums[..., 1] / sums[..., 0]
     return sums[..., 2] / sums[..., 0] - np.square(mean)
+
+
+def kurtoses_without_each(moments: Array) -> Array:
+    """Excess kurtosis of z over all chains, then without each: from sums of its powers."""
+    total = moments.sum(0)
+    sums = np.concatenate([total[None], total - moments])
+    m1, m2, m3, m4 = np.moveaxis(sums[..., 1:5] / sums[..., :1], -1, 0)
+    variance = m2 - m1**2
+    return (m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4) / np.square(variance) - 3
+
+
+def correlators_without_each(values: Array) -> Array:
+    """`CORRELATORS` of each layer over all chains, then without each: (1 + chain, layer, name).
+
+    From the kernels at two points, (chain, draw, layer, pair), of pairs 11, 12 and 22. The
+    correlation is that of the mean kernel.
+    """
+    first = without_each(values.mean(1))
+    second = without_each(np.square(values[..., 0]).mean(1))
+    mean = first[..., 0]
+    correlation = first[..., 1] / np.sqrt(mean * first[..., 2])
+    return np.stack([mean, second - mean**2, correlation], axis=-1)
 
 
 def counts_without_each(counts: Array) -> Array:

@@ -4,6 +4,8 @@ NAMES = {
     "nngp": "the NNGP",
     "kernel_scaling": "kernel scaling",
     "scale_mixture": "the exact posterior",
+    "width_corrections": "the prior to order 1/N",
+    "exact_prior": "the exact prior",
     "gfl": "Gaussian feature learning",
     "order_parameter": "the full action S(q)",
     "gmfl": "the Gaussian mixture of the thermodynamic limit",
@@ -28,6 +30,13 @@ LONG = {
     "scale_mixture": (
         "the exact posterior of the linear network, a mixture over the norm of its readout "
         "(Zavatone-Veth and Pehlevan 2021; Hanin and Zlokapa 2023)"
+    ),
+    "width_corrections": (
+        "the prior of finite networks to leading order in 1/width, with kernels that fluctuate "
+        "(Yaida 2020; Roberts, Yaida and Hanin 2022)"
+    ),
+    "exact_prior": (
+        "the exact prior of linear and relu networks of any width (Zavatone-Veth and Pehlevan 2021)"
     ),
     "gfl": (
         "Gaussian feature learning, the order parameter q = w·w* of a neuron as a Gaussian whose "
@@ -95,6 +104,8 @@ def observable_in_words(observable: str) -> str:
             return "the error of the mean output"
         case "predictive_variance":
             return "the predictive variance"
+        case "accuracy":
+            return "the classification accuracy"
         case "weight_norm":
             return "the norm of the readout"
         case "hidden_variance":
@@ -102,5 +113,14 @@ def observable_in_words(observable: str) -> str:
             return f"the variance of first-layer weights {along}"
         case "overlap_kurtosis":
             return "the kurtosis of the overlaps with the teacher"
+        case "kernel_mean":
+            return f"the mean kernel of layer {rest}"
+        case "kernel_variance":
+            return f"the fluctuation of the kernel of layer {rest}"
+        case "correlation":
+            return f"the correlation in the kernel of layer {rest}"
+        case "pre_activation_kurtosis":
+            return f"the excess kurtosis of pre-activations of layer {rest}"
     layer, _, direction = rest.partition(" ")
-    return f"the pre-activation variance of layer {layer} along the {direction} direction"
+    where = "at a point" if direction == "point" else f"along the {direction} direction"
+    return f"the pre-activation variance of layer {layer} {where}"

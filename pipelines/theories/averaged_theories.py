@@ -177,7 +177,7 @@ def index_problem(activation: str, orders: tuple[int, ...], specs: Sequence[Camp
         _target(orders, specs),
         dimension=row([_dimension(spec) for spec in specs]),
         width=row([network.width for network in networks]),
-        weight_variance=row([network.weight_variance[0] for network in networks]),
+        weight_variance=row([network.weights[0] for network in networks]),
         readout_variance=row([network.physical_weight_variance[-1] for network in networks]),
         train=row([spec.data.train for spec in specs]),
         temperature=row([physical_temperature(spec) for spec in specs]),

@@ -124,7 +124,7 @@ def _gaussian(problem: Problem, found: gaussian_layers.Saddle, index: int) -> Pr
         fields = found.covariances(_probes(problem))[:-1]
         kernels = [
             variance * activities(covariance)
-            for variance, covariance in zip(network.weight_variance[1:], fields, strict=True)
+            for variance, covariance in zip(network.weights[1:], fields, strict=True)
         ]
         values["kernel"] = torch.stack(kernels).numpy()
     if observe.histograms:
@@ -155,7 +155,7 @@ def _weights(problem: Problem, covariance: Tensor, readout_norm: float) -> Predi
         teacher = torch.as_tensor(problem.data.teacher)
         along = teacher @ covariance @ teacher
         across = (covariance.trace() - along) / max(1, len(teacher) - 1)
-        prior = problem.network.weight_variance[0] / len(teacher)
+        prior = problem.network.weights[0] / len(teacher)
         values["hidden_variance"] = (torch.stack([along, across]) / prior).numpy()
     return values
 
@@ -178,7 +178,7 @@ def _prior(problem: Problem) -> Prediction:
     """An ensemble that no data have touched."""
     values = summary(problem, Posterior(torch.zeros_like(problem.diagonal), problem.diagonal))
     identity = torch.eye(problem.data.x_train.shape[1], dtype=torch.float64)
-    covariance = identity * (problem.network.weight_variance[0] / len(identity))
+    covariance = identity * (problem.network.weights[0] / len(identity))
     readout = problem.network.physical_weight_variance[-1]
     return values | prior_layers(problem) | _weights(problem, covariance, readout)
 

@@ -16,15 +16,19 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, physical_temperature
 from storage.arrays.schema import PARTS
-from storage.campaign.data_spec import PLUGIN, number_of_outputs
+from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
 from storage.campaign.network_spec import Network
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import PROBES, Campaign, has_overlaps
+from storage.campaign.spec import PAIR, PROBES, Campaign, has_overlaps
 from storage.planning.identity import digest
+from theory.accuracy import gaussian_accuracy
 from theory.activations.expectations import Activation
 from theory.finite_width.kernel_scaling import kernel_scale, prediction
 from theory.finite_width.scale_mixture import hidden_covariance, linear_posterior
+from theory.kernels.fully_connected import pre_activation_kernels
 from theory.regression.exact import Posterior, log_evidence, posterior
+from theory.signal import uniform_pre_activation_kernels
+from workers.data.balance import class_counts
 from workers.data.dataset import Dataset
 from workers.measurement.observables import learnability
 from workers.models import nngp_of
@@ -111,7 +115,9 @@ def nngp(problem: Problem) -> Prediction:
 
     An infinitely wide network in standard scaling, or at fixed χ, learns in its readout alone.
     """
-    found = summary(problem, _posterior(problem, 1.0)) | prior_layers(problem) | _regime(problem)
+    outputs = _posterior(problem, 1.0)
+    found = summary(problem, outputs) | prior_layers(problem) | _regime(problem)
+    found |= _accuracy(problem, outputs)
     if problem.y.ndim == 1:
         evidence = log_evidence(problem.train, problem.y, problem.temperature)
         found["free_energy"] = -evidence.numpy()
@@ -160,7 +166,8 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
         if not abs(residual) < CONVERGED:
             raise ValueError(unsolved(width, residual))
         equations = {"scale": np.asarray(scale), "residual": np.asarray(residual)}
-        yield summary(problem, _posterior(problem, float(scale))) | layers | equations
+        outputs = _posterior(problem, float(scale))
+        yield summary(problem, outputs) | _accuracy(problem, outputs) | layers | equations
 
 
 def unsolved(width: int, residual: float) -> str:
@@ -200,9 +207,9 @@ def _linear_kernel(problem: Problem, width: int) -> Tensor:
         problem.y,
         problem.temperature,
         width,
-        (problem.network.weight_variance[0], problem.network.physical_weight_variance[-1]),
+        (problem.network.weights[0], problem.network.physical_weight_variance[-1]),
     )
-    return (problem.network.weight_variance[-1] * x @ covariance @ x.mT)[None]
+    return (problem.network.weights[-1] * x @ covariance @ x.mT)[None]
 
 
 def _posterior(problem: Problem, scale: float) -> Posterior:
@@ -228,6 +235,16 @@ def summary(problem: Problem, found: Posterior) -> Prediction:
     }
 
 
+def _accuracy(problem: Problem, found: Posterior) -> Prediction:
+    """Of one member of an ensemble with Gaussian outputs, where targets are one of some classes."""
+    data = problem.data
+    classes = class_counts({"train": data.y_clean, "test": data.y_test})
+    if classes is None or data.y_test.ndim > 1 or not may_have_classes(problem.spec.data):
+        return {}
+    label, values = torch.as_tensor(data.y_test), torch.as_tensor(classes[0])
+    return {"accuracy": gaussian_accuracy(found.mean, found.variance, label, values).numpy()}
+
+
 def prior_layers(problem: Problem) -> Prediction:
     """Kernels of the layers, and Gaussian pre-activations of the prior's variance, if observed."""
     depth, observe = problem.network.depth, problem.spec.observe
@@ -236,10 +253,49 @@ def prior_layers(problem: Problem) -> Prediction:
         probes = problem.data.x_test[: min(observe.points, PROBES)]
         found["kernel"] = _layer_kernels(problem, torch.as_tensor(probes)).numpy()
     if observe.histograms:
-        edges = np.concatenate([[-np.inf], bin_edges()[1:-1], [np.inf]])
-        found["density"] = np.broadcast_to(np.diff(ndtr(edges)), (depth, 1, len(edges) - 1))
+        found["density"] = np.tile(gaussian_density(), (depth, 1, 1))
         found["pre_activation_variance"] = np.ones((depth, 1))
+        if observe.correlators:
+            found["pre_activation_kurtosis"] = np.zeros((depth, 1))
+        if problem.network.prior == "uniform":  # the inputs are few, and their sum is no Gaussian
+            for name in found.keys() & {"density", "pre_activation_kurtosis"}:
+                found[name][0] = np.nan
+    if observe.correlators:
+        found |= _correlators(correlator_kernels(problem))
     return found
+
+
+def gaussian_density() -> np.ndarray:
+    """Probability of a standard normal in each bin, (bin,)."""
+    edges = np.concatenate([[-np.inf], bin_edges()[1:-1], [np.inf]])
+    return np.diff(ndtr(edges))
+
+
+def correlator_kernels(problem: Problem) -> Tensor:
+    """Kernels of the layers of the infinite network at the two points, (layer, 2, 2)."""
+    network, x = problem.network, torch.as_tensor(problem.data.x_test[list(PAIR)])
+    above = (*network.biases[1:], 0.0)
+    of_pre_activations = (  # of one more layer, whose weights are the readout's
+        uniform_pre_activation_kernels if network.prior == "uniform" else pre_activation_kernels
+    )
+    _, *found = of_pre_activations(
+        x,
+        depth=network.depth + 1,
+        activation=problem.own_activation or network.activation,
+        weight_variance=(*network.weights, 1.0),
+        bias_variance=(*network.biases, 0.0),
+    )
+    return torch.stack([kernel - bias for kernel, bias in zip(found, above, strict=True)])
+
+
+def _correlators(kernels: Tensor) -> Prediction:
+    """What is measured of them, (layer,) each: they do not fluctuate at infinite width."""
+    first, cross, second = kernels[:, 0, 0], kernels[:, 0, 1], kernels[:, 1, 1]
+    return {
+        "kernel_mean": first.numpy(),
+        "kernel_variance": np.zeros(len(first)),
+        "correlation": (cross / (first * second).sqrt()).numpy(),
+    }
 
 
 def _layer_kernels(problem: Problem, x: Tensor) -> Tensor:
@@ -256,7 +312,7 @@ def _layer_kernels(problem: Problem, x: Tensor) -> Tensor:
 def _cut(network: Network, depth: int) -> Network:
     """The network whose readout is the layer above the first `depth` hidden ones."""
     variances = {
-        "weight_variance": network.weight_variance[: depth + 1],
+        "weight_variance": network.weights[: depth + 1],
         "bias_variance": network.biases[:depth],
     }
     standard = {"scaling": "standard", "chi": 1.0}

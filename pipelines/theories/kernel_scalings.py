@@ -86,7 +86,7 @@ def _with_mean(problem: Problem, width: int) -> Scaled:
 
     def mean(x: Tensor) -> Tensor:
         """σ_a E[φ] at points (n, d)."""
-        variance = network.weight_variance[0] * x.square().mean(1) + network.biases[0]
+        variance = network.weights[0] * x.square().mean(1) + network.biases[0]
         return math.sqrt(network.physical_weight_variance[-1]) * activities.mean(variance)
 
     train = mean(torch.as_tensor(problem.data.x_train))

@@ -20,13 +20,14 @@ from pipelines.theories import (
     dataset_theories,
     ensemble_theories,
     kernel_scalings,
+    prior_theories,
     regression_theories,
 )
 from pipelines.theories.attempts import each, explained
 from pipelines.theories.ensemble_theories import Prediction, Problem
 from pipelines.theories.theory_groups import group_name, reasons_of, write_reasons
 from storage.arrays.schema import Variable, ensemble_sizes, ensemble_variables
-from storage.campaign.data_spec import PLUGIN, number_of_outputs
+from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
 from storage.campaign.plugins import Plugins, named
 from storage.campaign.regression_spec import REGRESSION_THEORIES
 from storage.campaign.spec import Campaign
@@ -41,6 +42,7 @@ from workers.data.numbers import real_numbers, require_finite
 
 _DATASET = ("cell", "dataset")
 _LAYER = (*_DATASET, "layer", "direction")
+_OF_LAYER = (*_DATASET, "layer")
 _PART = (*_DATASET, "part")
 SUMMARY = {
     "learnability": Variable(
@@ -51,9 +53,18 @@ SUMMARY = {
     "mse_mean": Variable(_DATASET, "f8", "mean squared error of the mean output"),
     "mse_sample": Variable(_DATASET, "f8", "mean squared error of one member of the ensemble"),
 }
+ACCURACY = {"accuracy": Variable(_DATASET, "f8", "share of the classes that a member predicts")}
 PRE_ACTIVATIONS = {
     "density": Variable((*_LAYER, "bin"), "f8", "probability of a pre-activation in the bin"),
     "pre_activation_variance": Variable(_LAYER, "f8", "variance of z, in units of the prior's"),
+}
+CORRELATORS = {
+    "kernel_mean": Variable(_OF_LAYER, "f8", "mean over networks of the kernel at the first point"),
+    "kernel_variance": Variable(_OF_LAYER, "f8", "its variance over networks"),
+    "correlation": Variable(_OF_LAYER, "f8", "of the mean kernel, between the first two points"),
+}
+KURTOSIS = {
+    "pre_activation_kurtosis": Variable(_LAYER, "f8", "excess kurtosis of z"),
 }
 REGIME = {
     "degrees_of_freedom": Variable(_DATASET, "f8", "Tr K(K + T)⁻¹ of the NNGP kernel"),
@@ -73,6 +84,12 @@ _ADAPTIVE: dict[str, tuple[Callable[..., Iterable[Prediction]], dict[str, Variab
     "adaptive": (dataset_theories.adaptive_kernel, dataset_theories.SAMPLED),
     "vga": (dataset_theories.vga, dataset_theories.GAUSSIAN),
     "equations_of_state": (dataset_theories.equations_of_state, dataset_theories.GAUSSIAN),
+}
+
+
+_PRIOR: dict[str, Callable[[Problem, Sequence[int]], Iterable[Prediction]]] = {
+    "width_corrections": prior_theories.width_corrections,
+    "exact_prior": prior_theories.exact_prior,
 }
 
 
@@ -162,6 +179,8 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
         variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
     if not PLUGIN.fullmatch(theory):
         variables |= _layer_variables(planned)
+    if theory in ("nngp", "kernel_scaling") and may_have_classes(planned.spec.data):
+        variables |= ACCURACY
     if theory == "kernel_scaling":
         variables |= SCALE
     if theory == "nngp":
@@ -181,6 +200,8 @@ def _hidden_variance(spec: Campaign) -> dict[str, Variable]:
 def _layer_variables(planned: Plan) -> dict[str, Variable]:
     spec = planned.spec
     variables = dict(PRE_ACTIVATIONS) if spec.observe.histograms else {}
+    if spec.observe.correlators:
+        variables |= CORRELATORS | (KURTOSIS if spec.observe.histograms else {})
     networks = [cell.spec.network for cell in planned.cells]
     if spec.observe.kernels and any(n is not None and n.image is None for n in networks):
         measured = ensemble_variables(spec)["kernel"]
@@ -213,6 +234,8 @@ def _evaluate(
         return kernel_scalings.kernel_scaling(problem, widths)
     if theory == "scale_mixture":
         return ensemble_theories.scale_mixture(problem, widths)
+    if theory in _PRIOR:
+        return _PRIOR[theory](problem, widths)
     if theory in ADAPTIVE_THEORIES:
         solve, _ = _ADAPTIVE[theory]
         return solve(problem, widths, index)

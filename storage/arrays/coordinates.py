@@ -15,10 +15,12 @@ from storage.arrays.schema import (
     ORIGINS,
     OVERLAP_BINS,
     OVERLAP_RANGE,
+    PAIRS,
     PARTS,
     READOUT_BINS,
     READOUT_RANGE,
     direction_names,
+    has_few_inputs,
 )
 from storage.campaign.data_spec import component_names, may_have_classes, number_of_outputs
 from storage.campaign.spec import Campaign, has_overlaps
@@ -62,6 +64,9 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         "depth": _coordinate(
             ["cell"], [_network(cell).depth for cell in plan.cells], "number of hidden layers"
         ),
+        "activation": _coordinate(
+            ["cell"], [_network(cell).activation for cell in plan.cells], "activation φ"
+        ),
         "width": _coordinate(
             ["cell"], [_network(cell).width for cell in plan.cells], "neurons in a hidden layer"
         ),
@@ -91,7 +96,8 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     if plan.spec.ensemble is not None and plan.spec.ensemble.start == "both":
         starts = [("prior", "teacher")[chain % 2] for chain in range(sizes["chain"])]
         coordinates["start"] = _coordinate(["chain"], starts, "where the chain began")
-    if plan.spec.observe.histograms or plan.spec.observe.kernels:
+    observe = plan.spec.observe
+    if observe.histograms or observe.kernels or observe.correlators:
         coordinates["layer"] = _coordinate(
             ["layer"], np.arange(1, sizes["layer"] + 1), "hidden layer"
         )
@@ -102,6 +108,11 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     if number_of_outputs(plan.spec.data) > 1:
         targets = np.arange(number_of_outputs(plan.spec.data))
         coordinates["target"] = _coordinate(["target"], targets, "output of the network")
+    if observe.correlators:
+        coordinates["pair"] = _coordinate(["pair"], PAIRS, "the first two probe points")
+        if has_few_inputs(plan.spec):
+            inputs = np.arange(sizes["input"])
+            coordinates["input"] = _coordinate(["input"], inputs, "coordinate of a point")
     if plan.spec.observe.lags:
         coordinates["lag"] = _coordinate(["lag"], list(plan.spec.observe.lags), "draws", "draw")
     if has_overlaps(plan.spec) and plan.spec.observe.overlaps:
@@ -182,6 +193,10 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
         )
     if may_have_classes(plan.spec.data):
         coordinates |= _class_coordinate(sizes)
+    kernels = [regression_kernel(cell.spec) for cell in plan.regressions]
+    for name, long_name in (("activation", "activation φ"), ("depth", "number of hidden layers")):
+        values = [getattr(kernel, name) for kernel in kernels]
+        coordinates[name] = _coordinate(["cell"], values, long_name)
     return coordinates | {
         "repeat": _coordinate(["repeat"], np.arange(sizes["repeat"]), "random order of the pool"),
         "train": _coordinate(["train"], list(regression.train), "training points"),

@@ -12,6 +12,7 @@ from typing import Any
 from storage.campaign.data_spec import (
     component_names,
     may_have_classes,
+    number_of_inputs,
     number_of_outputs,
     number_of_test_points,
 )
@@ -30,8 +31,11 @@ NEURONS = 64  # whose overlaps are stored one by one
 OVERLAP_BINS, OVERLAP_RANGE = 240, 24.0  # of q = w·w*, which is ±1 in a specialized neuron
 READOUT_BINS, READOUT_RANGE = 40, 10.0
 CLASSES = 10  # at most, of targets that are classes
+NO_CLASSES = f"NaN where there are none, or more than {CLASSES}"
 COORDINATE_CHUNK = 4096  # values along a growing dimension
 PARTS = ("teacher", "orthogonal")
+PAIRS = ("11", "12", "22")  # of the two points of correlators
+FEW_INPUTS = 3  # so many numbers of a probe point are stored beside its correlators
 STATUS = {"ok": 0, "diverged": 1}
 ORIGINS = {"of_the_grid": 0, "refined": 1, "unused": 2}  # of a cell, or of a place for one to come
 REFUSED = {"accepted": 0, "indefinite": 1, "inaccurate": 2}
@@ -102,12 +106,17 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
     }
     if may_have_classes(spec.data):
         variables |= _class_variables(("cell", "dataset"), ("train", "test"))
+        variables["accuracy"] = Variable(
+            _DRAW, "f8", f"share of the test points whose class is predicted; {NO_CLASSES}"
+        )
     if has_overlaps(spec):
         variables["max_overlap"] = Variable(
             _DRAW, "f8", "largest |w·w*| over the first-layer neurons"
         )
         if spec.observe.overlaps:
             variables |= _overlap_variables(spec)
+    if spec.observe.correlators:
+        variables |= _correlator_variables(spec)
     for name in spec.observe.measure:
         variables[name.partition(":")[2]] = Variable(_DRAW, "f8", f"measured by {name}")
     if spec.observe.histograms:
@@ -177,6 +186,27 @@ def _histogram_variables() -> dict[str, Variable]:
     }
 
 
+def _correlator_variables(spec: Campaign) -> dict[str, Variable]:
+    variables = {
+        "correlator": Variable(
+            (*_DRAW, "layer", "pair"),
+            "f8",
+            "kernel σ²·φφ'/width of a layer at the first two probe points",
+        )
+    }
+    if has_few_inputs(spec):
+        variables["probe_input"] = Variable(
+            ("cell", "dataset", "probe", "input"), "f8", "coordinate of a probe point"
+        )
+    return variables
+
+
+def has_few_inputs(spec: Campaign) -> bool:
+    """Whether probe points are so short that they are stored."""
+    inputs = number_of_inputs(spec.data)
+    return inputs is not None and inputs <= FEW_INPUTS
+
+
 def _class_variables(dims: tuple[str, ...], sets: tuple[str, str]) -> dict[str, Variable]:
     """Class balance of two sets of points."""
     names = {
@@ -186,9 +216,8 @@ def _class_variables(dims: tuple[str, ...], sets: tuple[str, str]) -> dict[str, 
         "heldout": "held-out",
     }
     place = (*dims, "class_index")
-    many = f"NaN where there are none, or more than {CLASSES}"
     return {
-        "class_target": Variable(place, "f8", f"target of a class; {many}"),
+        "class_target": Variable(place, "f8", f"target of a class; {NO_CLASSES}"),
         **{
             f"{name}_class_count": Variable(place, "u4", f"{names[name]} points of the class")
             for name in sets
@@ -233,10 +262,15 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
     }
     if may_have_classes(spec.data):
         variables |= _class_variables(("cell",), ("pool", "heldout"))
-    if "pool" in spec.regression.evaluate:
-        variables["pool_error"] = Variable(curve, "f8", "mean squared error over the whole pool")
-    if "heldout" in spec.regression.evaluate:
-        variables["test_error"] = Variable(curve, "f8", "mean squared error at held-out points")
+    for where, name, points in (
+        ("pool", "pool", "over the whole pool"),
+        ("heldout", "test", "at held-out points"),
+    ):
+        if where in spec.regression.evaluate:
+            variables[f"{name}_error"] = Variable(curve, "f8", f"mean squared error {points}")
+            if may_have_classes(spec.data):
+                text = f"share of the classes that are predicted {points}; {NO_CLASSES}"
+                variables[f"{name}_accuracy"] = Variable(curve, "f8", text)
     if spec.regression.quartic is not None:
         dims, loss = (*curve, "coupling"), "with the quartic term in the loss"
         variables |= {
@@ -277,6 +311,8 @@ def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
         "test": test,
         "target": number_of_outputs(spec.data),
         "lag": len(spec.observe.lags),
+        "pair": len(PAIRS),
+        "input": number_of_inputs(spec.data) or 0,
         "neuron": NEURONS,
         "part": len(PARTS),
         "class_index": CLASSES,
@@ -308,8 +344,11 @@ def regression_sizes(plan: Plan) -> dict[str, int]:
 
 
 def direction_names(spec: Campaign) -> tuple[str, ...]:
-    """Unit vectors over the probe points along which pre-activations are observed."""
-    return ("random", "top", "target")
+    """Unit vectors over the probe points along which pre-activations are observed.
+
+    `point` is the first of them alone.
+    """
+    return ("random", "top", "target", *(["point"] if spec.observe.correlators else []))
 
 
 def chunks(variable: Variable, sizes: Mapping[str, int], spec: Campaign) -> tuple[int, ...]:

@@ -28,7 +28,8 @@ _BOUNDS = {
 _NUMBER = re.compile(r"[-+]?[0-9]{1,9}(\.[0-9]{0,9})?([eE][-+]?[0-5])?")
 _THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
 _ITEMS = re.compile(r"[\w.:+-]+(, *[\w.:+-]+)*", re.ASCII)
-UNIONS = ("data", "test", "step_size", "bias_variance")  # keys of values of several kinds
+# Keys of values of several kinds.
+UNIONS = ("data", "test", "step_size", "bias_variance", "weight_variance")
 
 
 def explain(error: ValidationError) -> str:

@@ -47,6 +47,10 @@ def _number_or_list(value: Any) -> str:
     return "@layers" if isinstance(value, list | tuple) else "@number"
 
 
+WeightVariance = Annotated[
+    Annotated[PositiveFloat, Tag("@number")] | Annotated[Many[PositiveFloat], Tag("@layers")],
+    Discriminator(_number_or_list),
+]
 BiasVariance = Annotated[
     Annotated[NonNegativeFloat, Tag("@number")] | Annotated[Many[NonNegativeFloat], Tag("@layers")],
     Discriminator(_number_or_list),
@@ -62,10 +66,13 @@ class Kernel(Frozen):
     """Hidden layers [layers]"""
     activation: Activation
     """Activation φ of the hidden layers, or your own as `module:attribute`"""
-    weight_variance: Many[PositiveFloat]
-    """σ², variance of weights times fan-in, of each layer; the last is the readout's [1]"""
+    weight_variance: WeightVariance
+    """σ², variance of weights times fan-in: of each layer, the readout's last, or one of all [1]"""
     bias_variance: BiasVariance = 0.0
     """Variance of the biases of all hidden layers, or a list with a number for each [1]"""
+    prior: Literal["gaussian", "uniform"] = "gaussian"
+    """Law of weights and biases; uniform ones, of the same variances, are sampled by scheme prior
+    alone, and their kernel is known for 3 inputs at most, of which a bias is one"""
     scaling: Literal["standard", "mean_field"] = "standard"
     """Mean field divides the readout's variance and the temperature by chi"""
     chi: PositiveFloat = 1.0
@@ -81,12 +88,12 @@ class Kernel(Frozen):
 
     @validator(mode="after")
     def _consistent(self) -> "Kernel":
-        if len(self.weight_variance) != self.depth + 1:
+        if len(self.weights) != self.depth + 1:
             raise PydanticCustomError(
                 "weight_variance",
                 "weight_variance has {found} numbers, wanted {wanted}: one per hidden layer "
-                "and one for the readout",
-                {"found": len(self.weight_variance), "wanted": self.depth + 1},
+                "and one for the readout, or one number for all",
+                {"found": len(self.weights), "wanted": self.depth + 1},
             )
         if isinstance(self.bias_variance, tuple) and len(self.bias_variance) != self.depth:
             raise PydanticCustomError(
@@ -101,10 +108,16 @@ class Kernel(Frozen):
                 "chi is {found} with scaling standard; set scaling: mean_field, or leave chi out",
                 {"found": self.chi},
             )
-        problem = _convolution_problem(self)
+        problem = _prior_problem(self) or _convolution_problem(self)
         if problem:
             raise PydanticCustomError("architecture", "{problem}", {"problem": problem})
         return self
+
+    @property
+    def weights(self) -> Many[float]:
+        """σ² of each layer, the readout's last."""
+        given = self.weight_variance
+        return given if isinstance(given, tuple) else (given,) * (self.depth + 1)
 
     @property
     def biases(self) -> Many[float]:
@@ -115,7 +128,7 @@ class Kernel(Frozen):
     @property
     def physical_weight_variance(self) -> Many[float]:
         """σ² of each layer, the readout's divided by chi."""
-        return (*self.weight_variance[:-1], self.weight_variance[-1] / self.chi)
+        return (*self.weights[:-1], self.weights[-1] / self.chi)
 
 
 class Network(Kernel):
@@ -123,6 +136,13 @@ class Network(Kernel):
 
     width: Count
     """Neurons or channels of every hidden layer [neurons]"""
+
+
+def _prior_problem(kernel: Kernel) -> str:
+    """What is wrong with weights that are not Gaussian, in one line; nothing if nothing is."""
+    if kernel.prior == "uniform" and kernel.architecture != "fcn":
+        return f"prior uniform is for fcn; found {kernel.architecture}: leave it out"
+    return ""
 
 
 def _convolution_problem(kernel: Kernel) -> str:

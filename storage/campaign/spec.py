@@ -14,6 +14,7 @@ from storage.campaign.data_spec import (
     has_teacher,
     number_of_inputs,
     number_of_outputs,
+    number_of_test_points,
 )
 from storage.campaign.frozen import Count, Frozen, Many, refusal, text_like
 from storage.campaign.messages import word
@@ -35,6 +36,8 @@ NUMERICS = 2
 QUARTIC_NUMERICS = 3  # of campaigns and regressions with a quartic loss
 
 PROBES = 512  # a stored kernel has at most this many points
+PAIR = (0, 1)  # the probe points of correlators
+UNIFORM_INPUTS = 3  # of networks with uniform weights, biases of the first layer among them
 
 # Of one setting of the sweep. What is given by its ends is a list before a campaign is made of it.
 Values = Annotated[
@@ -115,6 +118,9 @@ class Observe(Frozen):
     """First test points, the probe points, of which outputs of all draws are stored [points]"""
     overlaps: bool = True
     """Store overlaps of first-layer weights with the target's direction, where it has one"""
+    correlators: bool = False
+    """Store the kernel of each layer at the first two probe points in every draw, and observe
+    pre-activations at the first point alone beside those along directions"""
     lags: Many[Count] = ()
     """Distances between the two times of two-time kernels [draws]"""
     measure: Many[PluginName] = ()
@@ -177,6 +183,7 @@ def problems(spec: Campaign) -> Iterator[str]:
     yield from _start_problems(spec)
     yield from _data_problems(spec)
     yield from _observe_problems(spec)
+    yield from _prior_problems(spec)
     if spec.refine is not None and spec.ensemble is None:
         yield "refine adds cells of an ensemble; add one, or leave refine out"
 
@@ -252,8 +259,40 @@ def _scheme_problems(spec: Campaign) -> Iterator[str]:
         yield f"sampler.batch: found {sampler.batch} of {spec.data.train} training points"
 
 
+def _prior_problems(spec: Campaign) -> Iterator[str]:
+    """What weights that are not Gaussian need of the rest."""
+    regression, sampler = spec.regression, spec.sampler
+    if sampler is not None and sampler.scheme != "prior" and _is_uniform(spec.network):
+        yield (
+            f"network.prior: found uniform with sampler.scheme {sampler.scheme}, whose prior is "
+            "Gaussian; take scheme prior"
+        )
+    inputs = number_of_inputs(spec.data)
+    for kernel in (spec.network, None if regression is None else regression.kernel):
+        if kernel is not None and _is_uniform(kernel) and inputs is not None:
+            dimensions = inputs + (kernel.biases[0] > 0)
+            if dimensions > UNIFORM_INPUTS:
+                yield (
+                    f"network.prior: uniform weights are known for {UNIFORM_INPUTS} inputs, of "
+                    f"which a bias is one; found {dimensions}"
+                )
+
+
+def _is_uniform(kernel: Kernel | None) -> bool:
+    return kernel is not None and kernel.prior == "uniform"
+
+
 def _observe_problems(spec: Campaign) -> Iterator[str]:
     lags, sampler = spec.observe.lags, spec.sampler
+    if spec.observe.correlators:
+        network = spec.network
+        if network is not None and network.architecture != "fcn":
+            yield (
+                "observe.correlators are of fcn; found architecture "
+                f"{word(network.architecture)}: leave them out"
+            )
+        if min(spec.observe.points, number_of_test_points(spec.data)) < len(PAIR):
+            yield "observe.correlators are of 2 probe points: raise data.test and observe.points"
     if not lags or sampler is None:
         return
     if not spec.observe.kernels:

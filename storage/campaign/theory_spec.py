@@ -4,7 +4,10 @@ from storage.campaign.regression_spec import REGRESSION_THEORIES
 
 # Of an ensemble: given its data, or averaged over all data that a single-index target can have.
 ADAPTIVE_THEORIES = ("adaptive", "vga", "equations_of_state")  # of features that are learned
-GIVEN_THEORIES = ("nngp", "kernel_scaling", "scale_mixture", *ADAPTIVE_THEORIES)
+PRIOR_THEORIES = ("width_corrections", "exact_prior")  # of networks that no data have touched
+GIVEN_THEORIES = (
+    "nngp", "kernel_scaling", "scale_mixture", *ADAPTIVE_THEORIES, *PRIOR_THEORIES,
+)  # fmt: skip
 AVERAGED_THEORIES = ("gfl", "order_parameter", "gmfl")
 ENSEMBLE_THEORIES = (*GIVEN_THEORIES, *AVERAGED_THEORIES)
 

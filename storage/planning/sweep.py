@@ -32,7 +32,7 @@ DIMENSIONS = (
     "probe", "probe_2", "component", "test", "target", "train", "ridge", "repeat", "mode", "lag",
     "time", "bound", "neuron", "part", "overlap_bin", "readout_bin",
     "quantity", "theory", "observable", "law", "parameter", "coupling",
-    "flow_cutoff", "interval", "class_index",
+    "flow_cutoff", "interval", "class_index", "pair", "input",
 )  # fmt: skip
 # On the labelled grid an axis is a coordinate too, so it may not take a variable's name either.
 VARIABLES = (
@@ -71,6 +71,8 @@ VARIABLES = (
     "rank", "reason", "reference", "rejected", "relative_error", "relative_residual", "repeats",
     "residual_error", "rhat", "scale", "score", "slope_p_value", "standard_error",
     "t", "tested", "averaged", "applies",
+    "correlator", "probe_input", "kernel_mean", "kernel_variance", "correlation",
+    "pre_activation_kurtosis", "accuracy", "pool_accuracy", "test_accuracy",
 )  # fmt: skip
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")

@@ -13,7 +13,7 @@ from storage.campaign.network_spec import Network
 from storage.campaign.regression_spec import QUARTIC_THEORY, REGRESSION_THEORIES
 from storage.campaign.spec import Campaign
 from storage.campaign.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
-from storage.campaign.theory_spec import group_name
+from storage.campaign.theory_spec import PRIOR_THEORIES, group_name
 from storage.errors import CampaignError
 from storage.planning.plan import Plan
 
@@ -63,6 +63,8 @@ def _missing_sections(theory: str, spec: Campaign) -> Iterator[str]:
     if theory not in REGRESSION_THEORIES:
         if spec.ensemble is None:
             yield f"{theory} predicts an ensemble; add ensemble, or leave {theory} out"
+        elif theory in PRIOR_THEORIES and not spec.observe.correlators:
+            yield f"{theory} speaks of observe.correlators; set them to true, or leave it out"
     elif spec.regression is None:
         yield f"{theory} predicts a regression; add one, or leave it out"
     elif theory == QUARTIC_THEORY and spec.regression.quartic is None:
@@ -163,6 +165,15 @@ def _learned(cell: Campaign) -> str | None:
     return "scheme prior, wanted one that learns from data" if prior else None
 
 
+def _prior(cell: Campaign) -> str | None:
+    found = word(cell.sampler.scheme) if cell.sampler is not None else "none"
+    return None if found == "prior" else f"scheme {found}, wanted prior"
+
+
+def _gaussian_weights(cell: Campaign) -> str | None:
+    return _one_of("prior", _network(cell).prior, ("gaussian",))
+
+
 def _one_direction(cell: Campaign) -> str | None:
     if isinstance(cell.data, SingleIndex | AbsIndex | Linear | Patches):
         return None
@@ -215,7 +226,7 @@ def _network(cell: Campaign) -> Network:
     return cell.network
 
 
-_FEATURES = (_architecture("fcn"), _one_output)
+_FEATURES = (_architecture("fcn"), _one_output, _gaussian_weights)
 _AVERAGED = (
     _one_direction,
     _gaussian_inputs,
@@ -231,17 +242,31 @@ _AVERAGED = (
 )
 _CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "nngp": (_architecture("fcn", "cnn"),),
-    "kernel_scaling": (_architecture("fcn"), _outputs_that_scale, _wide_enough_to_scale),
+    "kernel_scaling": (
+        _architecture("fcn"),
+        _outputs_that_scale,
+        _wide_enough_to_scale,
+        _gaussian_weights,
+    ),
     "scale_mixture": (
         _activation("linear"),
         _architecture("fcn"),
         _depth(1),
         _without_bias,
         _one_output,
+        _gaussian_weights,
     ),
     "adaptive": (_depth(1), *_FEATURES),
     "vga": (_depth(1), *_FEATURES),
     "equations_of_state": (_depth(2), *_FEATURES),
+    "width_corrections": (_prior, _architecture("fcn"), _gaussian_weights),
+    "exact_prior": (
+        _prior,
+        _activation("linear", "relu"),
+        _architecture("fcn"),
+        _without_bias,
+        _gaussian_weights,
+    ),
     "gfl": _AVERAGED,
     "order_parameter": _AVERAGED,
     "gmfl": (*_AVERAGED, _activation("erf"), _odd_target),

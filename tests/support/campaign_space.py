@@ -9,7 +9,7 @@ from typing import Any
 
 from storage.campaign.network_spec import ACTIVATIONS
 from storage.campaign.regression_spec import REGRESSION_THEORIES
-from storage.campaign.theory_spec import THEORIES
+from storage.campaign.theory_spec import PRIOR_THEORIES, THEORIES
 from storage.errors import CampaignError
 from storage.reading.document import validate
 
@@ -32,7 +32,8 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "depth": ("1", "2", "3"),
     "width": ("12", "1", "2"),
     "activation": ("erf", *sorted({*ACTIVATIONS} - {"erf"}), "plugin"),
-    "variance": ("ordinary", "small", "large"),
+    "variance": ("ordinary", "small", "large", "of_all"),
+    "law": ("gaussian", "uniform"),
     "bias": ("none", "one", "list"),
     "scaling": ("standard", "mean_field"),
     "scheme": (
@@ -49,8 +50,10 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "block": ("all", "one", "half"),
     "segments": ("one", "two", "each_draw"),
     "draws": ("many", "few", "1"),
-    "observe": ("all", "nothing", "one_point", "lags", "measure", "no_kernels"),
-    "theories": ("nngp", "none", "all", "plugin", "averaged", "regression"),
+    "observe": (
+        "all", "nothing", "one_point", "lags", "measure", "no_kernels", "correlators",
+    ),
+    "theories": ("nngp", "none", "all", "plugin", "averaged", "regression", "priors"),
     "regression": (
         "none", "plain", "replacement", "pool_only", "heldout_only", "quartic", "own_kernel",
         "float32", "one_size", "beyond", "alone", "alone_quartic",
@@ -169,6 +172,8 @@ def _network(row: Row) -> dict[str, Any]:
         "activation": f"{PLUGIN}:phi" if row["activation"] == "plugin" else row["activation"],
         "weight_variance": _variances(row, depth),
     }
+    if row["law"] == "uniform":
+        network["prior"] = "uniform"
     if row["bias"] != "none":
         network["bias_variance"] = 0.5 if row["bias"] == "one" else [0.5, 0.0, 0.1][:depth]
     if row["scaling"] == "mean_field":
@@ -185,7 +190,9 @@ def _network(row: Row) -> dict[str, Any]:
     return network
 
 
-def _variances(row: Row, depth: int) -> list[float]:
+def _variances(row: Row, depth: int) -> float | list[float]:
+    if row["variance"] == "of_all":
+        return 1.5
     return [_FIRST[row["variance"]]] * depth + [2.0]
 
 
@@ -243,6 +250,7 @@ def _observe(row: Row) -> dict[str, Any]:
         "lags": {"lags": [1, 2], "points": 4},
         "measure": {"measure": [f"{PLUGIN}:measure"]},
         "no_kernels": {"kernels": False},
+        "correlators": {"correlators": True, "points": 4},
     }
     return observe[row["observe"]]
 
@@ -324,11 +332,12 @@ def _refine(row: Row) -> dict[str, Any] | None:
 
 
 def _theories(row: Row, spec: dict[str, Any]) -> list[str]:
-    if row["theories"] in ("all", "averaged", "regression"):
+    if row["theories"] in ("all", "averaged", "regression", "priors"):
         among = {
             "all": THEORIES,
             "averaged": ("gfl", "order_parameter", "gmfl"),
             "regression": REGRESSION_THEORIES,
+            "priors": PRIOR_THEORIES,
         }
         fitting = [
             name for name in among[row["theories"]] if _accepted(spec | {"theories": [name]})

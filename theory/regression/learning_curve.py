@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from theory.accuracy import right_class
 from theory.regression import nested, spectral
 from theory.regression.pool import Array, Panels, Pool, panels_of
 from theory.regression.refinement import ACCEPTED, TRUSTED, Factor, Fit, fitted
@@ -30,6 +31,8 @@ class LearningCurve(NamedTuple):
 
     pool_error: Tensor
     heldout_error: Tensor  # nan if there is no held-out point
+    pool_accuracy: Tensor  # nan where targets are no classes
+    heldout_accuracy: Tensor
     train_error: Tensor
     posterior_variance: Tensor  # of the latent function, mean over the pool
     log_evidence: Tensor
@@ -55,6 +58,7 @@ def learning_curve(
     label_noise: Tensor | None = None,
     heldout: Heldout | None = None,
     modes: Tensor | None = None,
+    classes: Tensor | None = None,
     methods: Sequence[Method] = (),
 ) -> LearningCurve:
     """Regression on the first points of one order of a pool, for every size and ridge.
@@ -65,15 +69,17 @@ def learning_curve(
     the labels of the draws: (draws,) or (draws, outputs). Held out are the points given as such,
     or else those of the pool that were not drawn. `modes` are unit vectors over the pool,
     (M, mode), and the learnability of v is that of a target v: vᵀK*(K + T)⁻¹v restricted to the
-    drawn points. `methods` name one Method for each ridge ("spectrum" for all or none), "double" by
-    default; a regression for which single precision does not suffice is done in double. The
-    results are (sizes, ridges), float64. Raises ValueError for a ridge that is negative or not
-    finite, and for shapes and sizes that do not fit.
+    drawn points. `classes` (class, outputs) are the targets that there are, where they are classes:
+    the accuracy is the share of points that are predicted nearest to their own. `methods` name one
+    Method for each ridge ("spectrum" for all or none), "double" by default; a regression for which
+    single precision does not suffice is done in double. The results are (sizes, ridges), float64.
+    Raises ValueError for a ridge that is negative or not finite, and for shapes and sizes that do
+    not fit.
     """
     chosen: list[Method] = list(methods) or ["double" for _ in ridges]
     _check(kernel, y, order, sizes, ridges, label_noise, chosen)
     distinct = sorted(set(sizes))
-    task = _Task(kernel, y, order[: distinct[-1]], label_noise, heldout, modes)
+    task = _Task(kernel, y, order[: distinct[-1]], label_noise, heldout, modes, classes)
     found = _Table(task, distinct, list(dict.fromkeys(ridges)))
     wanted = dict(zip(ridges, chosen, strict=True))
     for method in get_args(Method):
@@ -94,6 +100,7 @@ class _Task:
         label_noise: Tensor | None,
         heldout: Heldout | None,
         modes: Tensor | None,
+        classes: Tensor | None,
     ) -> None:
         panels = panels_of(_array(kernel)) if isinstance(kernel, Tensor) else kernel
         self.targets = _columns(y)
@@ -102,6 +109,7 @@ class _Task:
         if label_noise is not None:
             self.labels = self.labels + _columns(label_noise)[: len(self.labels)]
         self.heldout = None if heldout is None else (_array(heldout.kernel), _columns(heldout.y))
+        self.classes = None if classes is None else classes.double()
         self.modes = np.empty((len(self.targets), 0)) if modes is None else _array(modes)
         self.projected = self.pool.times_points(self.modes)  # Kv at every point
 
@@ -183,9 +191,11 @@ def _measured(factor: Factor, fit: Fit, task: _Task) -> dict[str, Array]:
     train = np.square(factor.ridges[:, None] * fit.weights).sum(axis=(0, 2)) / (sizes * outputs)
     order = factor.pool.order
     learned = factor.products(task.projected[order], task.modes[order])
+    named = _right(fit.predicted, task.targets, task.classes)
     values = {
         "pool_error": missed.mean(axis=0) / outputs,
-        "heldout_error": _heldout_error(factor, fit, task, missed / outputs),
+        "pool_accuracy": named.mean(axis=0),
+        **_heldout(factor, fit, task, missed / outputs, named),
         "train_error": train,
         "log_evidence": -evidence / 2,
         "learnability": learned,
@@ -197,16 +207,39 @@ def _measured(factor: Factor, fit: Fit, task: _Task) -> dict[str, Array]:
     return values | {"residual": fit.residual, "refused": refused}
 
 
-def _heldout_error(factor: Factor, fit: Fit, task: _Task, missed: Array) -> Array:
+def _right(predicted: Array, targets: Array, classes: Tensor | None) -> Array:
+    """Whether the class of a point is predicted, (point, column); nan where there are no classes.
+
+    Predicted is (point, column, output), targets (point, output).
+    """
+    if classes is None:
+        return np.full(predicted.shape[:2], np.nan)
+    own = torch.from_numpy(targets)
+    columns = [
+        right_class(torch.from_numpy(some), own, classes) for some in predicted.swapaxes(0, 1)
+    ]
+    return torch.stack(columns, 1).double().numpy()
+
+
+def _heldout(
+    factor: Factor, fit: Fit, task: _Task, missed: Array, named: Array
+) -> dict[str, Array]:
+    """Error and accuracy at points held out, by column."""
     if task.heldout is None:
         rest = factor.pool.first[:, None] >= factor.sizes
         count = rest.sum(axis=0)
-        return np.where(count, (missed * rest).sum(axis=0), np.nan) / np.maximum(count, 1)
+        return {
+            name: np.where(count, (values * rest).sum(axis=0), np.nan) / np.maximum(count, 1)
+            for name, values in (("heldout_error", missed), ("heldout_accuracy", named))
+        }
     kernel, y = task.heldout
     spread = np.zeros((task.pool.points, fit.weights[0].size))
     np.add.at(spread, factor.pool.order, fit.weights.reshape(len(fit.weights), -1))
     predicted = (kernel @ spread).reshape(len(kernel), *fit.weights.shape[1:])
-    return np.square(predicted - y[:, None, :]).mean(axis=(0, 2))
+    return {
+        "heldout_error": np.square(predicted - y[:, None, :]).mean(axis=(0, 2)),
+        "heldout_accuracy": _right(predicted, y, task.classes).mean(axis=0),
+    }
 
 
 def _array(tensor: Tensor) -> Array:

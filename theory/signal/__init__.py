@@ -19,10 +19,14 @@ from theory.signal.criticality import (
     universality_class,
 )
 from theory.signal.exact_prior import PriorMoments, prior_density, prior_moments
-from theory.signal.finite_width import WidthCorrections, width_corrections
+from theory.signal.finite_width import (
+    WidthCorrections,
+    layered_corrections,
+    width_corrections,
+)
 from theory.signal.phases import FixedPoint, fixed_point, fixed_points
 from theory.signal.propagation import Flow, flow
-from theory.signal.uniform_prior import uniform_nngp
+from theory.signal.uniform_prior import uniform_nngp, uniform_pre_activation_kernels
 
 __all__ = [
     "CriticalPoint",
@@ -37,9 +41,11 @@ __all__ = [
     "fixed_point",
     "fixed_points",
     "flow",
+    "layered_corrections",
     "prior_density",
     "prior_moments",
     "uniform_nngp",
+    "uniform_pre_activation_kernels",
     "universality_class",
     "width_corrections",
 ]

@@ -4,6 +4,7 @@ Given the layer before, pre-activations of one input are Gaussian of a variance 
 random, k_{l+1} = σ_b² + (σ_w²/N) Σ_i φ(z_i)². At order 1/N its mean is K + G/N, its variance V/N.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -53,15 +54,37 @@ def width_corrections(
     Raises ValueError as `flow`.
     """
     check_depth(depth)
-    weights, biases, variance = broadcast(
-        weight_variance=weight_variance, bias_variance=bias_variance, variance=variance
+    return layered_corrections(
+        activation,
+        weight_variance=[weight_variance] * depth,
+        bias_variance=[bias_variance] * depth,
+        variance=variance,
     )
-    check_positive(weight_variance=weights, variance=variance)
-    check_not_negative(bias_variance=biases)
-    shape = Shape.of(activation)
-    w, b, k = (x.flatten() for x in (weights, biases, variance))
+
+
+def layered_corrections(
+    activation: Activation,
+    *,
+    weight_variance: Sequence[Number],
+    bias_variance: Sequence[Number],
+    variance: Number,
+) -> WidthCorrections:
+    """The same with σ_w² and σ_b² of each layer above a hidden one, the first hidden one first.
+
+    Raises ValueError as `flow`.
+    """
+    check_depth(len(weight_variance))
+    named = {f"weight_variance of layer {n}": w for n, w in enumerate(weight_variance, 2)}
+    weights = named | {f"bias_variance of layer {n}": b for n, b in enumerate(bias_variance, 2)}
+    *numbers, variance = broadcast(**weights, variance=variance)
+    for name, number in zip(weights, numbers, strict=True):
+        (check_positive if name in named else check_not_negative)(**{name: number})
+    check_positive(variance=variance)
+    shape, k = Shape.of(activation), variance.flatten()
     rows = [(k, torch.zeros_like(k), torch.zeros_like(k))]
-    for layer in range(depth):
+    flat = [number.flatten() for number in numbers]
+    pairs = zip(flat[: len(named)], flat[len(named) :], strict=True)
+    for layer, (w, b) in enumerate(pairs):
         k, g, v = rows[-1]
         second, fourth, slope, curvature = _moments(shape, k)
         if not bool(fourth.isfinite().all()):

@@ -65,6 +65,37 @@ def uniform_nngp(
     return kernel if x2 is None else kernel[: len(x1), len(x1) :]
 
 
+def uniform_pre_activation_kernels(
+    x: Tensor,
+    *,
+    depth: int,
+    activation: Activation,
+    weight_variance: Sequence[float],
+    bias_variance: float | Sequence[float],
+) -> tuple[Tensor, ...]:
+    """Covariances (n, n) of the pre-activations of every hidden layer, of infinite width.
+
+    Of the first σ² x·x'/d + σ_b², of those after it σ_b² + K_l with the K_l of `uniform_nngp`,
+    whose arguments and errors these are; the variance of the readout does not enter.
+    """
+    weights, biases = layer_variances(weight_variance, bias_variance, depth)
+    first = weights[0] / x.shape[1] * x @ x.mT + biases[0]
+    return (
+        first,
+        *(
+            biases[layer]
+            + uniform_nngp(
+                x,
+                depth=layer,
+                activation=activation,
+                weight_variance=weights[: layer + 1],
+                bias_variance=biases[:layer],
+            )
+            for layer in range(1, depth)
+        ),
+    )
+
+
 def _first_layer(activation: Activation, points: Tensor) -> Tensor:
     """E[φ(ω·x) φ(ω·x')] over ω uniform in [-1, 1]^d, (n, n), from x (n, d)."""
     function = function_of(activation)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from storage.arrays.schema import CHECKED
+from storage.arrays.schema import CHECKED, has_few_inputs
 from storage.campaign.data_spec import may_have_classes
 from storage.campaign.plugins import Plugins
 from storage.campaign.spec import Campaign, Observe
@@ -250,7 +250,8 @@ def observed_directions(
     target = torch.as_tensor(data.y_test[: spec.observe.points])
     if target.ndim == 2:
         target = target[:, 0]
-    return directions(list(kernels), random, target, places)
+    point = spec.observe.correlators
+    return directions(list(kernels), random, target, places, point=point)
 
 
 def _fixed(shard: Shard, observed: Observed, step_size: float) -> Arrays:
@@ -263,6 +264,9 @@ def _fixed(shard: Shard, observed: Observed, step_size: float) -> Arrays:
             values |= stored_counts({"train": data.y_clean, "test": data.y_test})
         if observed.along is not None:
             values["prior_deviation"] = observed.along.deviations.numpy()
+        spec = observed.spec
+        if spec.observe.correlators and has_few_inputs(spec):
+            values["probe_input"] = data.x_test[: observed.probes]
     return values
 
 

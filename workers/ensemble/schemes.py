@@ -105,7 +105,8 @@ def sampler_of(problem: Problem, step_size: float) -> Sampler[Any]:
     x, y, temperature = problem.x, problem.y, problem.temperature
     match chosen.scheme:
         case "prior":
-            return prior()
+            assert problem.spec.network is not None
+            return prior(problem.spec.network.prior)
         case "ula":
             return ula(problem.gradient, _by_parameter(problem, step_size))
         case "mala":

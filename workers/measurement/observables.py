@@ -28,18 +28,26 @@ class Directions:
 
 
 def directions(
-    kernels: list[Tensor], random: Tensor, target: Tensor, places: Sequence[slice] | None = None
+    kernels: list[Tensor],
+    random: Tensor,
+    target: Tensor,
+    places: Sequence[slice] | None = None,
+    *,
+    point: bool = False,
 ) -> Directions:
-    """The directions random, top and target for the prior kernels of the layers.
+    """The directions random, top and target for the prior kernels of the layers, and the point.
 
     A kernel is (probe · position, probe · position); `random` has numbers for the largest of them.
-    `top` is the leading eigenvector of the layer's kernel, `target` the target at the probes.
+    `top` is the leading eigenvector of the layer's kernel, `target` the target at the probes;
+    `point` the first probe alone, where it is asked for.
     `places` picks what the kernels are of from the layers' pre-activations; by default all.
     """
     vectors, deviations = [], []
     for kernel in kernels:
         positions = len(kernel) // len(target)
-        along = (random[: len(kernel)], _leading(kernel), target.repeat_interleave(positions))
+        along = [random[: len(kernel)], _leading(kernel), target.repeat_interleave(positions)]
+        if point:
+            along.append(torch.eye(1, len(kernel))[0])
         vectors.append(torch.stack([_unit(v.to(kernel)) for v in along]))
         deviations.append(torch.einsum("vp,pq,vq->v", vectors[-1], kernel, vectors[-1]).sqrt())
     return Directions(vectors, torch.stack(deviations), places or [slice(None)] * len(kernels))
@@ -105,6 +113,19 @@ class Kernels:
     def mean_square(self) -> Tensor:
         """Mean squared kernel of each layer, (layer, probe, probe)."""
         return self._square / self._count if self._count else self._square * torch.nan
+
+
+def correlators(activations: list[Tensor], variances: Sequence[float]) -> Tensor:
+    """σ²·φφ'/width of each layer at its first two points, as 11, 12 and 22: (chain, layer, pair).
+
+    Activations are (chain, width, probe); σ² is that of the layer above.
+    """
+    layers = []
+    for phi, variance in zip(activations, variances, strict=True):
+        first, second = phi[..., 0].double(), phi[..., 1].double()
+        products = (first.square(), first * second, second.square())
+        layers.append(torch.stack([variance * each.mean(1) for each in products], 1))
+    return torch.stack(layers, 1)
 
 
 def learnability(outputs: Tensor, components: Tensor) -> Tensor:

@@ -10,9 +10,18 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, overlap_edges, readout_edges
 from storage.arrays.schema import NEURONS, ORDERS, STATUS, layers
-from storage.campaign.spec import Campaign, has_overlaps
+from storage.campaign.data_spec import may_have_classes
+from storage.campaign.spec import PAIR, Campaign, has_overlaps
+from theory.accuracy import right_class
+from workers.data.balance import class_counts
 from workers.data.dataset import Dataset
-from workers.measurement.observables import Directions, Kernels, Projections, learnability
+from workers.measurement.observables import (
+    Directions,
+    Kernels,
+    Projections,
+    correlators,
+    learnability,
+)
 from workers.measurement.overlaps import Overlaps
 from workers.measurement.two_times import TwoTimes
 from workers.networks.activations import Activation
@@ -40,6 +49,12 @@ class Observed:
         return min(self.spec.observe.points, len(self.data.x_test))
 
 
+def _classes(data: Dataset) -> Tensor | None:
+    """The targets of the classes, (class, output); None where targets are no classes."""
+    found = class_counts({"train": data.y_clean, "test": data.y_test})
+    return None if found is None else torch.as_tensor(found[0]).reshape(len(found[0]), -1)
+
+
 class Record:
     """Measures one draw after another; constant memory but for the scalars and probe outputs."""
 
@@ -54,6 +69,7 @@ class Record:
         self._x_test = torch.as_tensor(data.x_test, dtype=dtype)
         components = torch.as_tensor(data.components)
         self._components = components.reshape(-1, components.shape[-1])
+        self._classes = _classes(data)
         self._sound = sound.clone()
         chains = len(sound)
         self._series: dict[str, list[Tensor]] = {}
@@ -89,6 +105,8 @@ class Record:
         self._draws += 1
         self._keep("loss", loss)
         self._keep("learnability", learnability(outputs, self._components))
+        if may_have_classes(self._observed.spec.data):
+            self._keep("accuracy", self._accuracy(outputs))
         self._keep("output", outputs[:, : self._observed.probes * self._targets])
         fields = []
         if self._looks_inside:
@@ -98,6 +116,15 @@ class Record:
         for name, measure in self._observed.measures.items():
             self._keep(name, measure(outputs, fields, data).double())
 
+    def _accuracy(self, outputs: Tensor) -> Tensor:
+        """Share of the test points whose class is predicted, (chain,); NaN without classes."""
+        if self._classes is None:
+            return torch.full((len(outputs),), torch.nan, dtype=torch.float64)
+        label = torch.as_tensor(self._observed.data.y_test).reshape(-1, self._targets)
+        by_chain = outputs.unflatten(1, (-1, self._targets))
+        right = [right_class(one, label, self._classes) for one in by_chain]
+        return torch.stack(right).double().mean(1)
+
     def _in_bounds(self, parameters: Tensor) -> Tensor:
         """Whether every parameter is where a chain can be, (chain,): erf is finite anywhere."""
         bounds = OUT_OF_BOUNDS * self._observed.network.standard_deviations.to(parameters)
@@ -106,7 +133,12 @@ class Record:
     @property
     def _looks_inside(self) -> bool:
         """Whether anything is measured on the hidden layers."""
-        return bool(self._projections or self._kernels or self._observed.measures)
+        return bool(
+            self._projections
+            or self._kernels
+            or self._observed.measures
+            or self._observed.spec.observe.correlators
+        )
 
     def _keep(self, name: str, value: Tensor) -> None:
         self._series.setdefault(name, []).append(value)
@@ -116,12 +148,19 @@ class Record:
             for layer, field in enumerate(fields):
                 self._projections.add(layer, field)
         if self._kernels is not None:
-            assert self._observed.spec.network is not None
-            variances = self._observed.spec.network.weight_variance[1:]
             activations = [self._activations(field) for field in fields]
-            self._kernels.add(activations, variances, self._sound)
+            self._kernels.add(activations, self._variances, self._sound)
             if self._two_times is not None:
-                self._two_times.add(activations, variances, self._sound)
+                self._two_times.add(activations, self._variances, self._sound)
+        if self._observed.spec.observe.correlators:
+            pair = [self._observed.activation.phi(field[..., list(PAIR)]) for field in fields]
+            self._keep("correlator", correlators(pair, self._variances))
+
+    @property
+    def _variances(self) -> tuple[float, ...]:
+        """σ² of the layer above each hidden layer."""
+        assert self._observed.spec.network is not None
+        return self._observed.spec.network.weights[1:]
 
     def _activations(self, field: Tensor) -> Tensor:
         """φ of a layer, (chain, width · position, probe)."""

@@ -26,7 +26,7 @@ from theory.regression.curve_methods import Choice, choose, eigen_bytes
 from theory.regression.learning_curve import Heldout, learning_curve
 from theory.spectrum.learning_curves import pool_spectrum
 from workers import numerics
-from workers.data.balance import stored_counts
+from workers.data.balance import class_counts, stored_counts
 from workers.data.dataset import Pool
 from workers.data.datasets import pool
 from workers.machine import memory, node_cache
@@ -91,6 +91,7 @@ def run(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:
         label_noise=_label_noise(shard, sources),
         heldout=problem.heldout,
         modes=torch.from_numpy(problem.modes.values),
+        classes=_classes(spec, problem.points),
         methods=chosen.methods,
     )
     learnability = np.full((*curve.pool_error.shape, len(problem.points.x)), np.nan)
@@ -106,8 +107,20 @@ def run(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:
         values["pool_error"] = curve.pool_error
     if "heldout" in spec.regression.evaluate:
         values["test_error"] = curve.heldout_error
+    if may_have_classes(spec.data):
+        found = {"pool": curve.pool_accuracy, "heldout": curve.heldout_accuracy}
+        names = {"pool": "pool_accuracy", "heldout": "test_accuracy"}
+        values |= {names[where]: found[where] for where in spec.regression.evaluate}
     arrays = {name: value.numpy() for name, value in values.items()}
     return arrays | {"learnability": learnability} | _quartic(shard, problem, sources)
+
+
+def _classes(spec: Campaign, points: Pool) -> Tensor | None:
+    """The targets of the classes, (class, 1); None where targets are no classes."""
+    if not may_have_classes(spec.data):
+        return None
+    found = class_counts({"pool": points.y, "heldout": points.y_heldout})
+    return None if found is None else torch.as_tensor(found[0]).reshape(-1, 1)
 
 
 def _quartic(shard: Shard, problem: Problem, sources: Sources) -> Arrays:

@@ -28,8 +28,15 @@ from pipelines.text.rounding import uncertain
 
 MOST_SERIES = 3
 FEWEST = 3  # widths through which a line is drawn
-COLOURS = {"random": style.MUTED, "top": style.SKY, "target": style.YELLOW}
-NAMES = {"random": "random direction", "top": "top kernel mode", "target": "target direction"}
+COLOURS = {
+    "random": style.MUTED, "top": style.SKY, "target": style.YELLOW, "point": style.PURPLE,
+}  # fmt: skip
+NAMES = {
+    "random": "random direction",
+    "top": "top kernel mode",
+    "target": "target direction",
+    "point": "one point",
+}
 
 
 def panel(tree: DataTree) -> Panel | None:

@@ -11,24 +11,32 @@ from pipelines.report.figures import (
     errors,
     evidence,
     flow,
+    functions,
     histograms,
     kernels,
+    layers,
     learnability,
     learning,
     order,
     overlaps,
+    phases,
     quartic,
     residuals,
     spectrum,
     starts,
     traces,
     weights,
+    widths,
 )
 from pipelines.report.figures.panel import Panel
 from pipelines.report.parts import part
 
 # What a panel shows, for campaigns that lack it.
 PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
+    "random functions": functions.panel,
+    "order and chaos": phases.panel,
+    "correlations through the layers": layers.panel,
+    "priors at finite width": widths.panel,
     "learnability along a sweep": learnability.panel,
     "errors along a sweep": errors.panel,
     "the learning curve of a regression": learning.panel,

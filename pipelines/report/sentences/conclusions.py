@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.analysis.measured import CORRELATORS
 from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, size_of, summary
 from pipelines.report.figures.cells import group, label, swept, symbol
 from pipelines.report.parts import part
 from pipelines.report.ranking import closest_lines, joint_line
+from pipelines.report.sentences.accuracy_conclusions import accuracy_lines
 from pipelines.report.sentences.curve_conclusions import curve_lines
 from pipelines.report.sentences.refusals import refusal_lines
 from pipelines.report.sentences.shape_conclusions import shape_lines
@@ -75,14 +77,14 @@ def _together(tree: "DataTree") -> Iterator[str]:
 
 
 def _theories(tree: "DataTree") -> Iterator[str]:
-    fits = group(tree, "fits")
+    fits = _of_the_last_layer(group(tree, "fits"))
     if fits is None or not fits.sizes["theory"]:
         return
     if bool(fits["residual"].isnull().all()):
         yield "no theory is compared with the ensemble: no dataset has converged."
         return
     yield from closest_lines(fits)
-    if (scaling := group(tree, "scaling")) is None:
+    if (scaling := _of_the_last_layer(group(tree, "scaling"))) is None:
         yield from _cells(fits)
         return
     size = next(str(dim) for dim in scaling["residual"].dims if dim not in NOT_SIZES)
@@ -91,6 +93,16 @@ def _theories(tree: "DataTree") -> Iterator[str]:
     else:
         yield from _extrapolations(scaling, symbol(scaling, size))
     yield from _sizes(scaling, fits, size)
+
+
+def _of_the_last_layer(found: "Dataset | None") -> "Dataset | None":
+    """Of what correlators say the last layer alone: the store has the others, and what follows."""
+    if found is None or f"{CORRELATORS[0]} 1" not in found["observable"].values:
+        return found
+    names = [str(name) for name in found["observable"].values]
+    kinds = (*CORRELATORS, "pre_activation_kurtosis")
+    last = max(int(name.split()[1]) for name in names if name.split()[0] in CORRELATORS)
+    return found.sel(observable=[name for name in names if name in [f"{k} {last}" for k in kinds]])
 
 
 def _moves_alone(fits: "Dataset", size: str) -> bool:
@@ -380,6 +392,7 @@ PARTS: dict[str, Callable[["DataTree"], Iterable[str]]] = {
     "the step": _steps,
     "what is undefined": undefined,
     "theories as a whole": _together,
+    "accuracy": accuracy_lines,
     "theories": _theories_in_order,
     "pre-activations": shape_lines,
 }

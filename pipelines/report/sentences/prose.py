@@ -78,7 +78,8 @@ def network(spec: Campaign) -> str:
     text = (
         f"Networks were {_kind(spec)}, with {layers} of {value(spec, 'network.width')} {unit}"
         f"{each} and "
-        f"{value(spec, 'network.activation')} activation. Weights had Gaussian priors of variance "
+        f"{value(spec, 'network.activation')} activation. Weights had "
+        f"{'Gaussian' if found.prior == 'gaussian' else 'uniform'} priors of variance "
         f"σ²/fan-in, {_variances(spec, found)}."
     )
     if found.scaling == "mean_field":
@@ -120,9 +121,7 @@ def _variances(spec: Campaign, kernel: Kernel) -> str:
     if "network.weight_variance" in swept(spec):
         variances = "with σ² as the sweep sets it"
     else:
-        *hidden, readout = _of_layers(spec, "network.weight_variance", kernel.weight_variance)
-        variances = f"σ² = {listed(hidden)} in the hidden layer{'s' * (len(hidden) > 1)}"
-        variances += f" and {readout} in the readout"
+        variances = _of_weights(spec, kernel)
     bias = "network.bias_variance"
     if bias not in swept(spec) and isinstance(kernel.bias_variance, tuple):
         each = listed(_of_layers(spec, bias, kernel.bias_variance))
@@ -130,6 +129,14 @@ def _variances(spec: Campaign, kernel: Kernel) -> str:
     if kernel.bias_variance or bias in swept(spec):
         return f"{variances}; biases had variance {value(spec, bias)}"
     return f"{variances}, and there were no biases"
+
+
+def _of_weights(spec: Campaign, kernel: Kernel) -> str:
+    if not isinstance(kernel.weight_variance, tuple):
+        return f"σ² = {value(spec, 'network.weight_variance')} in all layers"
+    *hidden, readout = _of_layers(spec, "network.weight_variance", kernel.weights)
+    layers = f"layer{'s' * (len(hidden) > 1)}"
+    return f"σ² = {listed(hidden)} in the hidden {layers} and {readout} in the readout"
 
 
 def _of_layers(spec: Campaign, path: str, variances: Sequence[float]) -> list[str]:
@@ -179,6 +186,8 @@ def observables(spec: Campaign) -> str:
             f"probe points, in units of their prior standard deviation, were counted in {BINS} "
             f"bins over ±{BIN_RANGE:g}, with raw moments up to order {ORDERS - 1}."
         )
+    if spec.observe.correlators:
+        text += " The kernel of each layer was stored in every draw at the first two probe points."
     if spec.observe.kernels:
         text += " Kernels σ²·φφ'/N of each layer were averaged over draws and chains of a block."
     if has_overlaps(spec) and spec.observe.overlaps:

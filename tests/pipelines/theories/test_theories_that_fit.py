@@ -40,6 +40,13 @@ PATCHES = (
     "network={architecture: cnn, patches: 2, activation: erf, width: 64, weight_variance: [1, 2]}",
     "sweep={phi: {network.activation: [erf, relu]}}",
 )
+RANDOM = (
+    "sampler={scheme: prior, temperature: 1, warmup: 0, draws: 20, segment: 20}",
+    "observe={correlators: true, points: 2}",
+    "network.depth=2",
+    "network.weight_variance=1.5",
+    "sweep={phi: {network.activation: [relu, tanh]}}",
+)
 # Overrides, theories, and the cells that each holds for in the order of the grid.
 FITTING = {
     "depth": ([DEPTH], {"nngp": [1, 1, 1, 1], "vga": [1, 1, 0, 0]}),
@@ -47,6 +54,7 @@ FITTING = {
     "activation": ([ACTIVATION], {"scale_mixture": [1, 0], "kernel_scaling": [1, 1]}),
     "temperature": ([TEMPERATURE], {"gfl": [1, 0, 1, 0], "nngp": [1, 1, 1, 1]}),
     "one axis": ([ONE_AXIS], {"scale_mixture": [1, 0, 0], "gmfl": [0, 0, 1]}),
+    "random": (RANDOM, {"width_corrections": [1, 1], "exact_prior": [1, 0]}),
     "patches": (PATCHES, {"nngp": [1, 1], "gfl": [1, 0]}),
 }
 
