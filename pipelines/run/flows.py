@@ -3,10 +3,15 @@
 Bodies of flows and tasks are short, since Prefect pickles them by value when it serves them.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from prefect import flow, tags, task
+import httpx
+from prefect import flow, runtime, tags, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import FailedRun
 from prefect.futures import wait
@@ -22,6 +27,7 @@ from storage.errors import CampaignError, IncompleteError
 from storage.reading.document import dump_yaml, parse
 
 DRAIN = 10.0  # seconds for the last logs and events
+LOOK = 5.0  # seconds between two looks at whether the run was cancelled
 LAST = 5.0  # seconds for the waves of a run that ended to say so
 INCOMPLETE = "Incomplete"  # name of the state of a run that ended without some of its shards
 
@@ -65,7 +71,11 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
     chosen = driving.Options(**options)
     try:
         prepared = engine.prepare(parse(spec), root, chosen.plugins, chosen.durable)
-        with ending(), driving.driving(prepared, chosen) as (driven, progress):
+        with (
+            ending(),
+            driving.driving(prepared, chosen) as (driven, progress),
+            _cancelled_in_the_ui(driven.executor.stop),
+        ):
             _simulate(driven, progress, bar := artifacts.Bar(name, progress.fraction))
             try:
                 driving.analyze(driven, progress, lambda title: stage(title, driven))
@@ -79,6 +89,31 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
     except (CampaignError, FailedRun) as error:
         return Failed(message=str(error))
     return Completed(message=f"{driven.total} shards in {driven.store.url}")
+
+
+@contextmanager
+def _cancelled_in_the_ui(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` when this flow run is cancelled.
+
+    A worker sends a signal as well; nobody else does it for a run that was started by hand.
+    """
+    run, over = runtime.flow_run.id, threading.Event()
+
+    def look() -> None:
+        with get_client(sync_client=True) as client:
+            while not over.wait(LOOK):
+                with suppress(httpx.HTTPError):  # a server that is away for a while
+                    state = client.read_flow_run(run).state
+                    if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                        stop.set()
+
+    looking = threading.Thread(target=look, name="cancelled", daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join(LAST)
 
 
 def _simulate(driven: engine.Drive, progress: Progress, bar: artifacts.Bar) -> None:
