@@ -9,10 +9,10 @@ import pytest
 import torch
 import zarr
 
-from pipelines.engine.engine import Choice, Inline, Prepared, drive, prepare
+from pipelines.engine.engine import Choice, Inline, Prepared, drive, prepare, run
 from pipelines.engine.waves import MOST, Wave, merged
 from storage.arrays.schema import STATUS
-from storage.errors import CampaignError
+from storage.errors import CampaignError, IncompleteError
 from storage.files.checkpoint import load
 from storage.planning.plan import WARMUP, Shard, plan
 from storage.store.store import Store, checkpoint_name
@@ -111,6 +111,21 @@ def test_a_step_far_too_long_is_stored_as_divergence(tmp_path):
     assert np.isnan(found["kernel"]).all()
     assert not found["histogram"].any()
     assert (found["finished"] == 1).all()
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_leaves_the_others_to_be_analyzed_and_is_told_at_the_end(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PICKY_WIDTH", "4")
+    failing = small("observe.measure=[plugin:picky]", "theories=[nngp]", "regression=null")
+    with pytest.raises(IncompleteError, match=r"^4 shards failed, first .*no width like 4"):
+        run(failing, str(tmp_path), ["plugin"])
+    store = prepare(failing, str(tmp_path), ["plugin"]).store
+    assert Path(store.url, "report/report.html").is_file()
+    narrow, wide = arrays(store, "progress")["rhat"]
+    assert np.isnan(narrow).all()
+    assert np.isfinite(wide).all()
 
 
 @pytest.mark.slow

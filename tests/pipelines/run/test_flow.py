@@ -106,7 +106,7 @@ def test_what_failed_is_the_state_of_the_flow_run(what, server, tmp_path):
     state = flow_run(server, what)["state"]
     assert state["type"] == "FAILED"
     assert state["message"].startswith(message)
-    assert failing.process.returncode == INCOMPLETE
+    assert failing.process.returncode == INCOMPLETE, printed
     assert "Traceback" not in printed
     assert printed.splitlines()[-1] == f"finitewidth: the flow run failed: {state['message']}"
     assert printed.count("report/report.html") == 1  # of the cells that did not fail
