@@ -22,11 +22,6 @@ class Wave:
     name: str
     lanes: tuple[Lane, ...]
 
-    @property
-    def shards(self) -> int:
-        """How many shards the wave has left."""
-        return sum(len(lane) for lane in self.lanes)
-
 
 def merged(waves: Sequence[Wave]) -> list[Wave]:
     """At most `MOST` of them, neighbours put together."""
