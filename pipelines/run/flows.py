@@ -9,13 +9,14 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
-from prefect import flow, runtime, tags, task
+from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import FailedRun
 from prefect.futures import wait
 from prefect.logging.handlers import APILogWorker
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -97,7 +98,7 @@ def _cancelled_in_the_ui(stop: threading.Event) -> Iterator[None]:
 
     A worker sends a signal as well; nobody else does it for a run that was started by hand.
     """
-    run, over = runtime.flow_run.id, threading.Event()
+    run, over = flow_run.id, threading.Event()
 
     def look() -> None:
         with get_client(sync_client=True) as client:
