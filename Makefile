@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help demo test quick campaigns faults cluster lint bench clean
+.PHONY: help demo test quick campaigns faults cluster chaos lint bench clean
 .NOTPARALLEL:
 
 help: ## this page
@@ -20,7 +20,7 @@ test: .venv/.installed-dev ## install what the tests need, then run all of them
 	$(BIN)/pytest
 
 quick: .venv/.installed-dev ## the tests that need neither patience nor a server
-	$(BIN)/pytest -m "not slow and not ray and not prefect and not campaigns and not faults and not cluster"
+	$(BIN)/pytest -m "not slow and not ray and not prefect and not campaigns and not faults and not cluster and not chaos"
 
 campaigns: .venv/.installed-dev ## campaigns that cover every pair of choices, each to its end and beyond
 	$(BIN)/pytest -m campaigns --dist load tests/whole/test_campaigns.py
@@ -30,6 +30,9 @@ faults: .venv/.installed-dev ## every write killed, every file damaged; minutes 
 
 cluster: .venv/.installed-dev ## campaigns on a Slurm that starts here, as root on Debian; ten minutes
 	$(BIN)/pytest -n 0 -m cluster
+
+chaos: .venv/.installed-dev ## workers, nodes and drivers killed at random moments; many minutes
+	$(BIN)/pytest -n 0 -m chaos
 
 lint: .venv/.installed-dev ## style, types and the direction of imports
 	$(BIN)/ruff check .

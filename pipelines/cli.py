@@ -48,6 +48,8 @@ Only = Annotated[
 ]
 Every = Annotated[bool, typer.Option("--all", help="Show every cell, and not the first ones.")]
 
+INCOMPLETE = 3  # exit status of a run that came to its end without some of its shards
+
 # What a machine may refuse at any place; any other error of the system is a fault of ours.
 MACHINE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG,
@@ -266,7 +268,7 @@ def main() -> None:
     except ImportError as error:
         _fail(str(error))
     from pipelines.text import terminal
-    from storage.errors import CampaignError
+    from storage.errors import CampaignError, IncompleteError
     from workers.machine import cache, cores
 
     os.umask(os.umask(0o022) | 0o022)  # nobody else may write what is ours, whatever was set
@@ -279,6 +281,8 @@ def main() -> None:
         cache.tell_libraries()
         with terminal.flushed():
             raise SystemExit(app(standalone_mode=False) or 0)
+    except IncompleteError as error:
+        _fail(str(error), INCOMPLETE)
     except CampaignError as error:
         _fail(str(error))
     except BrokenPipeError:  # as in `finitewidth list | head -1`
@@ -304,6 +308,6 @@ def _usage(error: TyperException) -> str:
     return f"{message.rstrip('.')}. Try --help."
 
 
-def _fail(line: str) -> None:
+def _fail(line: str, status: int = 2) -> None:
     print(f"finitewidth: {line}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(status)

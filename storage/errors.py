@@ -8,6 +8,14 @@ class CampaignError(Exception):
     """What a user can put right, in one line: what was found, what was wanted, what to do."""
 
 
+class IncompleteError(CampaignError):
+    """Shards failed; the rest of the campaign was run to its end."""
+
+
+class UnreachableError(CampaignError):
+    """A place that this machine cannot read or write now; another may have better luck."""
+
+
 def in_one_line(error: Exception) -> str:
     """`ZeroDivisionError: division by zero`, whatever lines the error has."""
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -11,21 +11,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
-from storage.errors import CampaignError
+from storage.errors import CampaignError, UnreachableError
 from storage.planning.plan import Lane, Shard
 from storage.store.store import Store
+from workers.faults import Fault
 from workers.machine.cores import available_cores
+from workers.pool import Began, Ending, Placement, Pool, Seconds, Size, alike, unheard
 from workers.shard import Job, Outcome, attempt
 
-ATTEMPTS = 5  # of a shard whose worker died; a shard that fails by itself is not tried again
-POLL = 0.5  # seconds; Python handles signals only between waits
 OBJECT_STORE = 100_000_000  # bytes; only receipts travel through it
 CONNECT = 10  # seconds
 HOST = "127.0.0.1"  # where a cluster of this machine's own listens
@@ -39,61 +39,118 @@ YOUNG = 60  # seconds: a folder as new as that may not be locked yet
 _locks: dict[str, int] = {}  # descriptors by folder
 
 
-@dataclass
-class _Running:
-    lane: Lane
-    place: int = 0
-    attempts: int = 1
+class _Reply(NamedTuple):
+    """What comes back from a worker: an outcome without its shard, and where it was computed."""
 
-    @property
-    def shard(self) -> Shard:
-        return self.lane[self.place]
+    node: str
+    receipt: dict[str, Any] | None
+    reason: str = ""
+    fault: Fault | None = None
+
+
+def _attempt(job: Job, shard: Shard) -> _Reply:
+    """On a worker: the attempt at a shard."""
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    try:
+        found = attempt(job, shard)
+    except UnreachableError as error:
+        return _Reply(node, None, str(error), Fault.MACHINE)
+    return _Reply(node, found.receipt, found.reason, found.fault)
 
 
 class RayExecutor:
     """Runs lanes side by side on a Ray cluster, the shards of a lane one after another."""
 
-    def __init__(
-        self, slots: int, nodes_elsewhere: bool, watch: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, nodes_elsewhere: bool, watch: Callable[[], None] = lambda: None) -> None:
         """`watch` is called again and again, and raises where the cluster is no more."""
         import ray
         from ray import exceptions as errors
 
         self._ray = ray
-        self._deaths = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
+        self._deaths = (
+            errors.WorkerCrashedError,
+            errors.NodeDiedError,
+            errors.OutOfMemoryError,
+            errors.ActorDiedError,
+            errors.ActorUnavailableError,
+            errors.ObjectLostError,
+        )
         if nodes_elsewhere:  # else the raylet that died was the only one
             self._deaths += (errors.LocalRayletDiedError,)
         self.nodes_elsewhere = nodes_elsewhere
-        self._task = ray.remote(num_cpus=1, max_retries=0)(attempt)
-        self.slots = slots
+        self._task = ray.remote(num_cpus=1, max_retries=0)(_attempt)
+        self._nodes: dict[str, int] = {}  # cores of each that is alive, by its id
+        self._running: dict[Any, tuple[Job, Shard]] = {}
+        self._done: SimpleQueue[tuple[Any, Future[_Reply]]] = SimpleQueue()
         self.watch = watch
         self.stop = threading.Event()
 
-    def run(self, job: Job, lanes: Iterable[Lane]) -> Iterator[Outcome]:
-        """Outcomes as they come; what a dead worker was doing is tried again elsewhere."""
-        waiting = deque(_Running(lane) for lane in lanes if lane)
-        running: dict[Any, _Running] = {}
-        try:
-            while (waiting or running) and not self.stop.is_set():
-                while waiting and len(running) <= self.slots:
-                    work = waiting.popleft()
-                    running[self._task.remote(job, work.shard)] = work
-                self.watch()
-                ready, _ = self._ray.wait(list(running), timeout=POLL, fetch_local=False)
-                for reference in ready:
-                    work = running.pop(reference)
-                    outcome = self._collect(job, reference, work)
-                    if outcome is None:
-                        work.attempts += 1
-                        waiting.appendleft(work)
-                        continue
-                    yield outcome
-                    if outcome.receipt is not None and work.place + 1 < len(work.lane):
-                        waiting.appendleft(_Running(work.lane, work.place + 1))
-        finally:
-            for reference in running:
-                self._ray.cancel(reference, force=True)
+    def run(
+        self,
+        job: Job,
+        lanes: Iterable[Lane],
+        seconds: Seconds = alike,
+        began: Began = unheard,
+    ) -> Iterator[Outcome]:
+        """Outcomes as they come; what machines fail at is tried again elsewhere."""
+        return Pool(self, job, lanes, seconds, began).run(self.stop)
+
+    # -- what the pool asks for -----------------------------------------------------------------
+
+    def size(self) -> Size:
+        """The cores of the nodes that are there now."""
+        alive = [node for node in self._ray.nodes() if node["Alive"]]
+        self._nodes = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in alive}
+        cores = self._nodes.values()
+        return Size(sum(cores), max(cores, default=0))
+
+    def submit(self, job: Job, shard: Shard, placement: Placement) -> Any:
+        """Hand an attempt to Ray, and hear of its end in a queue.
+
+        `ray.wait` would look at all that are under way for each that ends.
+        """
+        attempt = self._placed(placement).remote(job, shard)
+        self._running[attempt] = job, shard
+        attempt.future().add_done_callback(lambda found: self._done.put((attempt, found)))
+        return attempt
+
+    def ended(self, timeout: float) -> list[tuple[Any, Ending]]:
+        """The attempts that have ended."""
+        self.watch()
+        found = []
+        with suppress(Empty):
+            found.append(self._done.get(timeout=timeout))
+            while True:
+                found.append(self._done.get_nowait())
+        known = [(attempt, future) for attempt, future in found if attempt in self._running]
+        return [(attempt, self._ending(attempt, future)) for attempt, future in known]
+
+    def cancel(self, attempt: Any) -> None:
+        """End the worker of an attempt, or forget it where it has none yet."""
+        if self._running.pop(attempt, None) is not None:
+            self._ray.cancel(attempt, force=True)
+
+    def now(self) -> float:
+        """Seconds of a clock that nobody sets."""
+        return time.monotonic()
+
+    def _placed(self, placement: Placement) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        options: dict[str, Any] = {}
+        if placement.cores > 1:
+            options["num_cpus"] = placement.cores
+        others = [
+            node
+            for node, cores in self._nodes.items()
+            if cores >= placement.cores and node != placement.avoiding
+        ]
+        if placement.avoiding and others:
+            other = others[len(self._running) % len(others)]
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(other, soft=True)
+        return self._task.options(**options) if options else self._task
 
     def everywhere(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call a function once on every node; what does not answer soon is let be."""
@@ -105,28 +162,29 @@ class RayExecutor:
         tasks = [task.options(scheduling_strategy=each).remote(*arguments) for each in strategies]
         self._ray.wait(tasks, num_returns=len(tasks), timeout=CONNECT)
 
-    def _collect(self, job: Job, reference: Any, work: _Running) -> Outcome | None:
-        """The outcome of a task that ended; None where its worker died and may be replaced."""
+    def _ending(self, attempt: Any, found: "Future[_Reply]") -> Ending:
+        """How an attempt ended; CampaignError where that ends the run."""
         from ray import exceptions as errors
 
+        job, shard = self._running.pop(attempt)
         try:
-            outcome: Any = self._ray.get(reference)
-            return replace(outcome, attempt=work.attempts)
+            node, receipt, reason, fault = found.result()
         except self._deaths as error:
+            memory = isinstance(error, errors.OutOfMemoryError)
+            fault = Fault.MEMORY if memory else Fault.MACHINE
             death = f"{type(error).__name__}: its worker died"
-            Store(job.place).ledger.fail(work.shard.name, {"error": death, "reason": str(error)})
-            if work.attempts < ATTEMPTS:
-                return None
-            reason = f"{death}, {work.attempts} times"
-            return Outcome(work.shard, None, reason, attempt=work.attempts)
+            Store(job.place).ledger.fail(
+                shard.name, {"error": death, "reason": str(error), "fault": fault}
+            )
+            return Ending(Outcome(shard, None, death, fault))
         except errors.RayTaskError as error:
-            cause = error.as_instanceof_cause()
-            if isinstance(cause, CampaignError):
-                raise CampaignError(str(cause.args[0] if cause.args else cause)) from None
+            if isinstance(error.cause, CampaignError):
+                raise CampaignError(str(error.cause)) from None
             raise
         except errors.RayError as error:
             reason = str(error).partition("\n")[0]
             raise _failed(f"{type(error).__name__}: {reason}") from None
+        return Ending(Outcome(shard, receipt, reason, fault), node)
 
 
 def _failed(reason: str) -> CampaignError:
@@ -154,8 +212,7 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Ray
             watch = _watch_of(ray)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # ray.init puts sys.exit in its place
-        slots = max(int(ray.cluster_resources().get("CPU", 0)), 1)
-        yield RayExecutor(slots, nodes_elsewhere=address is not None, watch=watch)
+        yield RayExecutor(nodes_elsewhere=address is not None, watch=watch)
     finally:
         ray.shutdown()
         if folder:

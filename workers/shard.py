@@ -11,16 +11,22 @@ import numpy as np
 from pydantic_core import to_jsonable_python
 
 from storage.campaign.plugins import Plugins
-from storage.errors import CampaignError, in_one_line
+from storage.errors import CampaignError, UnreachableError, in_one_line
 from storage.files import lease
 from storage.files.checkpoint import CorruptCheckpoint, load, save
 from storage.files.objects import Objects
 from storage.planning.plan import SAMPLED, WARMUP, Shard
 from storage.store.store import Store, checkpoint_name
 from workers import numerics
+from workers.faults import Fault, fault_of
 
 MEND = "put right what the error names, then add --retry-failed to the command"
 AGAIN = "run the same command again: what is finished is kept"
+ADVICE = {
+    Fault.MACHINE: AGAIN,
+    Fault.MEMORY: f"use fewer workers, or machines with more memory, and {AGAIN}",
+    Fault.BUG: MEND,
+}
 
 State = dict[str, np.ndarray]
 Values = dict[str, np.ndarray]
@@ -44,24 +50,29 @@ class Outcome:
     shard: Shard
     receipt: dict[str, Any] | None
     reason: str = ""
-    certain: bool = False  # that it fails again
+    fault: Fault | None = None  # of what kind the reason is
     attempt: int = 1  # at the shard in this run, where workers die
+
+
+class UnlikeWorkerError(CampaignError):
+    """A worker that would compute other bits than the campaign has."""
 
 
 def attempt(job: Job, shard: Shard) -> Outcome:
     """Run a shard and say how it ended; a fault is kept in the ledger with its traceback.
 
-    Raises CampaignError for what the user must put right first.
+    Raises CampaignError for what is no fault of the shard: a store out of reach or in the hands
+    of another driver, a worker that would compute other bits.
     """
     store = Store(job.place)
     try:
         return Outcome(shard, execute(job, shard, store))
-    except CampaignError:
+    except (lease.SupersededError, UnlikeWorkerError, UnreachableError):
         raise
     except Exception as error:  # noqa: BLE001  a fault of one shard must not end the campaign
         record = failure(shard, error)
         store.ledger.fail(shard.name, record)
-        return Outcome(shard, None, record["error"], record["certain"])
+        return Outcome(shard, None, record["error"], fault_of(error))
 
 
 def failure(shard: Shard, error: Exception) -> dict[str, Any]:
@@ -69,11 +80,12 @@ def failure(shard: Shard, error: Exception) -> dict[str, Any]:
 
     It is certain to repeat unless the machine is at fault.
     """
-    certain = not (isinstance(error, OSError | MemoryError) or "allocate" in str(error))
+    fault = fault_of(error)
     return {
-        "error": in_one_line(error),
-        "advice": MEND if certain else AGAIN,
-        "certain": certain,
+        "error": str(error) if isinstance(error, CampaignError) else in_one_line(error),
+        "advice": ADVICE[fault],
+        "fault": fault,
+        "certain": fault is Fault.BUG,
         "computing": _computing(shard),
         "traceback": "".join(traceback.format_exception(error)).splitlines(),
         "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
@@ -104,7 +116,7 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
     found = numerics.describe(job.numerics["kernel"])
     if unlike := numerics.difference(job.numerics, found):
         reason = numerics.why_plain() if found["kernel"] == numerics.PLAIN else ""
-        raise CampaignError(
+        raise UnlikeWorkerError(
             f"this worker would compute other bits: {unlike}{reason and f' ({reason})'}; use the "
             "same versions and kind of processor, or start the campaign in another store"
         )

@@ -1,8 +1,9 @@
 """The campaign engine: plain Python over an executor. Prefect and the command line are shells.
 
-A campaign goes prepare (nothing is written), simulate in waves, predict, fit, report; one that
-refines itself adds cells and goes back, within its budget. All of it may be repeated: what has a
-receipt is never computed again.
+A campaign goes prepare (nothing is written), simulate, predict, fit, report; one that refines
+itself adds cells and goes back, within its budget. All of it may be repeated: what has a receipt is
+never computed again. A shard that fails ends its lane; the others go on, what they give is
+analyzed, and the failure is told at the end.
 """
 
 import os
@@ -20,26 +21,30 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
 from pipelines.engine import needs, selection
+from pipelines.engine.waves import Wave, merged
 from storage.campaign.plugins import ALLOWED, Plugins, allow, named
 from storage.campaign.spec import Campaign
-from storage.errors import CampaignError
+from storage.errors import IncompleteError
 from storage.files.lease import Lease
 from storage.files.objects import Objects
 from storage.files.sealed import seal
 from storage.planning.identity import digest
-from storage.planning.plan import SAMPLED, Cell, Lane, Plan, plan
+from storage.planning.plan import SAMPLED, Cell, Lane, Plan, Shard, plan
 from storage.store import archive, kept
 from storage.store.holding import held
 from storage.store.store import Store
 from workers import numerics
 from workers.data.datasets import absolute, check_dataset, check_pool, content_digests
 from workers.ensemble.plugin_checks import check_network
-from workers.shard import AGAIN, MEND, Job, Outcome, attempt
+from workers.faults import Fault
+from workers.pool import Began, Seconds, alike, unheard
+from workers.shard import ADVICE, AGAIN, Job, Outcome, attempt
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
-WAVES = 100  # at most: a wave is a line in the Prefect UI
+    from pipelines.estimates.costs import Costs
+
 ROOT = "results"
 
 
@@ -48,8 +53,17 @@ class Executor(Protocol):
 
     stop: threading.Event  # set by whoever wants the run to end early
 
-    def run(self, job: Job, lanes: Sequence[Lane]) -> Iterator[Outcome]:
-        """Outcomes in the order in which they come."""
+    def run(
+        self,
+        job: Job,
+        lanes: Sequence[Lane],
+        seconds: Seconds = alike,
+        began: Began = unheard,
+    ) -> Iterator[Outcome]:
+        """Outcomes in the order in which they come; `began` hears of shards as they are begun.
+
+        Where an order may be chosen, `seconds` says what each shard is expected to take.
+        """
         ...
 
 
@@ -59,12 +73,19 @@ class Inline:
     def __init__(self) -> None:
         self.stop = threading.Event()
 
-    def run(self, job: Job, lanes: Sequence[Lane]) -> Iterator[Outcome]:
+    def run(
+        self,
+        job: Job,
+        lanes: Sequence[Lane],
+        seconds: Seconds = alike,
+        began: Began = unheard,
+    ) -> Iterator[Outcome]:
         """Outcomes in the order of the lanes; a lane ends at its first failure."""
         for lane in lanes:
             for shard in lane:
                 if self.stop.is_set():
                     return
+                began(shard)
                 outcome = attempt(job, shard)
                 yield outcome
                 if outcome.receipt is None:
@@ -90,19 +111,6 @@ class Prepared:
     def store(self) -> Store:
         """Where the campaign is kept, or will be."""
         return Store(Objects(self.root, self.durable).child(self.plan.directory))
-
-
-@dataclass(frozen=True)
-class Wave:
-    """Lanes that are driven together, under a name for the people who watch."""
-
-    name: str
-    lanes: tuple[Lane, ...]
-
-    @property
-    def shards(self) -> int:
-        """How many shards the wave has left."""
-        return sum(len(lane) for lane in self.lanes)
 
 
 @dataclass(frozen=True)
@@ -206,6 +214,17 @@ class Drive:
         self.others = sum(self.plan.work.values()) - finished.total() - (self.total - self.done)
         self.left = self._waves()
         store.allocate(self.plan, self.plan.room if self.left or self.others else 0)
+        self._costs: Costs | None = None
+
+    @property
+    def costs(self) -> "Costs":
+        """What the plan is expected to take, by what is known of this machine so far."""
+        from pipelines.estimates.costs import costs
+        from pipelines.estimates.speeds import Speeds
+
+        if self._costs is None:
+            self._costs = costs(self.prepared, self.plan, Speeds(), measure=False)
+        return self._costs
 
     def _certain(self) -> dict[str, str]:
         """Shards that failed in an earlier run and would fail again, and why."""
@@ -216,9 +235,9 @@ class Drive:
         """Add the next cells of a campaign that refines itself; whether there are any.
 
         It is asked when all that there was to do is done; what is left of the room goes with the
-        last round.
+        last round. Where shards failed there is none: which cells are next would hang on that.
         """
-        if self.prepared.spec.refine is None or self.others:
+        if self.prepared.spec.refine is None or self.others or self.broken:
             return False
         from pipelines.engine import stages
         from pipelines.engine.refine import next_round
@@ -250,16 +269,17 @@ class Drive:
             todo = tuple(shard for shard in lane if shard.name not in self.finished)
             for place, shard in enumerate(todo):
                 if shard.name in self.given_up:
-                    self.told.append(Outcome(shard, None, self.given_up[shard.name], certain=True))
+                    self.told.append(Outcome(shard, None, self.given_up[shard.name], Fault.BUG))
                     todo = todo[:place]
                     break
             if todo:
                 left.setdefault(_wave_name(todo[0].kind, todo[0].cell.settings), []).append(todo)
-        return _merged([Wave(name, tuple(lanes)) for name, lanes in left.items()])
+        return merged([Wave(name, tuple(lanes)) for name, lanes in left.items()])
 
-    def run(self, wave: Wave) -> Iterator[Outcome]:
-        """Run a wave; each outcome is counted before it is handed on."""
-        for outcome in self.executor.run(self.job, wave.lanes):
+    def run(self, *waves: Wave, began: Began = unheard) -> Iterator[Outcome]:
+        """Run waves side by side; each outcome is counted before it is handed on."""
+        lanes = [lane for wave in waves for lane in wave.lanes]
+        for outcome in self.executor.run(self.job, lanes, self._seconds, began):
             if outcome.receipt is None:
                 self.failed.append(outcome)
             else:
@@ -267,13 +287,23 @@ class Drive:
                 self.done += 1
             yield outcome
 
+    def _seconds(self, shard: Shard) -> float:
+        """What a shard is expected to take of a core."""
+        return self.costs.seconds(shard)
+
+    @property
+    def broken(self) -> list[Outcome]:
+        """What has failed; where nothing has in this run, what failed earlier and would again."""
+        return self.failed or self.told
+
     def check(self) -> None:
-        """Raise CampaignError where shards failed; what is finished stays."""
-        if failed := self.failed or self.told:
+        """Raise IncompleteError where shards failed; what is finished stays."""
+        if failed := self.broken:
             first, count = failed[0], len(failed)
             before = "" if self.failed else " in an earlier run, and would again"
-            advice = MEND if all(each.certain for each in failed) else AGAIN
-            raise CampaignError(
+            faults = {each.fault or Fault.MACHINE for each in failed}
+            advice = ADVICE[faults.pop()] if len(faults) == 1 else AGAIN
+            raise IncompleteError(
                 f"{count} shard{'s' * (count > 1)} failed{before}, "
                 f"first {first.shard.name}: {first.reason}; "
                 f"see {self.store.url}/ledger/failures; {advice}"
@@ -285,18 +315,6 @@ def _wave_name(kind: str, settings: dict[str, Any]) -> str:
         return "regression"
     named = ", ".join(f"{path.split('.')[-1]} {value}" for path, value in settings.items())
     return f"ensemble {named}".strip()
-
-
-def _merged(waves: list[Wave]) -> list[Wave]:
-    """At most WAVES of them, neighbours put together."""
-    size = -(-len(waves) // WAVES)
-    if size <= 1:
-        return waves
-    groups = [waves[i : i + size] for i in range(0, len(waves), size)]
-    return [
-        Wave(f"{group[0].name} to {group[-1].name}", tuple(ln for w in group for ln in w.lanes))
-        for group in groups
-    ]
 
 
 @contextmanager
@@ -346,14 +364,13 @@ def run(
     blocks.require(prepared, workers=1)
     with drive(prepared, Inline()) as driven:
         while True:
-            for wave in driven.left:
-                for outcome in driven.run(wave):
-                    if watch is not None:
-                        watch(outcome)
-            driven.check()
+            for outcome in driven.run(*driven.left):
+                if watch is not None:
+                    watch(outcome)
             if not driven.refine():
                 break
         stages.analyze(driven.store, prepared.plugins)
+        driven.check()
     return open_campaign(driven.store.url)
 
 

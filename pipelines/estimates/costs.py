@@ -26,7 +26,7 @@ from storage.campaign.spec import Campaign
 from storage.campaign.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from storage.errors import refused
 from storage.planning.identity import digest
-from storage.planning.plan import Cell, Place, Plan, Shard
+from storage.planning.plan import SAMPLED, WARMUP, Cell, Place, Plan, Shard
 from theory.regression.curve_methods import DOUBLE
 from workers import numerics
 from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES
@@ -113,6 +113,12 @@ class Costs:
             left += lanes.seconds * (1 - finished.get(place, 0) / lanes.shards)
         return left
 
+    def seconds(self, shard: Shard) -> float:
+        """One shard."""
+        lanes = self.lanes[shard.kind, shard.cell.key]
+        first = shard.kind not in SAMPLED or shard.segment == WARMUP
+        return lanes.first if first else lanes.each
+
     def total(self, finished: Mapping[Place, int], cores: int) -> tuple[float, float]:
         """Core-seconds of a run on Ray, and its seconds by the clock on so many cores."""
         work = self.simulation(finished)
@@ -125,15 +131,13 @@ class Costs:
         return serial + starting + work, serial + wall
 
     def clock(self, finished: Mapping[Place, int], cores: int) -> float:
-        """Seconds of the simulation by the clock: of waves, which are cells one after another."""
-        seconds = 0.0
-        waves: dict[str, list[tuple[float, float]]] = {}
-        for (kind, key), lanes in self.lanes.items():
-            left = 1 - finished.get((kind, key), 0) / lanes.shards
-            waves.setdefault(key, []).append((left * lanes.seconds, left * lanes.lane))
-        for wave in waves.values():
-            seconds += max(sum(all_ for all_, _ in wave) / cores, max(lane for _, lane in wave))
-        return seconds
+        """Seconds of the simulation by the clock: all lanes are shared out, none is split."""
+        together = longest = 0.0
+        for place, lanes in self.lanes.items():
+            left = 1 - finished.get(place, 0) / lanes.shards
+            together += left * lanes.seconds
+            longest = max(longest, left * lanes.lane)
+        return max(together / cores, longest)
 
 
 def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = True) -> Costs:

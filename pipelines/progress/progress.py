@@ -132,7 +132,7 @@ class Progress:
                 self._bar.update(self._task, total=total)
 
     def stage(self, name: str) -> None:
-        """Say which stage or wave is running now."""
+        """Say which stage is running now."""
         with self._lock:
             self._stage, self._part = name, None
             for each in self._listeners:
@@ -144,6 +144,12 @@ class Progress:
                 self._bar.update(self._task, description=_escaped(name))
             else:
                 self._print(f"{name} ({self._state()})")
+
+    def wave(self, name: str) -> None:
+        """Say that a wave has come to its end; a terminal has its bar."""
+        with self._lock:
+            if self._bar is None:
+                self._print(f"{name}: ended ({self._state()})")
 
     def detail(self, what: str, part: float) -> None:
         """Say what a stage is doing, and which part of it is done."""

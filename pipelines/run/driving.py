@@ -1,18 +1,19 @@
 """Driving a campaign on an executor: Ray, or this process."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from pipelines.engine import blocks, stages
 from pipelines.engine.engine import Choice, Drive, Inline, Prepared, drive
-from pipelines.estimates.costs import costs
-from pipelines.estimates.speeds import Speeds
+from pipelines.engine.waves import Line, lines
 from pipelines.progress import doing
-from pipelines.progress.listening import listening
-from pipelines.progress.pace import ENDED, Pace
+from pipelines.run.listening import listening
+from pipelines.progress.pace import ENDED, SIMULATING, Pace
 from pipelines.progress.progress import Progress
+from pipelines.run.draining import Drained, draining
+from storage.errors import CampaignError
 from workers.machine.cores import available_cores
 from workers.numerics import PLAIN, why_plain
 from workers.remote import RayExecutor, check, cluster
@@ -36,11 +37,6 @@ class Options:
     def choice(self) -> Choice:
         """What of the campaign is computed."""
         return Choice(tuple(self.only), self.retry)
-
-    @property
-    def waves_at_once(self) -> int:
-        """Two, so that the last shards of a wave leave no core idle; inline has one thread."""
-        return 1 if self.executor == "inline" else 2
 
 
 @contextmanager
@@ -114,7 +110,7 @@ def _progress(driven: Drive, cores: int, options: Options) -> Iterator[Progress]
 
 def expected(driven: Drive, cores: int) -> Pace:
     """What there is to do and how long it may take, by what is known of this machine so far."""
-    costing = costs(driven.prepared, driven.plan, Speeds(), measure=False)
+    costing = driven.costs
     finished = driven.plan.of(driven.finished)
     lanes = {place: of for place, of in costing.lanes.items() if place[1] in driven.chosen}
     return Pace(
@@ -138,18 +134,43 @@ def _warn(driven: Drive, progress: Progress) -> None:
         progress.say(f"gradients by torch alone: {why_plain() or 'so it was decided at the start'}")
 
 
-def simulate(driven: Drive, progress: Progress) -> None:
-    """Run all waves that are left, one after another, and those of the cells that are added."""
-    while True:
-        for wave in driven.left:
-            progress.stage(wave.name)
-            for outcome in driven.run(wave):
-                progress.count(outcome)
-        driven.check()
-        if not driven.refine():
-            tell_others(driven, progress)
-            return
+def simulate(
+    driven: Drive,
+    progress: Progress,
+    began: Callable[[Line], object] = lambda _: None,
+    counted: Callable[[], object] = lambda: None,
+) -> None:
+    """Run all that is left, side by side, and then the cells that are added, round by round.
+
+    `began` hears of each wave that begins, and `counted` of each shard that ends. Drained where a
+    signal ends it.
+    """
+    _round(driven, progress, began, counted)
+    while driven.refine():
         grow(driven, progress)
+        _round(driven, progress, began, counted)
+    tell_others(driven, progress)
+
+
+def _round(
+    driven: Drive,
+    progress: Progress,
+    began: Callable[[Line], object],
+    counted: Callable[[], object],
+) -> None:
+    if not driven.left:
+        return
+    progress.stage(SIMULATING)
+    stop = driven.executor.stop
+    with draining(stop), lines(driven.left, began) as shown:
+        for outcome in driven.run(*driven.left, began=shown.begin):
+            progress.count(outcome)
+            line = shown.count(outcome)
+            if line.complete:
+                progress.wave(line.wave.name)
+            counted()
+    if stop.is_set():
+        raise Drained(f"{driven.done} of {driven.total} shards are finished")
 
 
 def grow(driven: Drive, progress: Progress) -> None:
@@ -158,13 +179,25 @@ def grow(driven: Drive, progress: Progress) -> None:
     progress.grow(driven.total, expected(driven, cores))
 
 
-def analyze(driven: Drive, progress: Progress) -> None:
-    """The stages after the simulation, telling what they do."""
-    with doing.heard(progress.detail):
-        store, plugins = driven.store, driven.prepared.plugins
-        stages.all_in_order(
-            lambda name: stages.run_if_changed(name, store, plugins), tell=progress.stage
-        )
+def analyze(
+    driven: Drive, progress: Progress, stage: Callable[[str], object] | None = None
+) -> None:
+    """The stages after the simulation, telling what they do; then what has failed is raised.
+
+    Shards that failed come first: what a stage has to say may follow from them.
+    """
+
+    def run(name: str) -> None:
+        stages.run_if_changed(name, driven.store, driven.prepared.plugins)
+
+    try:
+        with doing.heard(progress.detail):
+            stages.all_in_order(stage or run, tell=progress.stage)
+    except CampaignError as error:
+        if not driven.broken:
+            raise
+        progress.say(f"then {error}")
+    driven.check()
 
 
 def tell_others(driven: Drive, progress: Progress) -> None:

@@ -3,43 +3,46 @@
 Bodies of flows and tasks are short, since Prefect pickles them by value when it serves them.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import httpx
 from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import FailedRun
 from prefect.futures import wait
 from prefect.logging.handlers import APILogWorker
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipelines.engine import engine, stages
-from pipelines.progress import doing
+from pipelines.engine import engine, stages, waves
 from pipelines.progress.progress import Progress
 from pipelines.run import artifacts, driving
-from storage.errors import CampaignError
+from pipelines.run.draining import Drained, ending
+from storage.errors import CampaignError, IncompleteError
 from storage.reading.document import dump_yaml, parse
 
 DRAIN = 10.0  # seconds for the last logs and events
-GRACE = 20.0  # seconds for waves that are told to stop; a Prefect worker kills after 30
+LOOK = 5.0  # seconds between two looks at whether the run was cancelled
+LAST = 5.0  # seconds for the waves of a run that ended to say so
+INCOMPLETE = "Incomplete"  # name of the state of a run that ended without some of its shards
 
 
 @task(name="wave", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def wave(name: str, driven: Any, index: int, progress: Any, bar: Any) -> Any:
-    """Run one wave of shards on the executor, moving the progress artifact."""
-    progress.stage(name)
-    finished = 0
-    try:
-        for outcome in driven.run(driven.left[index]):
-            progress.count(outcome)
-            bar.move(progress.fraction)
-            finished += outcome.receipt is not None
-    except CampaignError as error:
-        return Failed(message=str(error))  # as it is: Prefect logs what is raised with a traceback
-    if driven.executor.stop.is_set() and finished < driven.left[index].shards:
-        return Cancelled(message=f"stopped after {finished} shards")
-    return finished
+def wave(name: str, line: Any) -> Any:
+    """Show a wave from its first shard to its last; the flow itself drives the shards."""
+    line.wait()
+    if line.failed:
+        first = line.failed[0]
+        return Failed(message=f"{len(line.failed)} shards failed, first {first.shard.name}")
+    if not line.complete:
+        return Cancelled(message=f"stopped after {line.finished} shards")
+    return line.finished
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
@@ -51,7 +54,16 @@ def stage(name: str, driven: Any) -> Any:
         return Failed(message=str(error))
 
 
-@flow(name="campaign", flow_run_name="{name}", persist_result=False, validate_parameters=False)
+THREADS: Any = ThreadPoolTaskRunner(max_workers=waves.MOST)  # in each of them a wave waits
+
+
+@flow(
+    name="campaign",
+    flow_run_name="{name}",
+    task_runner=THREADS,
+    persist_result=False,
+    validate_parameters=False,
+)
 def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
     """Simulate a campaign wave by wave, then assess, predict, fit and report.
 
@@ -60,36 +72,63 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
     chosen = driving.Options(**options)
     try:
         prepared = engine.prepare(parse(spec), root, chosen.plugins, chosen.durable)
-        with driving.driving(prepared, chosen) as (driven, progress):
-            bar = artifacts.Bar(name, progress.fraction)
-            _simulate(driven, progress, bar)
-            while driven.refine():
-                driving.grow(driven, progress)
-                _simulate(driven, progress, bar)
-            driving.tell_others(driven, progress)
-            with doing.heard(progress.detail):
-                stages.all_in_order(lambda title: stage(title, driven), tell=progress.stage)
-            bar.move(1.0, at_once=True)
-            artifacts.publish(name, driven.store)
+        with (
+            ending(),
+            driving.driving(prepared, chosen) as (driven, progress),
+            _cancelled_in_the_ui(driven.executor.stop),
+        ):
+            _simulate(driven, progress, bar := artifacts.Bar(name, progress.fraction))
+            try:
+                driving.analyze(driven, progress, lambda title: stage(title, driven))
+            finally:
+                bar.move(progress.fraction, at_once=True)
+                artifacts.publish(name, driven.store)
+    except Drained as drained:
+        return Cancelled(message=f"stopped: {drained.message}; the same campaign goes on")
+    except IncompleteError as error:
+        return Failed(name=INCOMPLETE, message=str(error))
     except (CampaignError, FailedRun) as error:
         return Failed(message=str(error))
     return Completed(message=f"{driven.total} shards in {driven.store.url}")
 
 
-def _simulate(driven: engine.Drive, progress: Progress, bar: artifacts.Bar) -> None:
-    """All waves that are left, as many at once as the task runner has threads."""
-    futures = []
+@contextmanager
+def _cancelled_in_the_ui(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` when this flow run is cancelled.
+
+    A worker sends a signal as well; nobody else does it for a run that was started by hand.
+    """
+    run, over = flow_run.id, threading.Event()
+
+    def look() -> None:
+        with get_client(sync_client=True) as client:
+            while not over.wait(LOOK):
+                with suppress(httpx.HTTPError):  # a server that is away for a while
+                    state = client.read_flow_run(run).state
+                    if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                        stop.set()
+
+    looking = threading.Thread(target=look, name="cancelled", daemon=True)
+    looking.start()
     try:
-        for index, work in enumerate(driven.left):
-            futures.append(wave.submit(work.name, driven, index, progress, bar))
-        for future in futures:
-            future.result()
-    except BaseException:
-        # Waves leave their loops before the executor is taken from them.
-        driven.executor.stop.set()
-        wait(futures, timeout=GRACE)
-        raise
-    driven.check()
+        yield
+    finally:
+        over.set()
+        looking.join(LAST)
+
+
+def _simulate(driven: engine.Drive, progress: Progress, bar: artifacts.Bar) -> None:
+    """Simulate, with a task run for every wave from its first shard on."""
+    shown: list[Any] = []
+    try:
+        driving.simulate(
+            driven,
+            progress,
+            began=lambda line: shown.append(wave.submit(line.wave.name, line)),
+            counted=lambda: bar.move(progress.fraction),
+        )
+    finally:
+        wait(shown, timeout=LAST)
 
 
 def run(prepared: engine.Prepared, options: driving.Options) -> None:
@@ -97,11 +136,10 @@ def run(prepared: engine.Prepared, options: driving.Options) -> None:
 
     Raises CampaignError where the campaign failed; the traceback is in the UI.
     """
-    runner: Any = ThreadPoolTaskRunner(max_workers=options.waves_at_once)
     name, identity = prepared.spec.name, prepared.store.url.rsplit("-", 1)[-1]
     try:
         with tags(f"campaign:{name}", f"identity:{identity}", f"executor:{options.executor}"):
-            state = campaign.with_options(task_runner=runner)(
+            state = campaign(
                 name,
                 dump_yaml(prepared.spec),
                 prepared.root,
@@ -110,8 +148,11 @@ def run(prepared: engine.Prepared, options: driving.Options) -> None:
             )
     finally:
         _drain()
+    if state.is_cancelled():
+        raise Drained(state.message)
     if not state.is_completed():
-        raise CampaignError(f"the flow run {state.name.lower()}: {state.message}")
+        kind = IncompleteError if state.name == INCOMPLETE else CampaignError
+        raise kind(f"the flow run {state.type.value.lower()}: {state.message}")
 
 
 def _drain() -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from pipelines.engine import stages
 from pipelines.engine.engine import Prepared, allowed_plugins
 from pipelines.run import driving, server
+from pipelines.run.draining import ending
 from storage.campaign.plugins import allow
-from storage.errors import CampaignError
+from storage.errors import CampaignError, IncompleteError
 from storage.store.holding import held
 from storage.store.store import Store
 
@@ -28,7 +29,7 @@ def launch(prepared: Prepared, options: driving.Options, ui: bool, keep: bool) -
     engine alone otherwise.
     """
     try:
-        with _unwinding(), ExitStack() as stack:
+        with _unwinding(), ending(), ExitStack() as stack:
             if ui:
                 _say("starting a Prefect server")
                 started = stack.enter_context(server.local_server(prepared.root, keep))
@@ -36,6 +37,9 @@ def launch(prepared: Prepared, options: driving.Options, ui: bool, keep: bool) -
             _run(prepared, options)
     except (KeyboardInterrupt, SystemExit):
         _say("stopped; what is finished is kept, and the same command goes on")
+        raise
+    except IncompleteError:
+        _results(prepared, keep, ui)
         raise
     _results(prepared, keep, ui)
 

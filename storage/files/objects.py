@@ -20,7 +20,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
-from storage.errors import CampaignError
+from storage.errors import CampaignError, UnreachableError
 from storage.files import on_disk
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class Objects:
                 advice = "a file is in the place of a folder: move it, or choose another one"
             number = _number(error)
             remedy = _BUCKET if self.remote else _REMEDIES.get(number, advice)
-            raise CampaignError(
+            raise UnreachableError(
                 f"cannot {doing} {place}: {_reason(error, number)}; {remedy}"
             ) from error
 

@@ -183,7 +183,7 @@ finally:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGHUP])
 def test_a_run_that_is_stopped_says_that_nothing_is_lost(sign, tmp_path):
     observed = "observe.measure=[plugin:slow]"
     where = ("--executor", "inline", "--store", tmp_path, "--plugins", PLUGIN)

@@ -206,7 +206,7 @@ def expressions() -> dict[str, str]:
 
 def test_every_expression_names_metrics_that_a_driver_exports(tmp_path):
     from pipelines.engine import engine
-    from pipelines.progress.metrics import Metrics
+    from pipelines.run.metrics import Metrics
     from support.driving import prepared
 
     endings = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}

@@ -15,6 +15,10 @@ _FILES = (
 )
 
 
+class MemoryShortageError(CampaignError):
+    """What a shard needs is more than is free on this machine now."""
+
+
 def available() -> int:
     """Bytes that may still be taken, by the system's own count and the limits of every group."""
     left = [_left(folder, *names) for folder in cgroups.groups("memory") for names in _FILES]
@@ -23,9 +27,9 @@ def available() -> int:
 
 
 def require(needed: int, purpose: str, advice: str) -> None:
-    """Raise CampaignError where so many bytes are not to be had."""
+    """Raise MemoryShortageError where so many bytes are not to be had."""
     if needed > (free := available()):
-        raise CampaignError(
+        raise MemoryShortageError(
             f"{purpose} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free "
             f"here; {advice}"
         )

@@ -9,9 +9,10 @@ import pytest
 import torch
 import zarr
 
-from pipelines.engine.engine import WAVES, Choice, Inline, Prepared, Wave, _merged, drive, prepare
+from pipelines.engine.engine import Choice, Inline, Prepared, drive, prepare, run
+from pipelines.engine.waves import MOST, Wave, merged
 from storage.arrays.schema import STATUS
-from storage.errors import CampaignError
+from storage.errors import CampaignError, IncompleteError
 from storage.files.checkpoint import load
 from storage.planning.plan import WARMUP, Shard, plan
 from storage.store.store import Store, checkpoint_name
@@ -21,6 +22,7 @@ from theory.kernels.fully_connected import nngp
 from workers import numerics
 from workers.data.datasets import dataset
 from workers.ensemble import ensemble
+from workers.faults import Fault
 from workers.shard import failure
 
 
@@ -112,6 +114,21 @@ def test_a_step_far_too_long_is_stored_as_divergence(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_cell_that_fails_leaves_the_others_to_be_analyzed_and_is_told_at_the_end(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PICKY_WIDTH", "4")
+    failing = small("observe.measure=[plugin:picky]", "theories=[nngp]", "regression=null")
+    with pytest.raises(IncompleteError, match=r"^4 shards failed, first .*no width like 4"):
+        run(failing, str(tmp_path), ["plugin"])
+    store = prepare(failing, str(tmp_path), ["plugin"]).store
+    assert Path(store.url, "report/report.html").is_file()
+    narrow, wide = arrays(store, "progress")["rhat"]
+    assert np.isnan(narrow).all()
+    assert np.isfinite(wide).all()
+
+
+@pytest.mark.slow
 def test_a_shard_that_fails_is_written_down_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setenv("PICKY_WIDTH", "4")
     campaign = prepared(tmp_path, "observe.measure=[plugin:picky]")
@@ -153,7 +170,7 @@ def test_what_failed_is_written_down_for_people(tmp_path, monkeypatch):
     lane = tuple(Shard("ensemble", cell, 1, 1, segment) for segment in (WARMUP, 0))
     with drive(campaign, Inline()) as driven:
         _, outcome = driven.run(Wave("a lane", (lane,)))
-    assert outcome.certain
+    assert outcome.fault is Fault.BUG
     (file,) = Path(campaign.store.url, "ledger/failures").rglob("*.json")
     lines = file.read_text().splitlines()
     assert lines[1] == ' "error": "ZeroDivisionError: no width like 4",'
@@ -267,13 +284,13 @@ def test_a_run_that_is_stopped_ends_after_the_shard_and_goes_on_later(tmp_path):
     assert first.shard.name not in {outcome.shard.name for outcome in simulate(campaign)}
 
 
-@pytest.mark.parametrize("count", [1, WAVES, WAVES + 1, 7 * WAVES - 1])
+@pytest.mark.parametrize("count", [1, MOST, MOST + 1, 7 * MOST - 1])
 def test_many_waves_become_few_and_keep_their_lanes(count):
     shard = first_block()
     waves = [Wave(f"wave {i}", ((shard,) * (i % 3 + 1),)) for i in range(count)]
-    merged = _merged(waves)
-    assert len(merged) <= WAVES
-    assert [lane for wave in merged for lane in wave.lanes] == [w.lanes[0] for w in waves]
+    fewer = merged(waves)
+    assert len(fewer) <= MOST
+    assert [lane for wave in fewer for lane in wave.lanes] == [w.lanes[0] for w in waves]
 
 
 @pytest.mark.slow

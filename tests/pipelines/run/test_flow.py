@@ -2,7 +2,7 @@
 
 import base64
 import json
-import signal
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.cli import INCOMPLETE
 from pipelines.engine import stages
+from pipelines.run.draining import DRAINED
 from pipelines.run.server import Server, local_server
 from support.driving import PATIENCE, PLUGIN, SMALL, Tree, prepared, until
 
@@ -32,23 +34,24 @@ def answer(
     """The server's answer to a question."""
     known = base64.b64encode(password.encode()).decode()
     headers |= {"Content-Type": "application/json", "Authorization": f"Basic {known}"}
-    address = f"http://127.0.0.1:{server.port}/api/{what}/filter"
+    address = f"http://127.0.0.1:{server.port}/api/{what}"
     request = urllib.request.Request(address, json.dumps(filters).encode(), headers)
     return urllib.request.urlopen(request, timeout=30)
 
 
-def ask(server: Server, what: str, **filters: Any) -> list[dict[str, Any]]:
+def ask(server: Server, what: str, **filters: Any) -> Any:
     """What the server knows."""
-    with answer(server, what, server.password, filters) as found:
+    where = what if "/" in what else f"{what}/filter"
+    with answer(server, where, server.password, filters) as found:
         return json.load(found)
 
 
 def test_a_server_is_for_who_started_it(server):
     for password in ("", "finitewidth:", f"{server.password}0"):
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            answer(server, "flow_runs", password, {})
+            answer(server, "flow_runs/filter", password, {})
     for origin in ("http://example.org", "null"):
-        with answer(server, "flow_runs", server.password, {}, Origin=origin) as found:
+        with answer(server, "flow_runs/filter", server.password, {}, Origin=origin) as found:
             assert found.headers["Access-Control-Allow-Origin"] is None
     files = [server.folder, *server.folder.rglob("*")]
     assert {file.name for file in files} > {"prefect.db", "server.log", "password"}
@@ -90,7 +93,7 @@ def test_a_campaign_is_a_flow_run_of_waves_and_stages(server, tmp_path):
 
 FAILING = {
     "shards": ("observe={points: 10, measure: [plugin:picky]}", "4 shards failed, first ensemble/"),
-    "a-wave": ("network.activation=plugin:helpless", "found a network, wanted a cat; bring a cat"),
+    "everything": ("network.activation=plugin:helpless", "8 shards failed, first ensemble/"),
 }
 
 
@@ -103,24 +106,43 @@ def test_what_failed_is_the_state_of_the_flow_run(what, server, tmp_path):
     state = flow_run(server, what)["state"]
     assert state["type"] == "FAILED"
     assert state["message"].startswith(message)
-    assert failing.process.returncode == 2
+    assert failing.process.returncode == INCOMPLETE, printed
     assert "Traceback" not in printed
     assert printed.splitlines()[-1] == f"finitewidth: the flow run failed: {state['message']}"
+    assert printed.count("report/report.html") == 1  # of the cells that did not fail
+
+
+LONG = ("observe.measure=[plugin:slow]", "sampler.draws=10")
 
 
 @pytest.mark.ray
 def test_a_flow_that_is_stopped_takes_everything_with_it(server, tmp_path, short):
-    long = ("name=stopped", "observe.measure=[plugin:slow]", "sampler.draws=10")
-    running = run(tmp_path, *(f"--set={each}" for each in long), executor="ray", SLOW_SECONDS=0.05)
+    settings = (f"--set={each}" for each in ("name=stopped", *LONG))
+    running = run(tmp_path, *settings, executor="ray", SLOW_SECONDS=0.05)
     until(lambda: len(list(tmp_path.rglob("receipts/ensemble/*/*.json"))) > 2)
     running.process.terminate()
     printed, _ = running.process.communicate(timeout=PATIENCE)
-    assert running.process.returncode == 128 + signal.SIGTERM
+    assert running.process.returncode == DRAINED
     assert "Traceback" not in printed
     assert printed.splitlines()[-1].startswith("stopped; what is finished is kept")
     assert running.living() == []
     assert list(short.iterdir()) == []
-    assert flow_run(server, "stopped")["state_type"] == "CRASHED"
+    state = flow_run(server, "stopped")["state"]
+    assert state["type"] == "CANCELLED"
+    assert re.match(r"stopped: \d+ of 74 shards are finished", state["message"])
+
+
+def test_a_run_that_is_cancelled_in_the_ui_ends_and_goes_on_later(server, tmp_path):
+    settings = [f"--set={each}" for each in ("name=cancelled", *LONG)]
+    running = run(tmp_path, *settings, SLOW_SECONDS=0.3)
+    until(lambda: len(list(tmp_path.rglob("receipts/ensemble/*/*.json"))) > 1)
+    found = flow_run(server, "cancelled")
+    ask(server, f"flow_runs/{found['id']}/set_state", state={"type": "CANCELLING"})
+    printed, _ = running.process.communicate(timeout=PATIENCE)
+    assert running.process.returncode == DRAINED
+    assert "Traceback" not in printed
+    assert flow_run(server, "cancelled")["state_type"] == "CANCELLED"
+    assert "report/report.html" in run(tmp_path, *settings).finish()
 
 
 def test_a_server_for_one_run_ends_with_it(tmp_path):

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from pipelines.engine import engine
-from pipelines.progress.metrics import Metrics, exported, member_steps
+from pipelines.run.metrics import Metrics, exported, member_steps
 from pipelines.run import driving
 from storage.errors import CampaignError
 from support.driving import prepared

@@ -15,12 +15,12 @@ from prometheus_client import start_http_server as serve
 from pipelines.engine.engine import Drive
 from storage.errors import CampaignError
 from storage.planning.plan import SAMPLED, WARMUP, Shard
+from workers.faults import Fault
 from workers.shard import Outcome
 
 HOST = "127.0.0.1"
 PREFIX = "finitewidth"
 SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
-BUG, MACHINE = "bug", "machine"  # whether a failure would repeat
 
 
 class Metrics:
@@ -50,7 +50,7 @@ class Metrics:
         self._states = gauge("shards", "Shards that are finished, failed or wait.", "state")
         self._stage = gauge("stage", "1 for what the run is at: a wave, or a stage.", "stage")
         self._failures = counter("failures", "Attempts at shards that failed.", "kind")
-        for kind in (BUG, MACHINE):  # from 0 on, or the first one is no increase
+        for kind in Fault:  # from 0 on, or the first one is no increase
             self._failures.labels(**self.labels, kind=kind)
         self._busy = counter("worker_seconds", "Seconds spent on finished shards.", "host")
         self._steps = self._of_run(
@@ -96,8 +96,7 @@ class Metrics:
         name = outcome.shard.name
         if outcome.receipt is None:
             self._failed.add(name)
-            kind = BUG if outcome.certain else MACHINE
-            self._failures.labels(**self.labels, kind=kind).inc()
+            self._failures.labels(**self.labels, kind=outcome.fault or Fault.BUG).inc()
         else:
             self._failed.discard(name)
             self._finished(outcome.shard, outcome.receipt)

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from pipelines.engine.engine import Drive
-from pipelines.progress.json_log import logged
+from pipelines.run.json_log import logged
 
 if TYPE_CHECKING:
     from pipelines.progress.progress import Listener
@@ -30,7 +30,7 @@ def listening(
             listeners.append(stack.enter_context(logged(driven.prepared.spec.name)))
             stream = stack.enter_context(open(os.devnull, "w"))
         if place := metrics or os.environ.get(METRICS):
-            from pipelines.progress.metrics import exported
+            from pipelines.run.metrics import exported
 
             listeners.append(stack.enter_context(exported(driven, place)))
         yield listeners, stream
