@@ -86,9 +86,10 @@ class Noise:
     ) -> None:
         self.key = _key(seed)
         self.stream = _word("stream", stream)
-        self.chains = torch.as_tensor(chains, dtype=torch.int64).to(device)
-        for chain in (int(self.chains.min()), int(self.chains.max())):
+        numbers = torch.as_tensor(chains, dtype=torch.int64)
+        for chain in (int(numbers.min()), int(numbers.max())):
             _word("chain", chain)
+        self.chains = numbers.to(device)
 
     def at(self, step: int) -> Normals:
         """The normals of one step, as a function of (shape, dtype)."""
@@ -99,12 +100,15 @@ class Noise:
         if dtype not in INTEGER:
             raise ValueError(f"normals in {dtype} were asked for; ask for float32 or float64")
         chains, elements, device = len(self.chains), math.prod(shape), self.chains.device
-        constant = torch.tensor([[_word("step", step)], [self.stream]], device=device)
+        constant = [  # made on the device: a copy would wait for it
+            torch.full((1, 1), word, dtype=torch.int64, device=device)
+            for word in (_word("step", step), self.stream)
+        ]
         per_tile = TILE * dtype.itemsize // 16  # blocks, of 16 bytes
         normals = torch.empty(chains, elements, dtype=dtype, device=device)
         for rows, tiles in _chunks(chains, -(-elements // TILE), per_tile, device):
             block = torch.arange(tiles.start * per_tile, tiles.stop * per_tile, device=device)
-            counter = (block[None], constant[:1], self.chains[rows, None], constant[1:])
+            counter = (block[None], constant[0], self.chains[rows, None], constant[1])
             pairs = _blocks(self.key, counter).view(INTEGER[dtype])
             part = normals[rows, tiles.start * TILE : tiles.stop * TILE]
             _tiled(pairs, part)
