@@ -42,6 +42,10 @@ Address = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Workers of the local Ray; by default one per core.")
 ]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="Where chains run; auto goes on where a campaign began, else takes a GPU."),
+]
 Only = Annotated[
     list[str] | None,
     typer.Option(metavar="AXIS=VALUE", help="Only the cells of this value, e.g. width=64."),
@@ -105,6 +109,7 @@ def run(
     executor: Executor = "ray",
     address: Address = None,
     workers: Workers = None,
+    device: Device = "auto",
     plugins: Plug = None,
     only: Only = None,
     retry: Annotated[
@@ -129,7 +134,7 @@ def run(
         raise CampaignError("--address and --workers belong to --executor ray; leave them out")
     prepared = engine.prepare(_read(spec, set_), store, plugins or (), durable)
     options = driving.Options(
-        executor, address, workers, tuple(plugins or ()), tuple(only or ()), retry, durable
+        executor, address, workers, tuple(plugins or ()), tuple(only or ()), retry, durable, device
     )
     launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
 

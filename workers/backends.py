@@ -1,4 +1,4 @@
-"""What computes gradients and noise, by the name of a backend; each is imported where it is used."""
+"""What computes gradients and noise, by the name of a backend."""
 
 from collections.abc import Callable
 from typing import NamedTuple

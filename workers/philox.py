@@ -85,10 +85,10 @@ class Noise:
         device: str | torch.device = "cpu",
     ) -> None:
         self.key = _key(seed)
-        self.stream = _word("stream", stream)
+        self.stream = word("stream", stream)
         numbers = torch.as_tensor(chains, dtype=torch.int64)
         for chain in (int(numbers.min()), int(numbers.max())):
-            _word("chain", chain)
+            word("chain", chain)
         self.chains = numbers.to(device)
 
     def at(self, step: int) -> Normals:
@@ -102,7 +102,7 @@ class Noise:
         chains, elements, device = len(self.chains), math.prod(shape), self.chains.device
         constant = [  # made on the device: a copy would wait for it
             torch.full((1, 1), word, dtype=torch.int64, device=device)
-            for word in (_word("step", step), self.stream)
+            for word in (word("step", step), self.stream)
         ]
         per_tile = TILE * dtype.itemsize // 16  # blocks, of 16 bytes
         normals = torch.empty(chains, elements, dtype=dtype, device=device)
@@ -125,7 +125,7 @@ def _tiled(pairs: Tensor, normals: Tensor) -> None:
         normals.copy_(whole[:, :elements])
 
 
-def _word(name: str, value: int) -> int:
+def word(name: str, value: int) -> int:
     """A 32-bit word of the counter."""
     if not 0 <= value <= LOW:
         raise ValueError(f"{name} is {value}; random numbers are counted from 0 to 2^32 - 1")
@@ -141,7 +141,7 @@ def _key(seed: int) -> tuple[int, int]:
 
 def _long_words(seed: int, stream: int, n: int) -> Tensor:
     """The first 64 bits of blocks 0..n-1 (int64), at step 0 of chain 0."""
-    constant = [torch.tensor([word]) for word in (0, 0, _word("stream", stream))]
+    constant = [torch.tensor([word]) for word in (0, 0, word("stream", stream))]
     return _blocks(_key(seed), [torch.arange(n), *constant])[0]
 
 
@@ -227,7 +227,7 @@ class _Scalars(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _scalars(dtype: torch.dtype) -> _Scalars:
+def scalars(dtype: torch.dtype) -> _Scalars:
     integer = INTEGER[dtype]
     bits = 8 * dtype.itemsize - 1
     mantissa = {31: 23, 63: 52}[bits]
@@ -258,7 +258,7 @@ def _box_muller(pairs: Tensor, out: Tensor) -> None:
     both are accurate where they are small. Each step is one operation: fused ones would round
     differently on different devices.
     """
-    scalar = _scalars(out.dtype)
+    scalar = scalars(out.dtype)
     fractions = torch.empty(3, *pairs.shape[1:], dtype=pairs.dtype, device=pairs.device)
     torch.bitwise_and(pairs, scalar.fraction, out=fractions[:2])
     torch.bitwise_xor(fractions[1], scalar.fraction, out=fractions[2])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 TORCH = "torch"  # gradients and noise by torch alone, on any device
 FUSED = "fused"  # by C++, on a CPU
 TRITON = "triton"  # by Triton, on a CUDA device
+CUDA = "cuda"
 
 
 class Placement(NamedTuple):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pipelines.engine import blocks, stages
+from pipelines.engine.devices import AUTO
 from pipelines.engine.engine import Choice, Drive, Inline, Prepared, drive
 from pipelines.estimates.costs import costs
 from pipelines.estimates.speeds import Speeds
@@ -13,7 +14,8 @@ from pipelines.progress import doing
 from pipelines.progress.pace import ENDED, Pace
 from pipelines.progress.progress import Progress
 from workers.machine.cores import available_cores
-from workers.numerics import PLAIN, why_plain
+from workers.numerics import why_torch
+from workers.placement import TORCH, placement_of
 from workers.remote import RayExecutor, check, cluster
 
 
@@ -28,6 +30,7 @@ class Options:
     only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
     retry: bool = False  # also what failed in an earlier run, and would fail again
     durable: bool = False  # what is stored survives a power cut
+    device: str = AUTO  # of chains: auto, cpu or cuda
 
     @property
     def choice(self) -> Choice:
@@ -45,7 +48,7 @@ def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progr
     """Drive a campaign on the executor of the options, telling how it goes."""
     if options.executor == "inline":
         blocks.require(prepared, workers=1)
-        with drive(prepared, Inline(), options.choice) as driven:
+        with drive(prepared, Inline(), options.choice, options.device) as driven:
             with _progress(driven, cores=1) as progress:
                 _warn(driven, progress)
                 yield driven, progress
@@ -54,7 +57,7 @@ def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progr
     check(options.address)
     if options.address is None:  # workers elsewhere look for themselves
         blocks.require(prepared, options.workers)
-    with drive(prepared, Inline(), options.choice) as driven:
+    with drive(prepared, Inline(), options.choice, options.device) as driven:
         cores = options.workers or available_cores()
         with _progress(driven, cores) as progress, _on_ray(driven, progress, options):
             yield driven, progress
@@ -118,8 +121,10 @@ def _ended(driven: Drive, progress: Progress) -> None:
 
 def _warn(driven: Drive, progress: Progress) -> None:
     """Say why gradients will be slow, where they will."""
-    if driven.plan.cells and driven.job.numerics["kernel"] == PLAIN:
-        progress.say(f"gradients by torch alone: {why_plain() or 'so it was decided at the start'}")
+    placement = placement_of(driven.job.numerics)
+    if driven.plan.cells and placement.backend == TORCH:
+        why = why_torch(placement.device) or "so it was decided at the start"
+        progress.say(f"gradients by torch alone: {why}")
 
 
 def simulate(driven: Drive, progress: Progress) -> None:

@@ -27,9 +27,10 @@ BLOCK = 6
 TEXT = """
 version: 1
 name: placed
-data: {source: single_index, inputs: gaussian, dimension: 6, teacher: {1: 1.0, 3: 0.3}, train: 20, test: 30}
+data: {source: single_index, dimension: 6, teacher: {1: 1.0, 3: 0.3}, train: 20, test: 30}
 network: {depth: 1, width: 12, activation: erf, weight_variance: [1.0, 1.0], bias_variance: 0.1}
-sampler: {scheme: baoab, temperature: 0.1, step_size: 0.05, friction: 0.2, warmup: 4, draws: 3, thin: 1, segment: 3}
+sampler: {scheme: baoab, temperature: 0.1, step_size: 0.05, friction: 0.2, warmup: 4, draws: 3,
+  segment: 3}
 ensemble: {datasets: 1, chains: 6, block: 6, seed: 1}
 observe: {points: 8, histograms: true, kernels: true, overlaps: true, lags: [1, 2]}
 """

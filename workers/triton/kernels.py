@@ -1,0 +1,9 @@
+"""Where kernels of Triton run: on CUDA devices, and by its interpreter on a CPU, for tests."""
+
+from torch import Tensor
+from triton import knobs
+
+
+def run_on(tensor: Tensor) -> bool:
+    """Whether a kernel may be given a tensor."""
+    return tensor.is_cuda or (tensor.is_cpu and knobs.runtime.interpret)
