@@ -91,19 +91,19 @@ class Noise:
             word("chain", chain)
         self.chains = numbers.to(device)
 
-    def at(self, step: int) -> Normals:
+    def at(self, step: int | Tensor) -> Normals:
         """The normals of one step, as a function of (shape, dtype)."""
         return lambda shape, dtype: self(step, shape, dtype)
 
-    def __call__(self, step: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Normals (chain, *shape) of a step; a chain's numbers fill its shape row by row."""
+    def __call__(self, step: int | Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Normals (chain, *shape) of a step; a chain's numbers fill its shape row by row.
+
+        The step is a number, or lies on the device as int64, (1,).
+        """
         if dtype not in INTEGER:
             raise ValueError(f"normals in {dtype} were asked for; ask for float32 or float64")
         chains, elements, device = len(self.chains), math.prod(shape), self.chains.device
-        constant = [  # made on the device: a copy would wait for it
-            torch.full((1, 1), word, dtype=torch.int64, device=device)
-            for word in (word("step", step), self.stream)
-        ]
+        constant = [self._column(step), self._column(self.stream)]
         per_tile = TILE * dtype.itemsize // 16  # blocks, of 16 bytes
         normals = torch.empty(chains, elements, dtype=dtype, device=device)
         for rows, tiles in _chunks(chains, -(-elements // TILE), per_tile, device):
@@ -113,6 +113,16 @@ class Noise:
             part = normals[rows, tiles.start * TILE : tiles.stop * TILE]
             _tiled(pairs, part)
         return normals.view(chains, *shape)
+
+    def counter(self, step: int | Tensor) -> Tensor:
+        """The number of a step on the device, (1,); made there, since a copy would wait for it."""
+        if isinstance(step, Tensor):
+            return step
+        number = word("step", step)
+        return torch.full((1,), number, dtype=torch.int64, device=self.chains.device)
+
+    def _column(self, step: int | Tensor) -> Tensor:
+        return self.counter(step).view(1, 1)
 
 
 def _tiled(pairs: Tensor, normals: Tensor) -> None:
@@ -211,7 +221,7 @@ def _constants(xp: ModuleType, key: tuple[int, int], dtype: Any) -> tuple[list[A
     return numbers, [tuple(xp.asarray(k, dtype=dtype) for k in pair) for pair in keys]
 
 
-class _Scalars(NamedTuple):
+class Scalars(NamedTuple):
     """Constants of the Box-Muller map in one precision, as scalar tensors."""
 
     fraction: Tensor  # the bits of a word that are not its sign
@@ -227,14 +237,15 @@ class _Scalars(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def scalars(dtype: torch.dtype) -> _Scalars:
+def scalars(dtype: torch.dtype) -> Scalars:
+    """The constants of a precision, made once."""
     integer = INTEGER[dtype]
     bits = 8 * dtype.itemsize - 1
     mantissa = {31: 23, 63: 52}[bits]
     real = lambda value: torch.tensor(value, dtype=dtype)  # noqa: E731
     whole = lambda value: torch.tensor(value, dtype=integer)  # noqa: E731
     atanh, sine = TERMS[dtype]
-    return _Scalars(
+    return Scalars(
         fraction=whole(2**bits - 1),
         sign=whole(-(2**bits)),
         unit=real(2.0**-bits),
@@ -269,7 +280,7 @@ def _box_muller(pairs: Tensor, out: Tensor) -> None:
     torch.bitwise_xor(normals.view(pairs.dtype), signs, out=out.view(pairs.dtype))
 
 
-def _radius(u: Tensor, scalar: _Scalars) -> Tensor:
+def _radius(u: Tensor, scalar: Scalars) -> Tensor:
     """√(-2 ln u), which overwrites u. With u = 2^e m and m in [√½, √2) it is the root of
 
     -2 e ln 2 - 4 atanh((m - 1) / (m + 1)); the bits of a float are e and m side by side.

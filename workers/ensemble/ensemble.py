@@ -1,7 +1,7 @@
 """One segment of a block of chains: the spec's network, data and sampler put together."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,12 +21,13 @@ from workers.data.datasets import dataset
 from workers.ensemble.adaptation import CALM, WINDOW, Adaptation, stages
 from workers.ensemble.schemes import Problem, overdamped, sampler_of, state_of
 from workers.ensemble.starts import aligned
+from workers.graphs import CAPTURED, MOST, Steps
 from workers.measurement.observables import Directions, directions
 from workers.measurement.record import Observed, Record
 from workers.models import activation_of, network_of, prior_kernels
 from workers.networks.convolution import ConvolutionalNetwork
 from workers.philox import Noise
-from workers.placement import CPU, Placement
+from workers.placement import CPU, CUDA, Placement
 from workers.sampler import Sampler
 from workers.samplers.anneal import anneal, ramp
 
@@ -73,13 +74,33 @@ def run(
     sampler = sampler_of(problem, state.step_size)
     record = Record(observed, state.sound, problem.x)
     widths = observed.network.standard_deviations.to(problem.x)
+    advance = _advancing(problem, sampler, steps, state)
     for _ in range(spec.sampler.segment):
-        state = _advance(sampler, steps, state, spec.sampler.thin)
+        state = advance(state)
         record.add(state.chains.position[:: problem.replicas] * widths)
     values = record.values()
     if shard.kind == "check":
         values = {name: value for name, value in values.items() if name in CHECKED}
     return values, _saved(state._replace(sound=torch.as_tensor(values["status"] == 0)))
+
+
+def _advancing(
+    problem: Problem, sampler: Sampler[Any], noise: Noise, state: _State
+) -> Callable[[_State], _State]:
+    """What makes the steps between two draws; on a GPU they are captured, from `state` on."""
+    thin = problem.settings.thin
+    if problem.placement.device != CUDA or problem.settings.scheme not in CAPTURED:
+        return lambda state: _advance(sampler, noise, state, thin)
+    count = max(count for count in range(1, MOST + 1) if thin % count == 0)
+    steps = Steps(sampler, noise, count, state.chains)
+
+    def advance(state: _State) -> _State:
+        chains = state.chains
+        for first in range(state.step, state.step + thin, count):
+            chains = steps(chains, first)
+        return state._replace(chains=chains, step=state.step + thin)
+
+    return advance
 
 
 def _advance(sampler: Sampler[Any], noise: Noise, state: _State, steps: int) -> _State:

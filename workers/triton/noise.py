@@ -29,21 +29,15 @@ class Noise(philox.Noise):
         super().__init__(seed, chains, stream, device)
         self._words = torch.tensor([*self.key, self.stream], device=device)
 
-    def __call__(self, step: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def __call__(self, step: int | Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Normals (chain, *shape) of a step."""
         if dtype not in philox.INTEGER or not kernels.run_on(self.chains):
             return super().__call__(step, shape, dtype)
-        number = philox.word("step", step)
-        counter = torch.full((1,), number, dtype=torch.int64, device=self.chains.device)
-        return self.of(counter, shape, dtype)
-
-    def of(self, counter: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Normals of the step whose number lies on the device, (1,) int64."""
         elements, known = math.prod(shape), constants(dtype)
         out = torch.empty(len(self.chains), elements, dtype=dtype, device=self.chains.device)
         blocks = -(-elements // philox.TILE) * philox.TILE * dtype.itemsize // 16
         grid = (len(self.chains), -(-blocks // BLOCKS))
-        arrays = (out, self.chains, self._words, counter, elements)
+        arrays = (out, self.chains, self._words, self.counter(step), elements)
         normals[grid](*arrays, **known, BLOCKS=BLOCKS, num_warps=WARPS, enable_fp_fusion=False)
         return out.view(len(self.chains), *shape)
 
