@@ -27,6 +27,7 @@ ROUNDING = 2e-6  # relative, of some hundred products in float32, over a few ste
 MOST_REGISTERS, MOST_SHARED = 255, 227 * 1024
 FEW = (
     "noise",
+    "noise, float64",
     "forward",
     "backward",
     "backward, gelu and biases",
@@ -117,6 +118,7 @@ def test_kernels_fit_the_gpu_they_are_compiled_for(compiled, name):
 
 
 @pytest.mark.slow
-def test_the_compiled_noise_rounds_each_operation_by_itself(compiled):
-    assert compiled["noise"]["fused"] == 0
-    assert compiled["noise"]["roots"] == ["div.rn.f32", "sqrt.rn.f32"]
+@pytest.mark.parametrize(("name", "size"), [("noise", 32), ("noise, float64", 64)])
+def test_the_compiled_noise_rounds_each_operation_by_itself(compiled, name, size):
+    assert compiled[name]["fused"] == 0
+    assert compiled[name]["roots"] == [f"div.rn.f{size}", f"sqrt.rn.f{size}"]

@@ -81,26 +81,32 @@ def store_pair(
 def fraction(word, WIDE: tl.constexpr):
     """All bits of a word but its sign, as a signed integer."""
     if WIDE:
-        return (word & tl.full(word.shape, 0x7FFFFFFFFFFFFFFF, tl.uint64)).to(
-            tl.int64, bitcast=True
-        )
-    return (word & tl.full(word.shape, 0x7FFFFFFF, tl.uint32)).to(tl.int32, bitcast=True)
+        found = word & tl.full(word.shape, 0x7FFFFFFFFFFFFFFF, tl.uint64)
+        bits = found.to(tl.int64, bitcast=True)
+    else:
+        found = word & tl.full(word.shape, 0x7FFFFFFF, tl.uint32)
+        bits = found.to(tl.int32, bitcast=True)
+    return bits
 
 
 @triton.jit
 def complement(fraction, WIDE: tl.constexpr):
     """1 less the fraction."""
     if WIDE:
-        return fraction ^ tl.full(fraction.shape, 0x7FFFFFFFFFFFFFFF, tl.int64)
-    return fraction ^ tl.full(fraction.shape, 0x7FFFFFFF, tl.int32)
+        found = fraction ^ tl.full(fraction.shape, 0x7FFFFFFFFFFFFFFF, tl.int64)
+    else:
+        found = fraction ^ tl.full(fraction.shape, 0x7FFFFFFF, tl.int32)
+    return found
 
 
 @triton.jit
 def unit(fraction, WIDE: tl.constexpr):
     """A number in (0, 1]."""
     if WIDE:
-        return (fraction.to(tl.float64) + 0.5) * tl.full(fraction.shape, 2.0**-63, tl.float64)
-    return (fraction.to(tl.float32) + 0.5) * tl.full(fraction.shape, 2.0**-31, tl.float32)
+        found = (fraction.to(tl.float64) + 0.5) * tl.full(fraction.shape, 2.0**-63, tl.float64)
+    else:
+        found = (fraction.to(tl.float32) + 0.5) * tl.full(fraction.shape, 2.0**-31, tl.float32)
+    return found
 
 
 @triton.jit
@@ -108,14 +114,16 @@ def with_sign(value, word, WIDE: tl.constexpr):
     """The value with the sign bit of a word put to its own."""
     if WIDE:
         sign = word & tl.full(word.shape, 0x8000000000000000, tl.uint64)
-        return (value.to(tl.uint64, bitcast=True) ^ sign).to(tl.float64, bitcast=True)
-    sign = word & tl.full(word.shape, 0x80000000, tl.uint32)
-    return (value.to(tl.uint32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
+        found = (value.to(tl.uint64, bitcast=True) ^ sign).to(tl.float64, bitcast=True)
+    else:
+        sign = word & tl.full(word.shape, 0x80000000, tl.uint32)
+        found = (value.to(tl.uint32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
+    return found
 
 
 @triton.jit
 def radius(u, ATANH: tl.constexpr, TWO_LOG: tl.constexpr, WIDE: tl.constexpr):
-    """√(-2 ln u), as `workers.philox` computes it."""
+    """√(-2 ln u), as `workers.philox` computes it; float64 has no other division and root."""
     if WIDE:
         bits = u.to(tl.int64, bitcast=True)
         root_half = tl.full(u.shape, 0x3FE6A09E667F3BCD, tl.int64)
@@ -123,14 +131,16 @@ def radius(u, ATANH: tl.constexpr, TWO_LOG: tl.constexpr, WIDE: tl.constexpr):
         mantissa = (bits - exponent).to(tl.float64, bitcast=True)
         ratio = (mantissa - 1.0) / (mantissa + 1.0)
         scaled = exponent.to(tl.float64) * tl.full(u.shape, TWO_LOG, tl.float64)
-        return tl.sqrt(scaled + series(ratio * ratio, ATANH) * ratio)
-    bits = u.to(tl.int32, bitcast=True)
-    root_half = tl.full(u.shape, 0x3F3504F3, tl.int32)
-    exponent = (bits - root_half) & tl.full(u.shape, -(1 << 23), tl.int32)
-    mantissa = (bits - exponent).to(tl.float32, bitcast=True)
-    ratio = tl.div_rn(mantissa - 1.0, mantissa + 1.0)
-    scaled = exponent.to(tl.float32) * TWO_LOG
-    return tl.sqrt_rn(scaled + series(ratio * ratio, ATANH) * ratio)
+        root = tl.sqrt(scaled + series(ratio * ratio, ATANH) * ratio)
+    else:
+        bits = u.to(tl.int32, bitcast=True)
+        root_half = tl.full(u.shape, 0x3F3504F3, tl.int32)
+        exponent = (bits - root_half) & tl.full(u.shape, -(1 << 23), tl.int32)
+        mantissa = (bits - exponent).to(tl.float32, bitcast=True)
+        ratio = tl.div_rn(mantissa - 1.0, mantissa + 1.0)
+        scaled = exponent.to(tl.float32) * tl.full(u.shape, TWO_LOG, tl.float32)
+        root = tl.sqrt_rn(scaled + series(ratio * ratio, ATANH) * ratio)
+    return root
 
 
 @triton.jit
