@@ -44,7 +44,7 @@ Workers = Annotated[
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option(help="Where chains run; auto goes on where a campaign began, else takes a GPU."),
+    typer.Option(help="Where chains run; auto goes on where a campaign began, else on CPUs."),
 ]
 Only = Annotated[
     list[str] | None,

@@ -310,7 +310,7 @@ def drive(
     """Hold the campaign's lease, and drive it."""
     selection.chosen(prepared.plan, choice.only)  # before anything is written
     known = archive.numerics(prepared.store.objects)
-    computed = devices.decided(known, device, bool(prepared.plan.cells))
+    computed = devices.decided(known, device)
     with held(prepared.store) as (store, lease):
         driven = Drive(prepared, store, lease.epoch, executor, choice, computed)
         with _shared_files(driven.plan, lease):

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from pipelines.engine import blocks, stages
-from pipelines.engine.devices import AUTO
+from pipelines.engine import blocks, devices, stages
 from pipelines.engine.engine import Choice, Drive, Inline, Prepared, drive
 from pipelines.estimates.costs import costs
 from pipelines.estimates.speeds import Speeds
 from pipelines.progress import doing
 from pipelines.progress.pace import ENDED, Pace
 from pipelines.progress.progress import Progress
+from storage.store import archive
 from workers.machine.cores import available_cores
 from workers.numerics import why_torch
 from workers.placement import TORCH, placement_of
@@ -30,7 +30,7 @@ class Options:
     only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
     retry: bool = False  # also what failed in an earlier run, and would fail again
     durable: bool = False  # what is stored survives a power cut
-    device: str = AUTO  # of chains: auto, cpu or cuda
+    device: str = devices.AUTO  # of chains: auto, cpu or cuda
 
     @property
     def choice(self) -> Choice:
@@ -54,6 +54,8 @@ def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progr
                 yield driven, progress
             _ended(driven, progress)
         return
+    known = archive.numerics(prepared.store.objects)
+    devices.check_executor(devices.decided(known, options.device), options.executor)
     check(options.address)
     if options.address is None:  # workers elsewhere look for themselves
         blocks.require(prepared, options.workers)

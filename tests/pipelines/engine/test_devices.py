@@ -48,25 +48,33 @@ def test_a_gpu_that_is_not_there_is_one_line(no_gpu, finitewidth, tmp_path):
 def test_what_began_on_a_gpu_is_refused_on_a_cpu(no_gpu):
     for asked in ("auto", "cuda"):
         with pytest.raises(CampaignError, match="began on cuda sm_90 NVIDIA H200: it needs a GPU"):
-            devices.decided(H200, asked, chains=True)
+            devices.decided(H200, asked)
     with pytest.raises(CampaignError, match="--device cpu: this campaign began on cuda sm_90"):
-        devices.decided(H200, "cpu", chains=True)
+        devices.decided(H200, "cpu")
 
 
 def test_what_began_on_a_cpu_goes_on_there_beside_a_gpu(gpu):
     known = numerics.describe()
-    assert devices.decided(known, "auto", chains=True) == known
-    assert devices.decided(known, "cpu", chains=True) == known
+    assert devices.decided(known, "auto") == known
+    assert devices.decided(known, "cpu") == known
     with pytest.raises(
         CampaignError, match=f"--device cuda: this campaign began on {known['device']}"
     ):
-        devices.decided(known, "cuda", chains=True)
+        devices.decided(known, "cuda")
 
 
-def test_auto_takes_a_gpu_for_chains_and_a_cpu_for_regression(gpu):
-    assert devices.decided({}, "auto", chains=True)["device"] == "cuda sm_90 NVIDIA H200"
-    assert devices.decided({}, "auto", chains=False)["device"].startswith("cpu ")
-    assert devices.decided({}, "cpu", chains=True)["device"].startswith("cpu ")
+def test_a_gpu_is_taken_where_it_is_asked_for(gpu):
+    assert devices.decided({}, "cuda")["device"] == "cuda sm_90 NVIDIA H200"
+    for asked in ("auto", "cpu"):  # no GPU has shown yet that its numbers are right
+        assert devices.decided({}, asked)["device"].startswith("cpu ")
+
+
+def test_ray_refuses_chains_on_a_gpu_before_anything_is_written(gpu, finitewidth, tmp_path):
+    status, _, error = finitewidth("run", SMALL, "--device", "cuda")
+    assert status == 2
+    assert error.startswith("finitewidth: chains run on cuda sm_90 NVIDIA H200, and Ray")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "results").exists()
 
 
 def test_the_placement_is_read_from_what_the_campaign_recorded():
