@@ -15,8 +15,8 @@ def decided(known: Mapping[str, str], asked: str) -> dict[str, str]:
     """What a campaign computes with: `known` where it has begun, else what is asked for.
 
     `auto` goes on where a campaign began. A new one it puts on CPUs: no GPU has been asked yet what
-    tests/device/check.py asks. Raises CampaignError for a device other than that on which a campaign
-    began, and for one that is not here.
+    tests/device/check.py asks. Raises CampaignError for a device other than that on which a
+    campaign began, and for one that is not here.
     """
     begun = device_type(known["device"]) if known else ""
     if begun and asked not in (AUTO, begun):

@@ -17,6 +17,7 @@ from workers.sampler import Gradient
 from workers.triton import kernels
 from workers.triton.activations import UNITS
 from workers.triton.gradient import backward, forward, total
+from workers.triton.kernels import launch
 
 LEAST = 16  # columns of a product of tensor cores
 MOST_INPUTS = 64  # with more of them a program's numbers do not fit the registers
@@ -78,23 +79,19 @@ def potential(
     shapes: dict[str, Any] = {**constants(len(x), model, name, tiles)}
     count = -(-width // tiles.neurons)
     weight, *bias, readout = (layer.standard_deviation for layer in model.layers)
-    scales = (weight, *(bias or [0.0]), readout)
-    known = {"num_warps": tiles.warps, "num_stages": tiles.stages}
+    sizes = (size, width, model.inputs, weight, *(bias or [0.0]), readout)
+    shapes |= {"num_warps": tiles.warps, "num_stages": tiles.stages}
+    last = (UNITS[name], 1 / temperature)
 
     def gradient(position: Tensor) -> tuple[Tensor, Tensor]:
         z = position.contiguous()
         parts = z.new_empty(len(z), count, len(x))
         energy, pieces = z.new_empty(len(z)), z.new_empty(len(z), count)
         slope, grid = torch.empty_like(z), (len(z), count)
-        forward[grid](z, x, parts, size, width, model.inputs, *scales, **shapes, **known)
-        backward[grid](
-            *(z, x, y, parts, slope, pieces, size, width, model.inputs, *scales),
-            *(UNITS[name], 1 / temperature),
-            **shapes,
-            **known,
-            TILES=count,
-        )
-        total[(len(z),)](pieces, energy, TILES=count)
+        launch(forward, grid, z, x, parts, *sizes, **shapes)
+        arrays = (z, x, y, parts, slope, pieces)
+        launch(backward, grid, *arrays, *sizes, *last, **shapes, TILES=count)
+        launch(total, (len(z),), pieces, energy, TILES=count)
         return energy, slope
 
     return gradient

@@ -38,7 +38,8 @@ class Noise(philox.Noise):
         blocks = -(-elements // philox.TILE) * philox.TILE * dtype.itemsize // 16
         grid = (len(self.chains), -(-blocks // BLOCKS))
         arrays = (out, self.chains, self._words, self.counter(step), elements)
-        normals[grid](*arrays, **known, BLOCKS=BLOCKS, num_warps=WARPS, enable_fp_fusion=False)
+        options = {"BLOCKS": BLOCKS, "num_warps": WARPS, "enable_fp_fusion": False}
+        kernels.launch(normals, grid, *arrays, **known, **options)
         return out.view(len(self.chains), *shape)
 
 
