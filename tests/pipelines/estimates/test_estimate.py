@@ -35,7 +35,7 @@ def _elsewhere(tmp_path, monkeypatch):
     """A cache of speeds that holds nothing yet, and nothing to compile."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     here = {"device": "cpu", "backend": TORCH}
-    monkeypatch.setattr(numerics, "describe", lambda *wanted: here)
+    monkeypatch.setattr(numerics, "describe", lambda *_, **__: here)
 
 
 def network(depth, architecture="cnn", **settings):
