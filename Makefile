@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: help demo test quick campaigns faults cluster chaos lint bench clean
+.PHONY: help demo test quick campaigns faults cluster chaos lint bench device clean
 .NOTPARALLEL:
 
 help: ## this page
@@ -50,6 +50,9 @@ bench: .venv/.installed-dev .venv/.installed-peers .venv/.installed-peers-nt ## 
 	$(BIN)/python tests/benchmarks/bench_theories.py
 	$(BIN)/python tests/benchmarks/bench_features.py .venv/peers/bin/python
 	$(BIN)/python tests/benchmarks/bench_plan.py
+
+device: ## ask a GPU what only it can say; $(PYTHON) needs torch, triton, numpy and scipy
+	PYTHONPATH=. $(PYTHON) tests/device/check.py
 
 clean: ## remove caches and .venv; results stay
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -42,6 +42,10 @@ Address = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Workers of the local Ray; by default one per core.")
 ]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="Where chains run; auto goes on where a campaign began, else on CPUs."),
+]
 Only = Annotated[
     list[str] | None,
     typer.Option(metavar="AXIS=VALUE", help="Only the cells of this value, e.g. width=64."),
@@ -107,6 +111,7 @@ def run(
     executor: Executor = "ray",
     address: Address = None,
     workers: Workers = None,
+    device: Device = "auto",
     plugins: Plug = None,
     only: Only = None,
     retry: Annotated[
@@ -147,6 +152,7 @@ def run(
         durable,
         metrics,
         log_json,
+        device,
     )
     launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
 

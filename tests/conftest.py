@@ -20,6 +20,7 @@ SETTINGS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "TRITON_INTERPRET": "1",  # kernels for GPUs run by numpy
 }
 
 _place = pytest.StashKey[Path]()

@@ -18,11 +18,12 @@ from theory.kernels.convolution import convolutional_nngp, patch_nngp, patch_pre
 from theory.kernels.fully_connected import nngp, pre_activation_kernels
 from theory.kernels.image_layers import central_pre_activation_kernels
 from theory.signal.uniform_prior import uniform_nngp, uniform_pre_activation_kernels
+from workers.backends import backend_of
 from workers.data.numbers import finite_numbers
 from workers.networks.activations import ACTIVATIONS, Activation, differentiable
 from workers.networks.convolution import myrtle, patch_network, three_layer_convolution
 from workers.networks.networks import Model, from_function, fully_connected
-from workers.numerics import PLAIN
+from workers.placement import CPU, Placement
 
 
 def activation_of(spec: Campaign, plugins: Plugins) -> Activation:
@@ -32,17 +33,13 @@ def activation_of(spec: Campaign, plugins: Plugins) -> Activation:
     return ACTIVATIONS[name] if name in ACTIVATIONS else differentiable(plugins.get(name))
 
 
-def network_of(spec: Campaign, inputs: int, plugins: Plugins, kernel: str = PLAIN) -> Model:
-    """The network of a spec on inputs of this length, its gradient by a kernel where it has one."""
+def network_of(spec: Campaign, inputs: int, plugins: Plugins, placement: Placement = CPU) -> Model:
+    """The network of a spec on inputs of this length, as the backend of the placement has it."""
     assert spec.network is not None
     if spec.network.architecture not in ARCHITECTURES:
         return _users_network(spec, inputs, plugins)
     model = _network(spec, inputs, activation_of(spec, plugins))
-    if kernel == PLAIN:
-        return model
-    from workers.fused.network import fused
-
-    return fused(model)
+    return backend_of(placement).network(model)
 
 
 def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
-PLAIN = "plain"  # gradients by torch alone; anything else names compiled kernels
+from workers.placement import CUDA, TORCH
+
 THREADS = 1  # of BLAS and of torch, within one shard
 
 
@@ -22,37 +24,73 @@ def fixed_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def describe(kernel: str = "") -> dict[str, str]:
+def describe(device: str = "cpu", backend: str = "") -> dict[str, str]:
     """What this process would compute with, in words that are compared between workers.
 
-    `kernel` is the one that is wanted: named as such if it can be had here. Without a wish it is
-    the fastest one.
+    `device` and `backend` are those that are wanted: named as such if they can be had here. Without
+    a wish the backend is the fastest one of the device.
     """
     import numpy
     import scipy
     import torch
 
+    found = "cpu" if why_no(device) else device
     return {
-        "kernel": kernel if kernel == PLAIN else _fastest(),
+        "backend": backend if backend == TORCH else _fastest(found),
         "threads": str(THREADS),
-        "device": f"cpu {torch.backends.cpu.get_cpu_capability()}",
+        "device": _described(found),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "scipy": scipy.__version__,
     }
 
 
-def _fastest() -> str:
-    from workers.fused import build
+def why_no(device: str) -> str:
+    """Why nothing can be computed on a device here, in one line; nothing where it can."""
+    import torch
 
-    return PLAIN if build.unavailable() else build.name()
+    if device != CUDA or torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    return f"torch {torch.__version__} finds no GPU"
 
 
-def why_plain() -> str:
-    """Why there is no compiled kernel here, in one line; nothing where there is one."""
-    from workers.fused import build
+def _described(device: str) -> str:
+    """'cpu AVX512' or 'cuda sm_90 NVIDIA H200': what of a device decides bits."""
+    import torch
 
-    return build.unavailable()
+    if device != CUDA:
+        return f"{device} {torch.backends.cpu.get_cpu_capability()}"
+    major, minor = torch.cuda.get_device_capability()
+    return f"{device} sm_{major}{minor} {torch.cuda.get_device_name()}"
+
+
+def _fastest(device: str) -> str:
+    return TORCH if why_torch(device) else _compiler_of(device).name()
+
+
+def why_torch(device: str) -> str:
+    """Why torch alone computes on a device here, in one line; nothing where it need not."""
+    return _compiler_of(device).unavailable()
+
+
+def _compiler_of(device: str) -> ModuleType:
+    """What compiles kernels for a device."""
+    if device == CUDA:
+        from workers.triton import build
+    else:
+        from workers.fused import build
+    return build
+
+
+def settle(device: str) -> None:
+    """On a GPU: products of float32 in float32, and sums in one order."""
+    import torch
+
+    if device == CUDA:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def difference(wanted: dict[str, str], found: dict[str, str]) -> str:

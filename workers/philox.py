@@ -85,30 +85,44 @@ class Noise:
         device: str | torch.device = "cpu",
     ) -> None:
         self.key = _key(seed)
-        self.stream = _word("stream", stream)
-        self.chains = torch.as_tensor(chains, dtype=torch.int64).to(device)
-        for chain in (int(self.chains.min()), int(self.chains.max())):
-            _word("chain", chain)
+        self.stream = word("stream", stream)
+        numbers = torch.as_tensor(chains, dtype=torch.int64)
+        for chain in (int(numbers.min()), int(numbers.max())):
+            word("chain", chain)
+        self.chains = numbers.to(device)
 
-    def at(self, step: int) -> Normals:
+    def at(self, step: int | Tensor) -> Normals:
         """The normals of one step, as a function of (shape, dtype)."""
         return lambda shape, dtype: self(step, shape, dtype)
 
-    def __call__(self, step: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Normals (chain, *shape) of a step; a chain's numbers fill its shape row by row."""
+    def __call__(self, step: int | Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Normals (chain, *shape) of a step; a chain's numbers fill its shape row by row.
+
+        The step is a number, or lies on the device as int64, (1,).
+        """
         if dtype not in INTEGER:
             raise ValueError(f"normals in {dtype} were asked for; ask for float32 or float64")
         chains, elements, device = len(self.chains), math.prod(shape), self.chains.device
-        constant = torch.tensor([[_word("step", step)], [self.stream]], device=device)
+        constant = [self._column(step), self._column(self.stream)]
         per_tile = TILE * dtype.itemsize // 16  # blocks, of 16 bytes
         normals = torch.empty(chains, elements, dtype=dtype, device=device)
         for rows, tiles in _chunks(chains, -(-elements // TILE), per_tile, device):
             block = torch.arange(tiles.start * per_tile, tiles.stop * per_tile, device=device)
-            counter = (block[None], constant[:1], self.chains[rows, None], constant[1:])
+            counter = (block[None], constant[0], self.chains[rows, None], constant[1])
             pairs = _blocks(self.key, counter).view(INTEGER[dtype])
             part = normals[rows, tiles.start * TILE : tiles.stop * TILE]
             _tiled(pairs, part)
         return normals.view(chains, *shape)
+
+    def counter(self, step: int | Tensor) -> Tensor:
+        """The number of a step on the device, (1,); made there, since a copy would wait for it."""
+        if isinstance(step, Tensor):
+            return step
+        number = word("step", step)
+        return torch.full((1,), number, dtype=torch.int64, device=self.chains.device)
+
+    def _column(self, step: int | Tensor) -> Tensor:
+        return self.counter(step).view(1, 1)
 
 
 def _tiled(pairs: Tensor, normals: Tensor) -> None:
@@ -121,7 +135,7 @@ def _tiled(pairs: Tensor, normals: Tensor) -> None:
         normals.copy_(whole[:, :elements])
 
 
-def _word(name: str, value: int) -> int:
+def word(name: str, value: int) -> int:
     """A 32-bit word of the counter."""
     if not 0 <= value <= LOW:
         raise ValueError(f"{name} is {value}; random numbers are counted from 0 to 2^32 - 1")
@@ -137,7 +151,7 @@ def _key(seed: int) -> tuple[int, int]:
 
 def _long_words(seed: int, stream: int, n: int) -> Tensor:
     """The first 64 bits of blocks 0..n-1 (int64), at step 0 of chain 0."""
-    constant = [torch.tensor([word]) for word in (0, 0, _word("stream", stream))]
+    constant = [torch.tensor([word]) for word in (0, 0, word("stream", stream))]
     return _blocks(_key(seed), [torch.arange(n), *constant])[0]
 
 
@@ -207,7 +221,7 @@ def _constants(xp: ModuleType, key: tuple[int, int], dtype: Any) -> tuple[list[A
     return numbers, [tuple(xp.asarray(k, dtype=dtype) for k in pair) for pair in keys]
 
 
-class _Scalars(NamedTuple):
+class Scalars(NamedTuple):
     """Constants of the Box-Muller map in one precision, as scalar tensors."""
 
     fraction: Tensor  # the bits of a word that are not its sign
@@ -223,14 +237,15 @@ class _Scalars(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _scalars(dtype: torch.dtype) -> _Scalars:
+def scalars(dtype: torch.dtype) -> Scalars:
+    """The constants of a precision, made once."""
     integer = INTEGER[dtype]
     bits = 8 * dtype.itemsize - 1
     mantissa = {31: 23, 63: 52}[bits]
     real = lambda value: torch.tensor(value, dtype=dtype)  # noqa: E731
     whole = lambda value: torch.tensor(value, dtype=integer)  # noqa: E731
     atanh, sine = TERMS[dtype]
-    return _Scalars(
+    return Scalars(
         fraction=whole(2**bits - 1),
         sign=whole(-(2**bits)),
         unit=real(2.0**-bits),
@@ -254,7 +269,7 @@ def _box_muller(pairs: Tensor, out: Tensor) -> None:
     both are accurate where they are small. Each step is one operation: fused ones would round
     differently on different devices.
     """
-    scalar = _scalars(out.dtype)
+    scalar = scalars(out.dtype)
     fractions = torch.empty(3, *pairs.shape[1:], dtype=pairs.dtype, device=pairs.device)
     torch.bitwise_and(pairs, scalar.fraction, out=fractions[:2])
     torch.bitwise_xor(fractions[1], scalar.fraction, out=fractions[2])
@@ -265,7 +280,7 @@ def _box_muller(pairs: Tensor, out: Tensor) -> None:
     torch.bitwise_xor(normals.view(pairs.dtype), signs, out=out.view(pairs.dtype))
 
 
-def _radius(u: Tensor, scalar: _Scalars) -> Tensor:
+def _radius(u: Tensor, scalar: Scalars) -> Tensor:
     """√(-2 ln u), which overwrites u. With u = 2^e m and m in [√½, √2) it is the root of
 
     -2 e ln 2 - 4 atanh((m - 1) / (m + 1)); the bits of a float are e and m side by side.

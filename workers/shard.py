@@ -19,6 +19,7 @@ from storage.planning.plan import SAMPLED, WARMUP, Shard
 from storage.store.store import Store, checkpoint_name
 from workers import numerics
 from workers.faults import Fault, fault_of
+from workers.placement import TORCH, placement_of
 
 MEND = "put right what the error names, then add --retry-failed to the command"
 AGAIN = "run the same command again: what is finished is kept"
@@ -113,15 +114,19 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
     """Run a shard where it is and write it from there; only the receipt travels back."""
     if (known := store.ledger.receipt(shard.name)) is not None:
         return known
-    found = numerics.describe(job.numerics["kernel"])
+    placement = placement_of(job.numerics)
+    found = numerics.describe(*placement)
     if unlike := numerics.difference(job.numerics, found):
-        reason = numerics.why_plain() if found["kernel"] == numerics.PLAIN else ""
+        reason = numerics.why_no(placement.device)
+        if not reason and found["backend"] == TORCH:
+            reason = numerics.why_torch(placement.device)
         raise UnlikeWorkerError(
             f"this worker would compute other bits: {unlike}{reason and f' ({reason})'}; use the "
             "same versions and kind of processor, or start the campaign in another store"
         )
     started = time.time()
     job.plugins.load()
+    numerics.settle(placement.device)
     with numerics.fixed_threads():
         values, state = compute(job, shard, store)
     if not lease.is_current(store.objects, job.epoch):
@@ -166,7 +171,7 @@ def ensemble_run(job: Job, shard: Shard, state: State | None) -> tuple[Values, S
     """One segment of a block of chains; torch is imported only where it is needed."""
     from workers.ensemble import ensemble
 
-    return ensemble.run(shard, job.plugins, job.sources, state, job.numerics["kernel"])
+    return ensemble.run(shard, job.plugins, job.sources, state, placement_of(job.numerics))
 
 
 def _state_before(job: Job, shard: Shard, store: Store) -> State | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.engine import devices
 from pipelines.progress import pace
 from pipelines.report.table import cell_rows
 from pipelines.text import columns
@@ -15,6 +16,7 @@ from storage.backend.snapshot import explained
 from storage.campaign.messages import printable
 from storage.files import lease
 from storage.planning.plan import SAMPLED, Cell, Place, Plan, plan
+from storage.store import archive
 from storage.store.store import Store
 
 BEYOND_POOL = 0.3
@@ -35,6 +37,7 @@ def status(store: Store, every: bool = False, width: int | None = None) -> str:
     lines = [
         printable(specs[-1].title or specs[-1].name),
         f"store     {store.url}",
+        *_computed(store),
         f"shards    {done} of {total} finished",
         *_kinds(planned, finished),
         f"driver    {_driver(store, finished, done == total)}",
@@ -82,6 +85,12 @@ def _driver(store: Store, finished: Finished, complete: bool) -> str:
     by_name = {"/".join(place): count for place, count in finished.items()}
     spent, left = duration(now - kept.began), about(kept.left(by_name, now))
     return f"{holder}; {kept.stage}, {spent} so far, {left} left"
+
+
+def _computed(store: Store) -> list[str]:
+    """What it computes with, from its first run on."""
+    found = archive.numerics(store.objects)
+    return [f"device    {devices.words(found)}"] if found else []
 
 
 def _kinds(planned: Plan, finished: Finished) -> list[str]:

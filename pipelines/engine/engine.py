@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
-from pipelines.engine import needs, selection
+from pipelines.engine import devices, needs, selection
 from pipelines.engine.waves import Wave, merged
 from storage.campaign.plugins import ALLOWED, Plugins, allow, named
 from storage.campaign.spec import Campaign
@@ -33,7 +33,6 @@ from storage.planning.plan import SAMPLED, Cell, Lane, Plan, Shard, plan
 from storage.store import archive, kept
 from storage.store.holding import held
 from storage.store.store import Store
-from workers import numerics
 from workers.data.datasets import absolute, check_dataset, check_pool, content_digests
 from workers.ensemble.plugin_checks import check_network
 from workers.faults import Fault
@@ -184,16 +183,22 @@ class Drive:
     """A campaign that this process holds the lease of."""
 
     def __init__(
-        self, prepared: Prepared, store: Store, epoch: int, executor: Executor, choice: Choice
+        self,
+        prepared: Prepared,
+        store: Store,
+        epoch: int,
+        executor: Executor,
+        choice: Choice,
+        computed: dict[str, str],
     ) -> None:
         self.prepared = prepared
         self.choice = choice
         self.store = store
         self.executor = executor
         self.store.add_spec(prepared.spec, prepared.sources)
-        self.job = Job(
-            self.store.objects, epoch, self._numerics(), prepared.plugins, prepared.sources
-        )
+        objects = self.store.objects
+        computed = archive.decide_numerics(objects, computed)
+        self.job = Job(objects, epoch, computed, prepared.plugins, prepared.sources)
         self._record_run(epoch)
         self.finished = self.store.ledger.finished()
         self.failed: list[Outcome] = []
@@ -251,12 +256,8 @@ class Drive:
         self._plan()
         return True
 
-    def _numerics(self) -> dict[str, str]:
-        """What the campaign computes with: decided at its first run, kept from then on."""
-        return archive.decide_numerics(self.store.objects, numerics.describe())
-
     def _record_run(self, epoch: int) -> None:
-        content = seal(provenance(), indent=1)
+        content = seal({**provenance(), **self.job.numerics}, indent=1)
         kept.keep(self.store.objects, f"provenance/run-{epoch:04d}.json", content)
 
     def _waves(self) -> list[Wave]:
@@ -318,11 +319,18 @@ def _wave_name(kind: str, settings: dict[str, Any]) -> str:
 
 
 @contextmanager
-def drive(prepared: Prepared, executor: Executor, choice: Choice = EVERYTHING) -> Iterator[Drive]:
+def drive(
+    prepared: Prepared,
+    executor: Executor,
+    choice: Choice = EVERYTHING,
+    device: str = devices.AUTO,
+) -> Iterator[Drive]:
     """Hold the campaign's lease, and drive it."""
     selection.chosen(prepared.plan, choice.only)  # before anything is written
+    known = archive.numerics(prepared.store.objects)
+    computed = devices.decided(known, device)
     with held(prepared.store) as (store, lease):
-        driven = Drive(prepared, store, lease.epoch, executor, choice)
+        driven = Drive(prepared, store, lease.epoch, executor, choice, computed)
         with _shared_files(driven.plan, lease):
             yield driven
 
@@ -352,17 +360,19 @@ def run(
     root: str = ROOT,
     plugins: Sequence[str] = (),
     watch: Callable[[Outcome], None] | None = None,
+    device: str = devices.AUTO,
 ) -> "DataTree":
     """Run a campaign in this process to its end and open it as a labelled grid.
 
     The same as `finitewidth run --executor inline`, without Prefect and Ray: for notebooks.
+    `device` is auto, cpu or cuda.
     """
     from pipelines.engine import blocks, stages
     from storage.backend.reader import open_campaign
 
     prepared = prepare(spec, root, plugins)
     blocks.require(prepared, workers=1)
-    with drive(prepared, Inline()) as driven:
+    with drive(prepared, Inline(), device=device) as driven:
         while True:
             for outcome in driven.run(*driven.left):
                 if watch is not None:
@@ -375,7 +385,7 @@ def run(
 
 
 def provenance() -> dict[str, Any]:
-    """What ran: versions, machine, command and commit."""
+    """What ran, beside what it computes with: machine, command and commit."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "host": platform.node(),
@@ -384,7 +394,6 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
-        **numerics.describe(),
     }
 
 

@@ -31,6 +31,7 @@ from theory.regression.curve_methods import DOUBLE
 from workers import numerics
 from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES
 from workers.models import nngp_of
+from workers.placement import placement_of
 from workers.regression.regression import kernel_of
 
 PATIENCE = 2.0  # seconds for all that is timed
@@ -260,9 +261,9 @@ def _time(kind: _Kind, prepared: Prepared, speeds: Speeds) -> list[float] | None
     factor = ensemble.block / chains
 
     def act() -> list[float]:
-        kernel = numerics.describe()["kernel"]
+        here, shard = placement_of(numerics.describe()), Shard("ensemble", cell)
         with _explained(cell):
-            found = rehearse(Shard("ensemble", cell), prepared.plugins, prepared.sources, kernel)
+            found = rehearse(shard, prepared.plugins, prepared.sources, here)
         return [found.data, found.shard, factor * found.step, factor * found.draw]
 
     return speeds.measure(_name(kind, prepared), act)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipelines.engine import blocks, needs
+from pipelines.engine import blocks, devices, needs
 from pipelines.engine.engine import Prepared
 from pipelines.estimates.costs import Costs, costs
 from pipelines.estimates.speeds import Speeds
@@ -61,6 +61,7 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
         f"cells    {ensemble} of the ensemble{more}, {regression} of the regression{without}",
         f"shards   {shards}, of which {done} are finished",
         f"storage  {_bytes(size)} before compression, {objects} objects",
+        f"device   {devices.words(devices.planned(known.objects))}",
     ]
     if planned.cells:
         block = max(blocks.block_of(cell.spec, prepared).total for cell in _each_size(planned))

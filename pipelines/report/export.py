@@ -104,7 +104,7 @@ def _software(store: Store, planned: Plan) -> str:
         f"finitewidth (commit {listed(commits)}, numerics {numerics_of(planned.spec)}) ran with "
         f"{listed(versions)} on {computed.get('device', 'an unknown device')}, with "
         f"{computed.get('threads', '1')} BLAS thread per worker and the "
-        f"{computed.get('kernel', 'plain')} gradient. Random "
+        f"{computed.get('backend', 'torch')} gradient. Random "
         "numbers are counter-based, keyed by the seed, the identity of the cell or the data, "
         f"dataset, chain and step. The campaign is {planned.identity}."
     )

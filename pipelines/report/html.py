@@ -180,7 +180,7 @@ def _reading(store: Store) -> str:
 
 def _provenance(store: Store, planned: Plan) -> list[str]:
     found = runs(store)
-    columns = ("started", "command", "commit", "host", "device")
+    columns = ("started", "command", "commit", "host", "device", "backend")
     versions = ("python", "torch", "numpy", "scipy")
     rows = [
         {key: str(run.get(key, "")) for key in columns}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from pipelines.engine import blocks, stages
+from pipelines.engine import blocks, devices, stages
 from pipelines.engine.engine import Choice, Drive, Inline, Prepared, drive
 from pipelines.engine.waves import Line, lines
 from pipelines.progress import doing
@@ -14,8 +14,10 @@ from pipelines.progress.pace import ENDED, SIMULATING, Pace
 from pipelines.progress.progress import Progress
 from pipelines.run.draining import Drained, draining
 from storage.errors import CampaignError
+from storage.store import archive
 from workers.machine.cores import available_cores
-from workers.numerics import PLAIN, why_plain
+from workers.numerics import why_torch
+from workers.placement import TORCH, placement_of
 from workers.remote import RayExecutor, check, cluster
 
 
@@ -32,6 +34,7 @@ class Options:
     durable: bool = False  # what is stored survives a power cut
     metrics: str | None = None  # [host:]port where Prometheus may ask
     log_json: bool = False  # what the run says is for programs
+    device: str = devices.AUTO  # of chains: auto, cpu or cuda
 
     @property
     def choice(self) -> Choice:
@@ -44,16 +47,18 @@ def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progr
     """Drive a campaign on the executor of the options, telling how it goes."""
     if options.executor == "inline":
         blocks.require(prepared, workers=1)
-        with drive(prepared, Inline(), options.choice) as driven:
+        with drive(prepared, Inline(), options.choice, options.device) as driven:
             with _progress(driven, 1, options) as progress:
                 _warn(driven, progress)
                 yield driven, progress
             _ended(driven, progress)
         return
+    known = archive.numerics(prepared.store.objects)
+    devices.check_executor(devices.decided(known, options.device), options.executor)
     check(options.address)
     if options.address is None:  # workers elsewhere look for themselves
         blocks.require(prepared, options.workers)
-    with drive(prepared, Inline(), options.choice) as driven:
+    with drive(prepared, Inline(), options.choice, options.device) as driven:
         cores = options.workers or available_cores()
         with _progress(driven, cores, options) as progress, _on_ray(driven, progress, options):
             yield driven, progress
@@ -130,8 +135,10 @@ def _ended(driven: Drive, progress: Progress) -> None:
 
 def _warn(driven: Drive, progress: Progress) -> None:
     """Say why gradients will be slow, where they will."""
-    if driven.plan.cells and driven.job.numerics["kernel"] == PLAIN:
-        progress.say(f"gradients by torch alone: {why_plain() or 'so it was decided at the start'}")
+    placement = placement_of(driven.job.numerics)
+    if driven.plan.cells and placement.backend == TORCH:
+        why = why_torch(placement.device) or "so it was decided at the start"
+        progress.say(f"gradients by torch alone: {why}")
 
 
 def simulate(

@@ -52,8 +52,14 @@ def decide_numerics(objects: Objects, found: Mapping[str, str]) -> dict[str, str
 
 
 def numerics(objects: Objects) -> dict[str, str]:
-    """What the campaign computes with; nothing before its first run."""
-    return _mapping(objects, kept.NUMERICS)
+    """What the campaign computes with; nothing before its first run.
+
+    Early runs called the backend kernel, and torch plain.
+    """
+    found = _mapping(objects, kept.NUMERICS)
+    if (kernel := found.pop("kernel", None)) is not None:
+        found["backend"] = "torch" if kernel == "plain" else kernel
+    return found
 
 
 def rounds(objects: Objects) -> list[Round]:

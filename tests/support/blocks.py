@@ -12,7 +12,7 @@ from storage.planning.plan import WARMUP, Shard, plan
 from storage.reading.document import parse
 from workers.data.datasets import dataset
 from workers.ensemble import ensemble
-from workers.numerics import PLAIN
+from workers.placement import TORCH, Placement
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -52,18 +52,19 @@ def shard_of(spec: Campaign, segment: int = WARMUP, *, kind="ensemble", index=0,
     return Shard(kind, cell, index, block, segment)
 
 
-def step(shard: Shard, saved: Arrays | None = None, kernel: str = PLAIN) -> tuple[Arrays, Arrays]:
+def step(shard: Shard, saved: Arrays | None = None, backend: str = TORCH) -> tuple[Arrays, Arrays]:
     """What a shard stores, and the state at its end."""
-    return ensemble.run(shard, Plugins(), {}, None if saved is None else dict(saved), kernel)
+    before = None if saved is None else dict(saved)
+    return ensemble.run(shard, Plugins(), {}, before, Placement(backend=backend))
 
 
-def block_of(spec: Campaign, *, kernel: str = PLAIN, **place) -> Block:
+def block_of(spec: Campaign, *, backend: str = TORCH, **place) -> Block:
     """A block from its warm-up to its last segment; (chain, draw, ...) or (chain, segment, ...)."""
     assert spec.sampler is not None
-    fixed, state = step(shard_of(spec, **place), None, kernel)
+    fixed, state = step(shard_of(spec, **place), None, backend)
     parts = []
     for segment in range(spec.sampler.draws // spec.sampler.segment):
-        values, state = step(shard_of(spec, segment, **place), state, kernel)
+        values, state = step(shard_of(spec, segment, **place), state, backend)
         parts.append(values)
     variables = ensemble_variables(spec)
     joined = {}

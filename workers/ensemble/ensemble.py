@@ -14,18 +14,20 @@ from storage.campaign.plugins import Plugins
 from storage.campaign.spec import Campaign, Observe
 from storage.planning.identity import Sources, seed_of
 from storage.planning.plan import WARMUP, Shard
+from workers.backends import backend_of
 from workers.data.balance import stored_counts
 from workers.data.dataset import Dataset
 from workers.data.datasets import dataset
 from workers.ensemble.adaptation import CALM, WINDOW, Adaptation, stages
 from workers.ensemble.schemes import Problem, overdamped, sampler_of, state_of
 from workers.ensemble.starts import aligned
+from workers.graphs import CAPTURED, MOST, Steps
 from workers.measurement.observables import Directions, directions
 from workers.measurement.record import Observed, Record
 from workers.models import activation_of, network_of, prior_kernels
 from workers.networks.convolution import ConvolutionalNetwork
-from workers.numerics import PLAIN
 from workers.philox import Noise
+from workers.placement import CPU, CUDA, Placement
 from workers.sampler import Sampler
 from workers.samplers.anneal import anneal, ramp
 
@@ -48,34 +50,57 @@ class _State(NamedTuple):
 
 
 def run(
-    shard: Shard, plugins: Plugins, sources: Sources, saved: Arrays | None, kernel: str = PLAIN
+    shard: Shard,
+    plugins: Plugins,
+    sources: Sources,
+    saved: Arrays | None,
+    placement: Placement = CPU,
 ) -> tuple[Arrays, Arrays]:
     """Run the warm-up (from nothing) or a segment: what to store, and the state at its end.
 
-    `kernel` names what computes gradients and noise, and with them the bits.
+    All tensors are born where the placement says, and come home once, at the end.
     """
     spec = shard.cell.spec
     assert spec.sampler is not None
     data = dataset(spec, shard.dataset, plugins, sources)
-    observed = observe(shard, data, plugins, kernel)
-    problem = make_problem(spec, observed, kernel)
-    steps = noise_of(shard, STEPS, kernel)
+    observed = observe(shard, data, plugins, placement)
+    problem = make_problem(spec, observed, placement)
+    steps = noise_of(shard, STEPS, placement)
     if shard.segment == WARMUP:
         state = _warmed_up(shard, problem, data, steps)
         return _fixed(shard, observed, state.step_size), _saved(state)
     assert saved is not None
     state = _loaded(problem, saved)
     sampler = sampler_of(problem, state.step_size)
-    record = Record(observed, state.sound, problem.x.dtype)
+    record = Record(observed, state.sound, problem.x)
     widths = observed.network.standard_deviations.to(problem.x)
+    advance = _advancing(problem, sampler, steps, state)
     for _ in range(spec.sampler.segment):
-        state = _advance(sampler, steps, state, spec.sampler.thin)
+        state = advance(state)
         record.add(state.chains.position[:: problem.replicas] * widths)
     values = record.values()
     if shard.kind == "check":
         values = {name: value for name, value in values.items() if name in CHECKED}
-    sound = torch.as_tensor(values["status"] == 0)
-    return values, _saved(state._replace(sound=sound))
+    return values, _saved(state._replace(sound=torch.as_tensor(values["status"] == 0)))
+
+
+def _advancing(
+    problem: Problem, sampler: Sampler[Any], noise: Noise, state: _State
+) -> Callable[[_State], _State]:
+    """What makes the steps between two draws; on a GPU they are captured, from `state` on."""
+    thin = problem.settings.thin
+    if problem.placement.device != CUDA or problem.settings.scheme not in CAPTURED:
+        return lambda state: _advance(sampler, noise, state, thin)
+    count = max(count for count in range(1, MOST + 1) if thin % count == 0)
+    steps = Steps(sampler, noise, count, state.chains)
+
+    def advance(state: _State) -> _State:
+        chains = state.chains
+        for first in range(state.step, state.step + thin, count):
+            chains = steps(chains, first)
+        return state._replace(chains=chains, step=state.step + thin)
+
+    return advance
 
 
 def _advance(sampler: Sampler[Any], noise: Noise, state: _State, steps: int) -> _State:
@@ -90,7 +115,7 @@ def _advance(sampler: Sampler[Any], noise: Noise, state: _State, steps: int) -> 
 
 def _warmed_up(shard: Shard, problem: Problem, data: Dataset, steps: Noise) -> _State:
     """The block at the end of its warm-up, its step size frozen; half of it in a step check."""
-    settings, noise = problem.settings, noise_of(shard, START, problem.kernel)
+    settings, noise = problem.settings, noise_of(shard, START, problem.placement)
     position, done = _start(shard, problem, data, noise), 0
     if settings.anneal is not None:
         position, done = _annealed(problem, position, noise, steps), settings.anneal.steps
@@ -99,7 +124,7 @@ def _warmed_up(shard: Shard, problem: Problem, data: Dataset, steps: Noise) -> _
         return _adapted(shard, problem, position, share)
     step_size = share * _number(settings.step_size)
     sampler = sampler_of(problem, step_size)
-    state = _State(sampler.init(position, noise.at(INIT)), done, _all(shard), step_size)
+    state = _State(sampler.init(position, noise.at(INIT)), done, _all(problem), step_size)
     return _advance(sampler, steps, state, settings.warmup - done)
 
 
@@ -144,13 +169,14 @@ def _adapted(shard: Shard, problem: Problem, position: Tensor, share: float) -> 
     In the first quarter momenta are drawn anew at every step: those that chains gather as they fall
     from the prior would carry them up where U is far stiffer than anywhere it matters.
     """
-    warmup, steps = problem.settings.warmup, noise_of(shard, STEPS, problem.kernel)
-    normals = noise_of(shard, CURVATURE, problem.kernel).at(0)(position.shape[1:], position.dtype)
+    warmup, steps = problem.settings.warmup, noise_of(shard, STEPS, problem.placement)
+    curvature = noise_of(shard, CURVATURE, problem.placement)
+    normals = curvature.at(0)(position.shape[1:], position.dtype)
     found = Adaptation(problem, normals[:: problem.replicas])
     found.look(position)
     sampler = sampler_of(problem, found.step_size)
-    first = sampler.init(position, noise_of(shard, START, problem.kernel).at(INIT))
-    state = _State(first, 0, _all(shard), found.step_size)
+    first = sampler.init(position, noise_of(shard, START, problem.placement).at(INIT))
+    state = _State(first, 0, _all(problem), found.step_size)
     for stop in stages(warmup):
         now = overdamped(problem) if stop <= math.ceil(CALM * warmup) else problem
         while state.step < stop:
@@ -162,10 +188,10 @@ def _adapted(shard: Shard, problem: Problem, position: Tensor, share: float) -> 
     return _advance(sampler_of(problem, state.step_size), steps, state, warmup - state.step)
 
 
-def _all(shard: Shard) -> Tensor:
-    ensemble = shard.cell.spec.ensemble
+def _all(problem: Problem) -> Tensor:
+    ensemble = problem.spec.ensemble
     assert ensemble is not None
-    return torch.ones(ensemble.block, dtype=torch.bool)
+    return torch.ones(ensemble.block, dtype=torch.bool, device=problem.x.device)
 
 
 def _number(step_size: Any) -> float:
@@ -182,7 +208,7 @@ def _number(step_size: Any) -> float:
 # -- what a shard is made of ----------------------------------------------------------------
 
 
-def noise_of(shard: Shard, stream: int, kernel: str) -> Noise:
+def noise_of(shard: Shard, stream: int, placement: Placement) -> Noise:
     """The noise of a block: keyed by seed, cell and dataset, and by the chain's own index."""
     spec = shard.cell.spec
     assert spec.ensemble is not None
@@ -191,34 +217,25 @@ def noise_of(shard: Shard, stream: int, kernel: str) -> Noise:
     seed = seed_of(spec.ensemble.seed, purpose, shard.cell.identity, shard.dataset)
     block = spec.ensemble.block * (1 + len(spec.sampler.ladder))
     chains = range(shard.block * block, (shard.block + 1) * block)
-    return noise_kind(kernel)(seed, chains, stream)
+    return backend_of(placement).noise(seed, chains, stream, placement.device)
 
 
-def noise_kind(kernel: str) -> Callable[..., Noise]:
-    """What makes normals for a kernel; all kinds make the same ones."""
-    if kernel == PLAIN:
-        return Noise
-    from workers.fused.noise import Noise as Fast
-
-    return Fast
-
-
-def make_problem(spec: Campaign, observed: Observed, kernel: str) -> Problem:
+def make_problem(spec: Campaign, observed: Observed, placement: Placement) -> Problem:
     """What the chains of a block sample, on the data that are observed."""
     assert spec.sampler is not None
-    dtype = getattr(torch, spec.sampler.precision)
-    x = torch.as_tensor(observed.data.x_train, dtype=dtype)
-    y = torch.as_tensor(observed.data.y_train, dtype=dtype).flatten()
-    return Problem(spec, observed.network, x, y, kernel)
+    dtype, device = getattr(torch, spec.sampler.precision), placement.device
+    x = torch.as_tensor(observed.data.x_train, dtype=dtype, device=device)
+    y = torch.as_tensor(observed.data.y_train, dtype=dtype, device=device).flatten()
+    return Problem(spec, observed.network, x, y, placement)
 
 
-def observe(shard: Shard, data: Dataset, plugins: Plugins, kernel: str) -> Observed:
+def observe(shard: Shard, data: Dataset, plugins: Plugins, placement: Placement) -> Observed:
     """What a shard observes: its network, and where and along what it looks."""
     spec = shard.cell.spec
     if shard.kind == "check":
         spec = spec.model_copy(update={"observe": NOTHING})
     activation = activation_of(spec, plugins)
-    network = network_of(spec, data.x_train.shape[1], plugins, kernel)
+    network = network_of(spec, data.x_train.shape[1], plugins, placement)
     along = None
     if spec.observe.histograms:
         kernels = prior_kernels(spec, _probes(spec, data), activation)
@@ -271,13 +288,16 @@ def _fixed(shard: Shard, observed: Observed, step_size: float) -> Arrays:
 
 
 def _saved(state: _State) -> Arrays:
-    arrays = {name: value.numpy() for name, value in state.chains._asdict().items()}
+    arrays = {name: value.cpu().numpy() for name, value in state.chains._asdict().items()}
     step, step_size = np.array(state.step), np.array(state.step_size)
-    return {**arrays, "step": step, "sound": state.sound.numpy(), "step_size": step_size}
+    return {**arrays, "step": step, "sound": state.sound.cpu().numpy(), "step_size": step_size}
 
 
 def _loaded(problem: Problem, arrays: Arrays) -> _State:
     kind = state_of(problem.settings, problem.network)
-    chains = kind(**{name: torch.as_tensor(arrays[name]) for name in kind._fields})
-    sound = torch.as_tensor(arrays["sound"])
-    return _State(chains, int(arrays["step"]), sound, float(arrays["step_size"]))
+    placed = {
+        name: torch.as_tensor(arrays[name], device=problem.x.device)
+        for name in (*kind._fields, "sound")
+    }
+    sound = placed.pop("sound")
+    return _State(kind(**placed), int(arrays["step"]), sound, float(arrays["step_size"]))

@@ -15,6 +15,7 @@ from workers.data.datasets import dataset
 from workers.ensemble import ensemble
 from workers.ensemble.schemes import sampler_of
 from workers.measurement.record import Record
+from workers.placement import Placement
 
 ENOUGH = 0.1  # seconds that steps are repeated for
 MOST = 40  # steps at most
@@ -30,7 +31,7 @@ class Rehearsal(NamedTuple):
     draw: float  # to record one of a block
 
 
-def rehearse(shard: Shard, plugins: Plugins, sources: Sources, kernel: str) -> Rehearsal:
+def rehearse(shard: Shard, plugins: Plugins, sources: Sources, placement: Placement) -> Rehearsal:
     """Make what a shard is made of, and time steps and draws of it; nothing is kept."""
     spec = shard.cell.spec
     assert spec.sampler is not None
@@ -38,12 +39,12 @@ def rehearse(shard: Shard, plugins: Plugins, sources: Sources, kernel: str) -> R
         began = time.process_time()
         data = dataset(spec, shard.dataset, plugins, sources)
         drawn = time.process_time()
-        ensemble.observe(shard, data, plugins, kernel)  # what is loaded or begun once is by now
+        ensemble.observe(shard, data, plugins, placement)  # what is begun once is by now
         again = time.process_time()
-        observed = ensemble.observe(shard, data, plugins, kernel)
-        problem = ensemble.make_problem(spec, observed, kernel)
+        observed = ensemble.observe(shard, data, plugins, placement)
+        problem = ensemble.make_problem(spec, observed, placement)
         made = time.process_time()
-        noise = ensemble.noise_of(shard, ensemble.STEPS, kernel)
+        noise = ensemble.noise_of(shard, ensemble.STEPS, placement)
         sampler = sampler_of(problem, CAREFUL)
         position = noise.at(0)((observed.network.size,), problem.x.dtype)
         state = [sampler.init(position, noise.at(0))]
@@ -51,8 +52,9 @@ def rehearse(shard: Shard, plugins: Plugins, sources: Sources, kernel: str) -> R
         def step() -> None:
             state[0] = sampler.step(state[0], noise.at(1))
 
-        sound = torch.ones(len(position) // problem.replicas, dtype=torch.bool)
-        record = Record(observed, sound, problem.x.dtype)
+        chains = len(position) // problem.replicas
+        sound = torch.ones(chains, dtype=torch.bool, device=position.device)
+        record = Record(observed, sound, problem.x)
         widths = observed.network.standard_deviations.to(problem.x)
 
         def draw() -> None:

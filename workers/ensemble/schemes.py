@@ -10,10 +10,10 @@ from torch import Tensor
 from storage.arrays.coordinates import physical_temperature
 from storage.campaign.sampler_spec import Sampler as Settings
 from storage.campaign.spec import Campaign
-from workers.networks import networks
+from workers.backends import backend_of
 from workers.networks.convolution import PatchNetwork
 from workers.networks.networks import Layered, Model, Network
-from workers.numerics import PLAIN
+from workers.placement import CPU, Placement
 from workers.sampler import Gradient, Sampler
 from workers.samplers.baoab import BAOABState, baoab
 from workers.samplers.collapsed import CollapsedState, collapsed, marginal
@@ -56,7 +56,7 @@ class Problem:
     network: Model
     x: Tensor
     y: Tensor  # (n · targets,)
-    kernel: str = PLAIN
+    placement: Placement = CPU
 
     @property
     def settings(self) -> Settings:
@@ -84,9 +84,7 @@ class Problem:
     @cached_property
     def gradient(self) -> Gradient:
         """U(z) = |z|²/2 + L/T and ∇U, in coordinates whitened by the prior."""
-        make = networks.potential
-        if self.kernel != PLAIN:
-            from workers.fused.network import potential as make
+        make = backend_of(self.placement).potential
         return make(self.network, self.x, self.y, self.temperature)
 
 
@@ -147,12 +145,8 @@ def _underdamped(problem: Problem, step_size: float) -> Sampler[Any]:
 
 
 def _one_after_another(problem: Problem, angle: float) -> Sampler[Any]:
-    """Neurons, by a kernel where the problem has one."""
-    from workers.samplers.neuron_moves import sweep
-
-    if problem.kernel != PLAIN:
-        from workers.fused.neurons import sweep
-    return neurons(neurons_of(problem, angle), sweep)
+    """Neurons, by the sweep of the problem's backend."""
+    return neurons(neurons_of(problem, angle), backend_of(problem.placement).sweep)
 
 
 def neurons_of(problem: Problem, angle: float) -> Neurons:
@@ -196,11 +190,11 @@ def moving(problem: Problem, position: Tensor) -> tuple[Gradient, Tensor]:
     return gradient, start
 
 
-def _by_parameter(problem: Problem, step_size: float) -> float | Tensor:
+def _by_parameter(problem: Problem, step_size: float) -> Tensor:
     """The step of each parameter, where the spec gives one for each layer: ε times its mobility."""
     chosen, network = problem.settings.step_size, problem.network
     if not isinstance(chosen, tuple):
-        return step_size
+        return problem.x.new_tensor(step_size, dtype=torch.float64)
     assert isinstance(network, Layered)
     scale = step_size / chosen[0]
     steps = dict(zip([*_levels(network.depth), "readout"], chosen, strict=True))

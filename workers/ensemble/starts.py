@@ -27,7 +27,7 @@ def aligned(problem: Problem, position: Tensor, teacher: Tensor, noise: Normals)
     count = readout.stop - readout.start
     normals = noise((normals_needed(len(problem.x), count),), position.dtype)
     widths = network.standard_deviations.to(position)
-    few = chains_at_a_time(len(problem.x), count)
+    few = chains_at_a_time(problem.x, count)
     for chains, part in zip(moved.split(few), normals.split(few), strict=True):
         fields = network.pre_activations(chains * widths, problem.x)
         features = _features(network.activation.phi(fields[-1]), len(problem.x))

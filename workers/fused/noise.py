@@ -26,9 +26,9 @@ class _Noise(ctypes.Structure):
 class Noise(philox.Noise):
     """`workers.philox.Noise`, with a kernel for float32 on a CPU."""
 
-    def __call__(self, step: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def __call__(self, step: int | Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Normals (chain, *shape) of a step; build.BuildError where nothing can be compiled."""
-        if dtype != torch.float32 or not self.chains.is_cpu:
+        if isinstance(step, Tensor) or dtype != torch.float32 or not self.chains.is_cpu:
             return super().__call__(step, shape, dtype)
         if not 0 <= step <= philox.LOW:
             raise ValueError(f"step is {step}; random numbers are counted from 0 to 2^32 - 1")

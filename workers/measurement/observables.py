@@ -69,16 +69,18 @@ class Projections:
     """Histograms and raw moments of z, additive over draws, segments and chains."""
 
     def __init__(self, along: Directions, chains: int, edges: Tensor, orders: int) -> None:
+        """`edges` (bin + 1,) lie where all is summed, on the device of the draws."""
         layers, count = along.deviations.shape
         self._scaled = [
-            vectors / deviations[:, None]
+            (vectors / deviations[:, None]).to(edges.device)
             for vectors, deviations in zip(along.vectors, along.deviations, strict=True)
         ]
         self._places = along.places
         self._inner_edges = edges[1:-1].contiguous()
-        self._powers = torch.arange(orders, dtype=torch.float64)
-        self.histogram = torch.zeros(chains, layers, count, len(edges) - 1, dtype=torch.int64)
-        self.moment = torch.zeros(chains, layers, count, orders, dtype=torch.float64)
+        self._powers = torch.arange(orders, dtype=torch.float64, device=edges.device)
+        place = (chains, layers, count)
+        self.histogram = edges.new_zeros(*place, len(edges) - 1, dtype=torch.int64)
+        self.moment = edges.new_zeros(*place, orders, dtype=torch.float64)
 
     def add(self, layer: int, pre_activations: Tensor) -> None:
         """Count one draw of a layer's pre-activations, (chain, width, probe · position)."""
@@ -93,26 +95,29 @@ class Projections:
 class Kernels:
     """Sums of σ²·φφ'/width and of its square over the sound chains and draws."""
 
-    def __init__(self, layers: int, probes: int) -> None:
-        self._sum = torch.zeros(layers, probes, probes, dtype=torch.float64)
+    def __init__(self, layers: int, probes: int, device: str | torch.device = "cpu") -> None:
+        self._sum = torch.zeros(layers, probes, probes, dtype=torch.float64, device=device)
         self._square = torch.zeros_like(self._sum)
-        self._count = 0
+        self._count = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, activations: list[Tensor], variances: tuple[float, ...], sound: Tensor) -> None:
         """Add one draw: activations of each layer (chain, width, probe), σ² of the layer above."""
         for layer, (phi, variance) in enumerate(zip(activations, variances, strict=True)):
-            kernel = (phi.mT @ phi)[sound] * (variance / phi.shape[1])
+            kernel = of_sound(phi.mT @ phi, sound) * (variance / phi.shape[1])
             self._sum[layer] += kernel.sum(0, dtype=torch.float64)
             self._square[layer] += kernel.square().sum(0, dtype=torch.float64)
-        self._count += int(sound.sum())
+        self._count += sound.sum()
 
     def mean(self) -> Tensor:
         """Mean kernel of each layer, (layer, probe, probe); NaN where no chain is sound."""
-        return self._sum / self._count if self._count else self._sum * torch.nan
+        return self._mean(self._sum)
 
     def mean_square(self) -> Tensor:
         """Mean squared kernel of each layer, (layer, probe, probe)."""
-        return self._square / self._count if self._count else self._square * torch.nan
+        return self._mean(self._square)
+
+    def _mean(self, total: Tensor) -> Tensor:
+        return (total / self._count).masked_fill(self._count == 0, torch.nan)
 
 
 def correlators(activations: list[Tensor], variances: Sequence[float]) -> Tensor:
@@ -128,16 +133,45 @@ def correlators(activations: list[Tensor], variances: Sequence[float]) -> Tensor
     return torch.stack(layers, 1)
 
 
-def learnability(outputs: Tensor, components: Tensor) -> Tensor:
+def of_sound(values: Tensor, sound: Tensor) -> Tensor:
+    """What of values (chain, ...) is to be summed: sound chains, on a device with zeros for others.
+
+    To leave chains out, a device would have to be asked, and waited for, which they are.
+    """
+    return values[sound] if values.is_cpu else zeroed(values, sound)
+
+
+def zeroed(values: Tensor, sound: Tensor) -> Tensor:
+    """Values (chain, ...) with zeros in the chains that are not sound, (chain,)."""
+    return torch.where(sound.view(-1, *[1] * (values.ndim - 1)), values, 0)
+
+
+class Learnability:
     """Coefficients of the joint regression of outputs on the parts of the target.
 
     L = (G'G)^-1 G'f for f (chain, test) and G (test, component): <f g>/<y g> for one component,
     and free of the leakage between components that a finite test set has. (chain, component); NaN
     for a component that is zero, and for all of them if there are fewer test points than parts.
+    Raises torch.linalg.LinAlgError where parts of the target are the same function.
     """
-    there = components.abs().amax(0) > 0
-    there &= there.sum() <= len(components)
-    parts = components[:, there]
-    found = components.new_full((len(outputs), len(there)), torch.nan)
-    found[:, there] = torch.linalg.solve(parts.mT @ parts, parts.mT @ outputs.mT.to(parts)).mT
-    return found
+
+    def __init__(self, components: Tensor, device: str | torch.device = "cpu") -> None:
+        there = components.abs().amax(0) > 0
+        there &= there.sum() <= len(components)
+        parts = components[:, there]
+        self._parts, self._count = parts.to(device), len(there)
+        self._places = there.nonzero()[:, 0].to(device)
+        self._factor, self._pivots = torch.linalg.lu_factor(parts.mT @ parts)
+        self._factor, self._pivots = self._factor.to(device), self._pivots.to(device)
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """L of outputs (chain, test)."""
+        along = self._parts.mT @ outputs.mT.to(self._parts)
+        solved = torch.linalg.lu_solve(self._factor, self._pivots, along)
+        found = self._parts.new_full((len(outputs), self._count), torch.nan)
+        return found.index_copy_(1, self._places, solved.mT)
+
+
+def learnability(outputs: Tensor, components: Tensor) -> Tensor:
+    """`Learnability` of outputs (chain, test) with components (test, component)."""
+    return Learnability(components)(outputs)

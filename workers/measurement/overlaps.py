@@ -19,14 +19,15 @@ class Overlaps:
     def __init__(
         self, network: Layered, teacher: Tensor, chains: int, q_edges: Tensor, a_edges: Tensor
     ) -> None:
+        """Edges lie where all is summed, on the device of the draws."""
         self._network = network
-        self._teacher = teacher
+        self._teacher = teacher.to(q_edges.device)
         self._edges = q_edges[1:-1].contiguous(), a_edges[1:-1].contiguous()
         bins = len(q_edges) - 1, len(a_edges) - 1
-        self.histogram = torch.zeros(chains, *bins, dtype=torch.int64)
-        self._variance = torch.zeros(chains, 2, dtype=torch.float64)
+        self.histogram = q_edges.new_zeros(chains, *bins, dtype=torch.int64)
+        self._variance = q_edges.new_zeros(chains, 2, dtype=torch.float64)
         self._draws = 0
-        self._last = torch.zeros(chains, network.widths[0], dtype=torch.float64)
+        self._last = q_edges.new_zeros(chains, network.widths[0], dtype=torch.float64)
 
     def add(self, parameters: Tensor) -> Tensor:
         """Measure one draw of every chain; its largest |w·w*|, in the weights' own units."""

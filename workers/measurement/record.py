@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from workers.data.dataset import Dataset
 from workers.measurement.observables import (
     Directions,
     Kernels,
+    Learnability,
     Projections,
     correlators,
-    learnability,
 )
 from workers.measurement.overlaps import Overlaps
 from workers.measurement.two_times import TwoTimes
@@ -58,44 +58,50 @@ def _classes(data: Dataset) -> Tensor | None:
 class Record:
     """Measures one draw after another; constant memory but for the scalars and probe outputs."""
 
-    def __init__(self, observed: Observed, sound: Tensor, dtype: torch.dtype) -> None:
-        """`sound` (chain,) says which chains had not diverged before."""
+    def __init__(self, observed: Observed, sound: Tensor, like: Tensor) -> None:
+        """`sound` (chain,) says which chains had not diverged before.
+
+        Draws have the dtype of `like` and are on its device, where all is summed.
+        """
         assert observed.spec.sampler is not None
         self._observed = observed
-        self._dtype = dtype
-        data = observed.data
-        self._x = torch.as_tensor(data.x_train, dtype=dtype)
-        self._y = torch.as_tensor(data.y_train, dtype=dtype).flatten()
-        self._x_test = torch.as_tensor(data.x_test, dtype=dtype)
+        data, device = observed.data, like.device
+        placed = partial(torch.as_tensor, dtype=like.dtype, device=device)
+        self._x = placed(data.x_train)
+        self._y = placed(data.y_train).flatten()
+        self._x_test = placed(data.x_test)
         components = torch.as_tensor(data.components)
-        self._components = components.reshape(-1, components.shape[-1])
-        self._classes = _classes(data)
+        self._learnability = Learnability(components.reshape(-1, components.shape[-1]), device)
+        classes = _classes(data)
+        self._classes = None if classes is None else classes.to(device)
+        self._label = torch.as_tensor(data.y_test, device=device)
+        self._bounds = OUT_OF_BOUNDS * observed.network.standard_deviations.to(like)
         self._sound = sound.clone()
         chains = len(sound)
         self._series: dict[str, list[Tensor]] = {}
         self._targets = observed.network.targets
         size = len(data.x_test) * self._targets
-        self._sum = torch.zeros(chains, size, dtype=torch.float64)
+        self._sum = torch.zeros(chains, size, dtype=torch.float64, device=device)
         self._square = torch.zeros_like(self._sum)
         self._draws = 0
-        edges = torch.as_tensor(bin_edges())
+        edges = torch.as_tensor(bin_edges(), device=device)
         along = observed.along
         self._projections = None if along is None else Projections(along, chains, edges, ORDERS)
         self._kernels, self._two_times, self._overlaps = None, None, None
         network, observe = observed.network, observed.spec.observe
         if observe.kernels and isinstance(network, Layered):
-            self._kernels = Kernels(network.depth, observed.probes)
+            self._kernels = Kernels(network.depth, observed.probes, device)
             if observe.lags:
-                self._two_times = TwoTimes(observe.lags, network.depth, observed.probes)
+                self._two_times = TwoTimes(observe.lags, network.depth, observed.probes, device)
         if data.teacher is not None and has_overlaps(observed.spec):
             assert isinstance(network, Layered)
             teacher, edges = torch.as_tensor(data.teacher), (overlap_edges(), readout_edges())
-            bins = (torch.as_tensor(each) for each in edges)
+            bins = (torch.as_tensor(each, device=device) for each in edges)
             self._overlaps = Overlaps(network, teacher, chains, *bins)
 
     def add(self, parameters: Tensor) -> None:
         """Measure one draw of every chain, (chain, parameter)."""
-        network, data = self._observed.network, self._observed.data
+        network = self._observed.network
         outputs = network.outputs(parameters, self._x_test).double()
         residual = network.outputs(parameters, self._x).double() - self._y
         loss = residual.square().sum(1) / 2
@@ -104,7 +110,7 @@ class Record:
         self._square += outputs.square()
         self._draws += 1
         self._keep("loss", loss)
-        self._keep("learnability", learnability(outputs, self._components))
+        self._keep("learnability", self._learnability(outputs))
         if may_have_classes(self._observed.spec.data):
             self._keep("accuracy", self._accuracy(outputs))
         self._keep("output", outputs[:, : self._observed.probes * self._targets])
@@ -113,22 +119,26 @@ class Record:
             fields = network.pre_activations(parameters, self._x_test[: self._observed.probes])
             self._add_layers(fields)
         self._add_weights(parameters)
-        for name, measure in self._observed.measures.items():
-            self._keep(name, measure(outputs, fields, data).double())
+        if self._observed.measures:
+            self._add_measures(outputs.cpu(), [field.cpu() for field in fields])
 
     def _accuracy(self, outputs: Tensor) -> Tensor:
         """Share of the test points whose class is predicted, (chain,); NaN without classes."""
         if self._classes is None:
-            return torch.full((len(outputs),), torch.nan, dtype=torch.float64)
-        label = torch.as_tensor(self._observed.data.y_test).reshape(-1, self._targets)
+            return outputs.new_full((len(outputs),), torch.nan)
+        label = self._label.reshape(-1, self._targets)
         by_chain = outputs.unflatten(1, (-1, self._targets))
         right = [right_class(one, label, self._classes) for one in by_chain]
         return torch.stack(right).double().mean(1)
 
     def _in_bounds(self, parameters: Tensor) -> Tensor:
         """Whether every parameter is where a chain can be, (chain,): erf is finite anywhere."""
-        bounds = OUT_OF_BOUNDS * self._observed.network.standard_deviations.to(parameters)
-        return (parameters.abs() < bounds).all(1)
+        return (parameters.abs() < self._bounds).all(1)
+
+    def _add_measures(self, outputs: Tensor, fields: list[Tensor]) -> None:
+        """The user's own, which need not know of devices."""
+        for name, measure in self._observed.measures.items():
+            self._keep(name, measure(outputs, fields, self._observed.data).double())
 
     @property
     def _looks_inside(self) -> bool:
@@ -178,34 +188,56 @@ class Record:
             self._keep("max_overlap", self._overlaps.add(parameters))
 
     def values(self) -> dict[str, np.ndarray]:
-        """Arrays for the store; a chain that diverged now or earlier is NaN, and counts nowhere."""
-        sound = self._sound
-        found: dict[str, Any] = {
-            name: torch.stack(series, dim=1) for name, series in self._series.items()
-        }
+        """Arrays for the store; a chain that diverged now or earlier is NaN, and counts nowhere.
+
+        This is where numbers come home from a device, once.
+        """
+        sound = self._sound.cpu()
+        found = {name: value.cpu() for name, value in self._of_chains().items()}
+        for value in found.values():
+            value[~sound] = torch.nan
+        found["status"] = torch.where(sound, STATUS["ok"], STATUS["diverged"])
+        for name, count in self._counts().items():
+            found[name] = count.cpu()
+            found[name][~sound] = 0
+        found |= {name: mean.cpu() for name, mean in self._over_chains().items()}
+        return {name: value.numpy() for name, value in found.items()}
+
+    def _of_chains(self) -> dict[str, Tensor]:
+        """Numbers of each chain: of its draws, and means over them."""
+        found = {name: torch.stack(series, dim=1) for name, series in self._series.items()}
         found["output_mean"] = self._sum / self._draws
         found["output_square"] = self._square / self._draws
         if self._targets > 1:
             for name in ("output", "output_mean", "output_square"):
                 found[name] = found[name].unflatten(-1, (-1, self._targets))
-        overlaps = self._overlaps if self._observed.spec.observe.overlaps else None
-        if overlaps is not None:
+        if (overlaps := self._seen_overlaps) is not None:
             found["overlap"] = overlaps.first_neurons(NEURONS)
             found["hidden_variance"] = overlaps.variance()
-        for value in found.values():
-            value[~sound] = torch.nan
-        found["status"] = torch.where(sound, STATUS["ok"], STATUS["diverged"])
+        return found
+
+    def _counts(self) -> dict[str, Tensor]:
+        """Sums of each chain over its draws."""
+        found = {}
         if self._projections is not None:
             found["histogram"] = self._projections.histogram
             found["moment"] = self._projections.moment
-            for name in ("histogram", "moment"):
-                found[name][~sound] = 0
+        overlaps = self._seen_overlaps
         if overlaps is not None and layers(self._observed.spec) == 1:
             found["overlap_histogram"] = overlaps.histogram
-            found["overlap_histogram"][~sound] = 0
+        return found
+
+    def _over_chains(self) -> dict[str, Tensor]:
+        """Means over sound chains and draws."""
+        found = {}
         if self._two_times is not None:
             found["kernel_lag"] = self._two_times.mean()
         if self._kernels is not None:
             found["kernel"] = self._kernels.mean()
             found["kernel_square"] = self._kernels.mean_square()
-        return {name: value.numpy() for name, value in found.items()}
+        return found
+
+    @property
+    def _seen_overlaps(self) -> Overlaps | None:
+        """Those that are kept; the largest is measured wherever there is a teacher."""
+        return self._overlaps if self._observed.spec.observe.overlaps else None

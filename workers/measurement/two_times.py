@@ -5,14 +5,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from workers.measurement.observables import of_sound
+
 
 class TwoTimes:
     """Means over sound chains and over first times t, which lie the longest lag apart."""
 
-    def __init__(self, lags: Sequence[int], layers: int, probes: int) -> None:
+    def __init__(
+        self, lags: Sequence[int], layers: int, probes: int, device: str | torch.device = "cpu"
+    ) -> None:
         self._lags = list(lags)
-        self._sum = torch.zeros(len(lags), layers, probes, probes, dtype=torch.float64)
-        self._count = torch.zeros(len(lags), dtype=torch.int64)
+        size = (len(lags), layers, probes, probes)
+        self._sum = torch.zeros(size, dtype=torch.float64, device=device)
+        self._count = torch.zeros(len(lags), dtype=torch.int64, device=device)
         self._first: list[Tensor] = []  # the activations at t
         self._since = 0
 
@@ -28,9 +33,9 @@ class TwoTimes:
     def _pair(self, activations: list[Tensor], variances: Sequence[float], sound: Tensor) -> None:
         place = self._lags.index(self._since)
         for layer, (one, other) in enumerate(zip(self._first, activations, strict=True)):
-            kernel = (one.mT @ other)[sound] * (variances[layer] / one.shape[1])
+            kernel = of_sound(one.mT @ other, sound) * (variances[layer] / one.shape[1])
             self._sum[place, layer] += kernel.sum(0, dtype=torch.float64)
-        self._count[place] += int(sound.sum())
+        self._count[place] += sound.sum()
 
     def mean(self) -> Tensor:
         """(lag, layer, probe, probe), the first time's point first; NaN where there is no pair."""

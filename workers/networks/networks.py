@@ -229,12 +229,24 @@ class Network(Layered):
     def _values(self, parameters: Tensor, x: Tensor) -> Tensor:
         return self._read(parameters, self._forward(parameters, x)[1][-1]).mT
 
+    def minibatch_gradient(self, parameters: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """∇L (chain, parameter) at points and labels of each chain's own.
+
+        x is (chain, n, d) and y (chain, n, target). All chains are done at once, as is best on a
+        device.
+        """
+        loss, gradient = parameters.new_zeros(len(parameters)), torch.zeros_like(parameters)
+        for chains in spans(len(parameters), room(parameters) // (max(self.widths) * x.shape[1])):
+            part = (parameters[chains], x[chains], y[chains], loss[chains], gradient[chains])
+            self._add_loss_and_gradient(*part)
+        return gradient
+
     def _add_loss_and_gradient(
         self, parameters: Tensor, x: Tensor, y: Tensor, loss: Tensor, gradient: Tensor
     ) -> None:
         """Add L and ∇L of these chains and points by backpropagation, with δ_l = ∂L/∂h_l."""
         fields, signals = self._forward(parameters, x)
-        residual = self._read(parameters, signals[-1]) - y.T
+        residual = self._read(parameters, signals[-1]) - y.mT
         loss.add_(residual.square().sum((1, 2)), alpha=0.5)
         delta = self._read_back(parameters, residual, fields[-1], signals[-1], gradient)
         for level, (weight, bias) in reversed(list(enumerate(self._hidden()))):
@@ -246,8 +258,11 @@ class Network(Layered):
                 delta.mul_(self.activation.dphi(fields[level - 1]))
 
     def _forward(self, parameters: Tensor, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """h of each hidden layer, and the inputs and each φ(h), all (chain, width, point)."""
-        fields, signals = [], [x.t().expand(len(parameters), -1, -1)]
+        """h of each hidden layer, and the inputs and each φ(h), all (chain, width, point).
+
+        Points are (n, d), or (chain, n, d) where each chain has its own.
+        """
+        fields, signals = [], [x.mT.expand(len(parameters), -1, -1)]
         for weight, bias in self._hidden():
             if bias is None:
                 field = torch.bmm(weight.of(parameters), signals[-1])

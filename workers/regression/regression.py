@@ -33,6 +33,7 @@ from workers.machine import memory, node_cache
 from workers.machine.node_cache import SharedArray
 from workers.models import nngp_of
 from workers.philox import Noise, integers, permutation
+from workers.placement import TORCH
 from workers.regression.quartic import quartic_curve
 
 Arrays = dict[str, np.ndarray]
@@ -224,7 +225,7 @@ def _shared_modes(cell: Cell, kernel: SharedArray) -> SharedArray:
 
 def _names(cell: Cell) -> tuple[str, str]:
     """Of the files of a kernel and of its modes; they name all that decides their bits."""
-    name = digest([cell.identity, numerics.describe(numerics.PLAIN)])[:32]
+    name = digest([cell.identity, numerics.describe(backend=TORCH)])[:32]
     return f"{name}-kernel", f"{name}-modes"
 
 

@@ -66,7 +66,7 @@ def anneal(
 
     def init(position: Tensor, noise: Normals) -> AnnealState:
         momentum = noise(position.shape[1:], position.dtype)
-        steps = torch.zeros(len(position), dtype=torch.int64, device=position.device)
+        steps = torch.zeros(len(position), dtype=torch.int64)  # here: a device would be waited for
         return AnnealState(position, momentum, *evaluate(position), steps)
 
     def step(state: AnnealState, noise: Normals) -> AnnealState:

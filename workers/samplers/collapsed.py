@@ -92,7 +92,7 @@ def marginal(
         )
     hidden = network.layers[-1].start
     widths = network.standard_deviations[:hidden].to(x)
-    chains = chains_at_a_time(len(x), network.widths[0])
+    chains = chains_at_a_time(x, network.widths[0])
 
     def evaluate(position: Tensor, normals: Tensor) -> Marginal:
         parts = [

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from workers.networks.networks import Model
 from workers.philox import Normals
 from workers.sampler import Sampler
-from workers.samplers.splitting import splitting
+from workers.samplers.splitting import Splitting, splitting
 from workers.samplers.tempered import Phase, advanced, whitened_loss
 
 
@@ -26,6 +27,17 @@ class ExchangeState(NamedTuple):
     force: Tensor
     steps: Tensor
     swaps: Tensor
+
+
+class _Ladders(NamedTuple):
+    """What each chain of a block has from its place and its rung, (chain,)."""
+
+    inverse: Tensor  # 1/T, (chain, 1)
+    gap: Tensor  # 1/T less that of the next chain, float64
+    by: Splitting  # of a step
+    parity: Tensor  # of the rung
+    below: Tensor  # whether there is a rung above
+    place: Tensor  # of the chain in its block
 
 
 def exchange(
@@ -58,6 +70,16 @@ def exchange(
         )
     evaluate = whitened_loss(model, x, y)
 
+    @lru_cache(maxsize=1)
+    def ladders_of(chains: int) -> _Ladders:
+        count = chains // rungs
+        inverse = (1 / x.new_tensor(temperatures, dtype=torch.float64)).repeat(count)
+        gap = inverse - inverse.roll(-1)
+        by = splitting(x.new_tensor(step_sizes).repeat(count)[:, None], friction)
+        rung = torch.arange(rungs, device=x.device).repeat(count)
+        place = torch.arange(chains, device=x.device)
+        return _Ladders(inverse[:, None].to(x), gap, by, rung % 2, rung < rungs - 1, place)
+
     def init(position: Tensor, noise: Normals) -> ExchangeState:
         if len(position) % rungs:
             raise ValueError(
@@ -70,27 +92,18 @@ def exchange(
 
     def step(state: ExchangeState, noise: Normals) -> ExchangeState:
         normals = noise((state.position.shape[1] + 1,), state.position.dtype)
-        ladders = len(normals) // rungs
-        inverse = (1 / normals.new_tensor(temperatures, dtype=torch.float64)).repeat(ladders)
-        by = splitting(normals.new_tensor(step_sizes).repeat(ladders)[:, None], friction)
-        column = inverse[:, None].to(normals)
-        phase = advanced(Phase(*state[:4]), evaluate, column, by, normals[:, :-1])
-        turn = _turn(state.steps, rungs)
-        swap = turn & _accepted(phase.loss.double(), inverse, normals[:, -1].double())
-        source = torch.arange(len(swap), device=swap.device) + swap.long() - swap.roll(1).long()
+        known = ladders_of(len(normals))
+        phase = advanced(Phase(*state[:4]), evaluate, known.inverse, known.by, normals[:, :-1])
+        turn = known.below & (known.parity == state.steps % 2)
+        swap = turn & _accepted(phase.loss.double(), known.gap, normals[:, -1].double())
+        source = known.place + swap - swap.roll(1).long()
         swapped = Phase(*(part[source] for part in phase))
         return ExchangeState(*swapped, state.steps + 1, state.swaps + swap)
 
     return Sampler(init, step)
 
 
-def _turn(steps: Tensor, rungs: int) -> Tensor:
-    """Which chains may swap with the next one, (chain,): never those at the end of a ladder."""
-    rung = torch.arange(len(steps), device=steps.device) % rungs
-    return (rung % 2 == steps % 2) & (rung < rungs - 1)
-
-
-def _accepted(loss: Tensor, inverse: Tensor, normals: Tensor) -> Tensor:
-    """Whether each chain would swap with the next one, (chain,)."""
-    gain = (inverse - inverse.roll(-1)) * (loss - loss.roll(-1))
-    return gain.isfinite() & (torch.special.log_ndtr(normals) < gain)
+def _accepted(loss: Tensor, gap: Tensor, normals: Tensor) -> Tensor:
+    """Whether each chain would swap with the next one, (chain,); not where a loss is not finite."""
+    gain = gap * (loss - loss.roll(-1))
+    return (gain < math.inf) & (torch.special.log_ndtr(normals) < gain)

@@ -55,7 +55,7 @@ def gibbs(
         return gradient
 
     def draw(position: Tensor, normals: Tensor) -> Tensor:
-        chains, drawn = chains_at_a_time(len(x), width), []
+        chains, drawn = chains_at_a_time(x, width), []
         for z, part in zip(position.split(chains), normals.split(chains), strict=True):
             signal = network.activation.phi(network.pre_activations(z * widths, x)[-1])
             features = signal.mT * network.layers[-1].standard_deviation

@@ -70,7 +70,7 @@ def linear_convolution(
 
     def step(state: LinearConvolutionState, noise: Normals) -> LinearConvolutionState:
         normals = noise((sum(sizes),), state.position.dtype)
-        chains = chains_at_a_time(*x.shape)
+        chains = chains_at_a_time(x, x.shape[1])
         parts = zip(state.position.split(chains), normals.split(chains), strict=True)
         return LinearConvolutionState(torch.cat([sweep(*part) for part in parts]))
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ELEMENTS = 1 << 20  # of an array at a time: 8 MiB
+CPU_ELEMENTS = 1 << 20  # of an array at a time: 8 MiB
+DEVICE_ELEMENTS = 1 << 27  # all chains of a block, as far as memory goes: 1 GiB
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,10 @@ def normals_needed(n: int, p: int) -> int:
     return n + p if _wide(n, p) else p
 
 
-def chains_at_a_time(n: int, p: int) -> int:
-    """How many chains' features are best worked on at a time."""
-    return max(1, ELEMENTS // (n * p))
+def chains_at_a_time(x: Tensor, p: int) -> int:
+    """How many chains' features (n, p) of points x (n, d) are best worked on at a time."""
+    elements = CPU_ELEMENTS if x.is_cpu else DEVICE_ELEMENTS
+    return max(1, elements // (len(x) * p))
 
 
 def check_labels(x: Tensor, y: Tensor) -> None:

@@ -158,7 +158,7 @@ def _slice(
     angle = 2 * math.pi * fractions[:, 0]
     low, high = angle - 2 * math.pi, angle
     for tried in range(start.known.angles):
-        if found.all():
+        if found.is_cpu and found.all():  # a device would be waited for
             break
         if tried:
             angle = low + (high - low) * fractions[:, tried]

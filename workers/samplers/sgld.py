@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.networks.networks import Model, check_labels
+from workers.networks.networks import Model, Network, check_labels
 from workers.philox import Normals
 from workers.sampler import Sampler
 
@@ -28,7 +28,7 @@ def sgld(
     U = λ z²/2 and C constant the stationary variance is (1 + ε C/2) / (λ (1 - ε λ/2)). C is
     n (n - B)/B times the variance over points of the gradient of one's loss over T, so that small
     T asks for steps far smaller than stability does. With B = n it is `ula`. Each chain has a
-    batch of its own, and they are done one by one.
+    batch of its own; on a CPU they are done one by one.
     """
     gradient = minibatch_gradient(model, x, y, temperature, batch)
 
@@ -61,10 +61,22 @@ def minibatch_gradient(
 
     def gradient(position: Tensor, normals: Tensor) -> Tensor:
         chosen = normals.argsort(dim=1, stable=True)[:, :batch]
-        slopes = [
-            model.loss_and_gradient(parameters, x[points], labels[points].flatten())[1]
-            for parameters, points in zip((position * widths).split(1), chosen, strict=True)
-        ]
-        return torch.addcmul(position, torch.cat(slopes), scale)
+        parameters = position * widths
+        if isinstance(model, Network) and not x.is_cpu:
+            slope = model.minibatch_gradient(parameters, x[chosen], labels[chosen])
+        else:
+            slope = one_by_one(model, parameters, x, labels, chosen)
+        return torch.addcmul(position, slope, scale)
 
     return gradient
+
+
+def one_by_one(
+    model: Model, parameters: Tensor, x: Tensor, labels: Tensor, chosen: Tensor
+) -> Tensor:
+    """∇L (chain, parameter) at the points (chain, batch) that are chosen for each chain."""
+    slopes = [
+        model.loss_and_gradient(own, x[points], labels[points].flatten())[1]
+        for own, points in zip(parameters.split(1), chosen, strict=True)
+    ]
+    return torch.cat(slopes)

@@ -22,7 +22,8 @@ def ula(gradient: Gradient, step_size: float | Tensor) -> Sampler[ULAState]:
 
     On U = λ z²/2 its stationary variance is 1 / (λ (1 - ε λ/2)); it is stable for ε < 2/λ. A step
     for each parameter, (parameter,), is one ε times mobilities, which move the bias and nothing
-    else: dz = -m ∇U dt + √(2m) dB targets the same law for every m > 0.
+    else: dz = -m ∇U dt + √(2m) dB targets the same law for every m > 0. On a device, give the step
+    as a tensor there: a number would be copied to it in every step.
     """
     steps = torch.as_tensor(step_size, dtype=torch.float64)
     spread = (2 * steps).sqrt()

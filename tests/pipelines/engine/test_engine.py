@@ -205,7 +205,7 @@ def test_a_worker_with_other_versions_is_refused(tmp_path, monkeypatch):
     campaign = prepared(tmp_path)
     with drive(campaign, Inline()) as driven:
         found = {**numerics.describe(), "torch": "0.4.1"}
-        monkeypatch.setattr(numerics, "describe", lambda kernel: found)
+        monkeypatch.setattr(numerics, "describe", lambda *_, **__: found)
         with pytest.raises(
             CampaignError, match=r"torch is 0\.4\.1, the campaign runs with 2\."
         ) as e:

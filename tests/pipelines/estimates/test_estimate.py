@@ -24,6 +24,7 @@ from workers import numerics
 from workers.ensemble.rehearsal import Rehearsal, rehearse
 from workers.machine import memory
 from workers.models import network_of
+from workers.placement import CPU, TORCH
 
 INPUTS, CHAINS, POINTS, PROBES = 64, 3, 5, 8
 DATA = {**LINEAR, "dimension": INPUTS}
@@ -33,7 +34,8 @@ DATA = {**LINEAR, "dimension": INPUTS}
 def _elsewhere(tmp_path, monkeypatch):
     """A cache of speeds that holds nothing yet, and nothing to compile."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(numerics, "describe", lambda kernel="": {"kernel": numerics.PLAIN})
+    here = {"device": "cpu", "backend": TORCH}
+    monkeypatch.setattr(numerics, "describe", lambda *_, **__: here)
 
 
 def network(depth, architecture="cnn", **settings):
@@ -243,7 +245,7 @@ def test_what_is_too_large_to_time_is_timed_with_fewer_chains(monkeypatch):
 def test_a_rehearsal_takes_time_and_keeps_nothing():
     campaign = prepared(network(1, "fcn"))
     shard = next(campaign.plan.shards())
-    found = rehearse(shard, campaign.plugins, {}, numerics.PLAIN)
+    found = rehearse(shard, campaign.plugins, {}, CPU)
     assert all(seconds >= 0 for seconds in found)
     assert found.step > 0
     assert found.draw > 0

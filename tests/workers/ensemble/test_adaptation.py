@@ -134,8 +134,8 @@ NEURONS = "sampler={scheme: neurons, step_size: auto, warmup: 200, draws: 50, se
 def test_neurons_accept_as_many_turns_as_they_should(stiff, wanted, monkeypatch):
     monkeypatch.setattr(neurons, "STIFF", stiff)
     spec = campaign(LEARNS, NEURONS + "temperature: 0.02}", "network.chi=1")
-    fixed, state = step(shard_of(spec), kernel="fused")
-    _, last = step(shard_of(spec, 0), state, kernel="fused")
+    fixed, state = step(shard_of(spec), backend="fused")
+    _, last = step(shard_of(spec, 0), state, backend="fused")
     turns = 40 - 5  # of a sweep: one of eight neurons takes a slice
     accepted = (last["accepted"] - state["accepted"]).mean() / (50 * turns)
     assert accepted == pytest.approx(wanted, abs=0.05)
@@ -145,7 +145,7 @@ def test_neurons_accept_as_many_turns_as_they_should(stiff, wanted, monkeypatch)
 @pytest.mark.usefixtures("library")
 def test_where_the_data_say_nothing_neurons_make_quarter_turns():
     spec = campaign(LEARNS, NEURONS + "temperature: 1e6}", "network.chi=1")
-    assert float(step(shard_of(spec), kernel="fused")[0]["step_size"]) == LARGEST_ANGLE
+    assert float(step(shard_of(spec), backend="fused")[0]["step_size"]) == LARGEST_ANGLE
 
 
 @pytest.mark.slow

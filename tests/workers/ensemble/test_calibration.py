@@ -44,12 +44,12 @@ LEVEL = 1e-3  # of either test; a right scheme fails one of the six in 160 seeds
 
 def ranks(scheme, temperature):
     """Ranks 0 to 31 of the teacher's output and of its loss among chains, (2, dataset)."""
-    kernel = numerics.describe()["kernel"]
+    backend = numerics.describe()["backend"]
     lengths = f"temperature: {temperature}, draws: 1, segment: 1, step_check: false"
     spec = campaign(TEXT, f"sampler={{{SCHEMES[scheme]}, {lengths}}}")
     found = []
     for index in range(DATASETS):
-        draws = block_of(spec, index=index, kernel=kernel).values
+        draws = block_of(spec, index=index, backend=backend).values
         data = data_of(spec, index)
         loss = np.square(data.y_train - noiseless(spec, index)).sum() / 2
         output = draws["output"][:, 0, 0]

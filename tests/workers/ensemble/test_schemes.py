@@ -252,16 +252,16 @@ def test_a_segment_from_a_saved_state_is_the_one_of_an_undisturbed_chain(name):
 
 @pytest.mark.usefixtures("library")
 def test_neurons_have_a_kernel_in_a_campaign_and_its_chains_go_on():
-    spec, whole = small("neurons"), block_of(small("neurons", "sampler.segment=6"), kernel="fused")
-    _, state = step(shard_of(spec), kernel="fused")
+    spec, whole = small("neurons"), block_of(small("neurons", "sampler.segment=6"), backend="fused")
+    _, state = step(shard_of(spec), backend="fused")
     for segment in (0, 1):
-        _, state = step(shard_of(spec, segment), written_and_read(state), kernel="fused")
+        _, state = step(shard_of(spec, segment), written_and_read(state), backend="fused")
     for part in state:
         np.testing.assert_array_equal(state[part], whole.state[part])
     plain = block_of(small("neurons", "sampler.segment=6"))
     assert not np.array_equal(plain.state["position"], whole.state["position"])
     # To rounding they are the same chain until a decision differs.
-    _, first = step(shard_of(small("neurons", "sampler.warmup=1")), kernel="fused")
+    _, first = step(shard_of(small("neurons", "sampler.warmup=1")), backend="fused")
     _, same = step(shard_of(small("neurons", "sampler.warmup=1")))
     np.testing.assert_allclose(first["position"], same["position"], rtol=0, atol=1e-4)
 

@@ -108,7 +108,7 @@ def test_a_draw_of_the_linear_model_has_the_posterior_mean_and_covariance(n, p):
 def test_chains_in_parts_are_the_chains_together(monkeypatch):
     network, x, y, _ = small_problem("erf", 4, 2.0)
     _, whole = evaluated(network, x, y)
-    monkeypatch.setattr(linear_model, "ELEMENTS", 2 * len(x) * 4)  # two chains at a time
+    monkeypatch.setattr(linear_model, "CPU_ELEMENTS", 2 * len(x) * 4)  # two chains at a time
     _, parts = evaluated(network, x, y)
     for together, apart in zip(whole, parts, strict=True):
         torch.testing.assert_close(apart, together, rtol=1e-12, atol=1e-12)
