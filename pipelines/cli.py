@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
+POOL = "campaigns"
+
 app = typer.Typer(
     help="A laboratory for the statistical field theory of finite-width neural networks.",
     no_args_is_help=True,
@@ -46,6 +48,19 @@ Only = Annotated[
     list[str] | None,
     typer.Option(metavar="AXIS=VALUE", help="Only the cells of this value, e.g. width=64."),
 ]
+Pool = Annotated[
+    str, typer.Option("--pool", metavar="NAME", help="The Prefect work pool, made by `deploy`.")
+]
+State = Literal[
+    "scheduled", "late", "pending", "running", "paused", "retrying", "awaitingretry",
+    "cancelling", "cancelled", "completed", "failed", "crashed",
+]  # fmt: skip
+Retry = Annotated[
+    bool, typer.Option("--retry-failed", help="Also what failed before and would fail again.")
+]
+Durable = Annotated[
+    bool, typer.Option("--durable", help="Force all that is stored to disk, against power cuts.")
+]
 Every = Annotated[bool, typer.Option("--all", help="Show every cell, and not the first ones.")]
 
 # What a machine may refuse at any place; any other error of the system is a fault of ours.
@@ -72,8 +87,33 @@ def options(
 
 
 @app.command("list")
-def list_() -> None:
-    """Packaged campaigns, a line each."""
+def list_(
+    runs_: Annotated[
+        bool, typer.Option("--runs", help="Runs on the Prefect server instead, the newest first.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="Only runs of campaigns of this name.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only runs in this state.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only runs with this tag.")] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="Only runs of this store, or folder of them.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every run, and not the newest ones.")
+    ] = False,
+) -> None:
+    """Packaged campaigns, a line each; or runs on a Prefect server."""
+    if runs_:
+        from pipelines.cluster.prefect_client import connected
+        from pipelines.run import runs
+        from pipelines.text import columns
+
+        with connected() as client:
+            found = runs.find(client, name, state and state.capitalize(), tag or (), store)
+            for line in runs.lines(found, None if every else columns.SHOWN):
+                print(line)
+        return
+    if name or state or tag or store or every:
+        raise _mistaken("--name, --state, --tag, --store and --all belong to --runs; add it")
     from pipelines.commands.packaged import titles
 
     for name, title in titles().items():
@@ -107,14 +147,8 @@ def run(
     workers: Workers = None,
     plugins: Plug = None,
     only: Only = None,
-    retry: Annotated[
-        bool,
-        typer.Option("--retry-failed", help="Also what failed before and would fail again."),
-    ] = False,
-    durable: Annotated[
-        bool,
-        typer.Option("--durable", help="Force all that is stored to disk, against power cuts."),
-    ] = False,
+    retry: Retry = False,
+    durable: Durable = False,
     ui: Annotated[bool, typer.Option("--ui", help="Start a Prefect server for the run.")] = False,
     keep_ui: Annotated[
         bool, typer.Option("--keep-ui", help="Like --ui, and leave the server running.")
@@ -122,21 +156,63 @@ def run(
 ) -> None:
     """Run a campaign here to its end: simulate, predict, fit, report. The same command resumes."""
     from pipelines.engine import engine
-    from pipelines.run import driving, launch
-    from storage.errors import CampaignError
+    from pipelines.run import launch
 
-    if executor == "inline" and (address or workers):
-        raise CampaignError("--address and --workers belong to --executor ray; leave them out")
-    prepared = engine.prepare(_read(spec, set_), store, plugins or (), durable)
-    options = driving.Options(
-        executor, address, workers, tuple(plugins or ()), tuple(only or ()), retry, durable
-    )
+    options = _options(executor, address, workers, plugins, only, retry, durable)
+    prepared = engine.prepare(_read(spec, set_), store, options.plugins, durable)
     launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
 
 
 @app.command()
+def deploy(pool: Pool = POOL) -> None:
+    """Make a Prefect work pool, if it is not there, and have its workers run what is submitted."""
+    from pipelines.cluster.deployment import deploy
+
+    print(f"deployed {deploy(pool)}")
+    print(f"start a worker where the work is to be done: prefect worker start --pool {pool}")
+
+
+@app.command()
+def submit(
+    spec: Spec,
+    set_: Set = None,
+    store: Root = "results",
+    pool: Pool = POOL,
+    executor: Executor = "ray",
+    address: Address = None,
+    workers: Workers = None,
+    plugins: Plug = None,
+    only: Only = None,
+    retry: Retry = False,
+    durable: Durable = False,
+) -> None:
+    """Have the workers of a Prefect pool run a campaign, and return. The same command resumes."""
+    from pipelines.cluster.submit import submit
+    from pipelines.engine import engine
+
+    options = _options(executor, address, workers, plugins, only, retry, durable)
+    prepared = engine.prepare(_read(spec, set_), store, options.plugins, durable)
+    submit(prepared, options, pool)
+
+
+@app.command()
+def cancel(
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="A store, a campaign's name, or a run's id.")
+    ],
+) -> None:
+    """Stop a submitted campaign, and wait until it has; what is finished is kept."""
+    from pipelines.cluster.submit import cancel
+
+    cancel(what)
+
+
+@app.command()
 def status(
-    store: StorePath,
+    store: Annotated[
+        str,
+        typer.Argument(metavar="STORE", help="A campaign's folder, or its name on the server."),
+    ],
     every: Every = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Again and again, until the run ends, or Ctrl-C.")
@@ -146,10 +222,11 @@ def status(
     from pipelines.commands.status import status, watched
     from pipelines.text import columns
 
+    found = _submitted(store) or _open(store)
     if watch:
-        columns.show(watched(_open(store), every, columns.width()))
+        columns.show(watched(found, every, columns.width()))
     else:
-        print(status(_open(store), every, columns.width()))
+        print(status(found, every, columns.width()))
 
 
 @app.command()
@@ -224,11 +301,48 @@ def ui(
     show_ui(store, port)
 
 
+def _options(
+    executor: str,
+    address: str | None,
+    workers: int | None,
+    plugins: list[str] | None,
+    only: list[str] | None,
+    retry: bool,
+    durable: bool,
+) -> Any:
+    from pipelines.run.driving import Options
+
+    if executor == "inline" and (address or workers):
+        raise _mistaken("--address and --workers belong to --executor ray; leave them out")
+    return Options(
+        executor, address, workers, tuple(plugins or ()), tuple(only or ()), retry, durable
+    )
+
+
+def _mistaken(line: str) -> Exception:
+    from storage.errors import CampaignError
+
+    return CampaignError(line)
+
+
 def _read(spec: str, overrides: list[str] | None) -> Any:
     from pipelines.commands.packaged import find
     from storage.reading.document import read
 
     return read(find(spec), overrides or ())
+
+
+def _submitted(what: str) -> Any:
+    """The store of a campaign that is known to the Prefect server by its name, or a run's id."""
+    if "PREFECT_API_URL" not in os.environ or "://" in what or Path(what).exists():
+        return None
+    from pipelines.cluster.prefect_client import connected
+    from pipelines.run import runs
+
+    with connected() as client:
+        run = runs.one(client, what)
+    print(f"run       {runs.state_of(run)}, {runs.address(run)}")
+    return _open(runs.store_of(run) or what)
 
 
 def _open(url: str) -> Any:
@@ -250,18 +364,13 @@ def main() -> None:
         import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
     except ImportError as error:
         _fail(str(error))
+    from pipelines import process
     from pipelines.text import terminal
     from storage.errors import CampaignError
-    from workers.machine import cache, cores
 
-    os.umask(os.umask(0o022) | 0o022)  # nobody else may write what is ours, whatever was set
     terminal.accept_all_characters()
-    terminal.quiet_libraries()
-    # Threads of torch that wait for the next product burn a core each; sleeping costs nothing.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        cores.tell_libraries()
-        cache.tell_libraries()
+        process.settle()
         with terminal.flushed():
             raise SystemExit(app(standalone_mode=False) or 0)
     except CampaignError as error:

@@ -28,6 +28,7 @@ class Options:
     only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
     retry: bool = False  # also what failed in an earlier run, and would fail again
     durable: bool = False  # what is stored survives a power cut
+    folder: str = ""  # where plug-ins may lie; by default the current one
 
     @property
     def choice(self) -> Choice:

@@ -17,9 +17,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pipelines.engine import engine, stages
 from pipelines.progress import doing
 from pipelines.progress.progress import Progress
-from pipelines.run import artifacts, driving
+from pipelines.run import artifacts, driving, handing, runs
 from storage.errors import CampaignError
-from storage.reading.document import dump_yaml, parse
+from storage.reading.document import parse
 
 DRAIN = 10.0  # seconds for the last logs and events
 GRACE = 20.0  # seconds for waves that are told to stop; a Prefect worker kills after 30
@@ -55,11 +55,14 @@ def stage(name: str, driven: Any) -> Any:
 def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
     """Simulate a campaign wave by wave, then assess, predict, fit and report.
 
-    `spec` is YAML and `options` the fields of `driving.Options`: little enough for Prefect to keep.
+    `spec` is YAML, or the name under which a long one is kept below `root`, and `options` the
+    fields of `driving.Options`: little enough for Prefect to keep.
     """
     chosen = driving.Options(**options)
     try:
-        prepared = engine.prepare(parse(spec), root, chosen.plugins, chosen.durable)
+        prepared = engine.prepare(
+            parse(handing.spec(spec, root)), root, chosen.plugins, chosen.durable, chosen.folder
+        )
         with driving.driving(prepared, chosen) as (driven, progress):
             bar = artifacts.Bar(name, progress.fraction)
             _simulate(driven, progress, bar)
@@ -98,15 +101,10 @@ def run(prepared: engine.Prepared, options: driving.Options) -> None:
     Raises CampaignError where the campaign failed; the traceback is in the UI.
     """
     runner: Any = ThreadPoolTaskRunner(max_workers=options.waves_at_once)
-    name, identity = prepared.spec.name, prepared.store.url.rsplit("-", 1)[-1]
     try:
-        with tags(f"campaign:{name}", f"identity:{identity}", f"executor:{options.executor}"):
+        with tags(*runs.tags(prepared, options.executor)):
             state = campaign.with_options(task_runner=runner)(
-                name,
-                dump_yaml(prepared.spec),
-                prepared.root,
-                {**vars(options), "plugins": list(options.plugins), "only": list(options.only)},
-                return_state=True,
+                **handing.parameters(prepared, options), return_state=True
             )
     finally:
         _drain()

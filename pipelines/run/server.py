@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import secrets
 import signal
 import socket
@@ -154,7 +155,12 @@ def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
     raise CampaignError(f"the Prefect server did not answer in {START} s; see {log}")
 
 
-def check(url: str) -> None:
+def shown(url: str) -> str:
+    """An address without the password that may be in it."""
+    return re.sub(r"//[^/]*@", "//", url)
+
+
+def check(url: str, advice: str = "start one there, unset PREFECT_API_URL, or add --ui") -> None:
     """CampaignError where no server answers at PREFECT_API_URL."""
     try:
         address = f"{url.rstrip('/')}/health"
@@ -164,8 +170,7 @@ def check(url: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise CampaignError(
-            f"no Prefect server answers at PREFECT_API_URL={url} ({reason}); start one there, "
-            "unset PREFECT_API_URL, or add --ui"
+            f"no Prefect server answers at PREFECT_API_URL={shown(url)} ({reason}); {advice}"
         ) from None
 
 
