@@ -26,14 +26,13 @@ GRACE = 20.0  # seconds for waves that are told to stop; a Prefect worker kills 
 
 
 @task(name="wave", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def wave(name: str, driven: Any, index: int, progress: Any, bar: Any) -> Any:
-    """Run one wave of shards on the executor, moving the progress artifact."""
+def wave(name: str, driven: Any, index: int, progress: Any) -> Any:
+    """Run one wave of shards on the executor."""
     progress.stage(name)
     finished = 0
     try:
         for outcome in driven.run(driven.left[index]):
             progress.count(outcome)
-            bar.move(progress.fraction)
             finished += outcome.receipt is not None
     except CampaignError as error:
         return Failed(message=str(error))  # as it is: Prefect logs what is raised with a traceback
@@ -63,28 +62,28 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
         prepared = engine.prepare(
             parse(handing.spec(spec, root)), root, chosen.plugins, chosen.durable, chosen.folder
         )
-        with driving.driving(prepared, chosen) as (driven, progress):
-            bar = artifacts.Bar(name, progress.fraction)
-            _simulate(driven, progress, bar)
+        with (
+            driving.driving(prepared, chosen) as (driven, progress),
+            artifacts.Board(name, driven, progress),
+        ):
+            _simulate(driven, progress)
             while driven.refine():
                 driving.grow(driven, progress)
-                _simulate(driven, progress, bar)
+                _simulate(driven, progress)
             driving.tell_others(driven, progress)
             with doing.heard(progress.detail):
                 stages.all_in_order(lambda title: stage(title, driven), tell=progress.stage)
-            bar.move(1.0, at_once=True)
-            artifacts.publish(name, driven.store)
     except (CampaignError, FailedRun) as error:
         return Failed(message=str(error))
     return Completed(message=f"{driven.total} shards in {driven.store.url}")
 
 
-def _simulate(driven: engine.Drive, progress: Progress, bar: artifacts.Bar) -> None:
+def _simulate(driven: engine.Drive, progress: Progress) -> None:
     """All waves that are left, as many at once as the task runner has threads."""
     futures = []
     try:
         for index, work in enumerate(driven.left):
-            futures.append(wave.submit(work.name, driven, index, progress, bar))
+            futures.append(wave.submit(work.name, driven, index, progress))
         for future in futures:
             future.result()
     except BaseException:
