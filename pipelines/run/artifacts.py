@@ -88,17 +88,13 @@ class Board:
         """Look at all cells, and at what is concluded from them."""
         began = time.monotonic()
         self._complete = self._cells.complete()
-        waiting = self._cells.settle() if last and well else self._cells.measure(MEASURING)
-        rows, hidden = self._cells.rows()
+        if last and well:
+            self._cells.settle()
+        else:
+            self._cells.measure(MEASURING)
+        rows, said = self._cells.table()
         if rows:
-            said = [
-                f"the first {len(rows)} of {len(rows) + hidden} cells, those that failed or are "
-                "at work before others"
-                if hidden
-                else f"{len(rows)} cells",
-                *([f"{waiting} of them have grown since they were measured"] if waiting else []),
-            ]
-            self._put(client, "cells", "; ".join(said), json.dumps(rows))
+            self._put(client, "cells", said, json.dumps(rows))
         self._put(client, "report", "State, verdicts so far and where to look", self._report(last))
         ended = time.monotonic()
         self._soonest = ended + (ended - began) / SHARE

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipelines.engine.engine import Drive
 
 MOST = 200  # rows: a browser is slow with more of them
+VARYING = ("shards", "converged")  # columns that stay where all rows are alike
 REASON = 100  # letters of a failure for which a row has room
 
 Row = dict[str, str]
@@ -39,6 +40,7 @@ class LiveCells:
         self._plan: Plan | None = None
         self._before: Counter[Place] = Counter()  # also those that this run leaves alone
         self._measured: dict[str, tuple[int, Row]] = {}  # at so many shards, by cell
+        self._waiting = 0  # cells for which the last look had no time
 
     def finished(self) -> Counter[Place]:
         """Finished shards of each cell, by kind and cell."""
@@ -56,12 +58,10 @@ class LiveCells:
         planned, finished = self._driven.plan, self.finished()
         return sum(planned.work[place] == finished[place] for place in planned.work)
 
-    def measure(self, seconds: float) -> int:
-        """Measure for about so long; how many cells are left for the next look."""
+    def measure(self, seconds: float) -> None:
+        """Measure for about so long; what is left then waits for the next look."""
         ends = time.monotonic() + seconds
         planned, finished = self._driven.plan, self.finished()
-        if not planned.cells:
-            return 0
         growing = [
             (cell, done, total)
             for cell in planned.cells
@@ -70,24 +70,26 @@ class LiveCells:
         ]
         growing.sort(key=lambda each: each[0].key in self._measured)
         reader = _Reader(self._driven.store.url, planned) if growing else None
-        for place, (cell, done, total) in enumerate(growing):
+        self._waiting = len(growing)
+        for cell, done, total in growing:
             if time.monotonic() > ends or reader is None:
-                return len(growing) - place
+                return
             self._measured[cell.key] = (done, reader.row(cell, done == total))
-        return 0
+            self._waiting -= 1
 
-    def settle(self) -> int:
-        """Take what the stages have found instead, once they have run; no cell is left."""
+    def settle(self) -> None:
+        """Take what the stages have found instead, once they have run."""
         planned, finished = self._driven.plan, self.finished()
         rows, _ = table.cell_rows(planned, self._driven.store) if planned.cells else ([], [])
         for cell, row in zip(planned.cells, rows, strict=True):
             self._measured[cell.key] = (shards_of(planned, finished, cell)[0], row)
-        return 0
+        self._waiting = 0
 
-    def rows(self, most: int = MOST) -> tuple[list[Row], int]:
-        """A row for each cell, and how many have none: those that failed or are at work come first.
+    def table(self, most: int = MOST) -> tuple[list[Row], str]:
+        """A row for each cell, and in a line what the rows do not say.
 
-        All rows have the same columns, since the first one decides which there are.
+        Where there are too many, those that failed or are at work come first. All rows have the
+        same columns, since the first one decides which there are.
         """
         planned, finished = self._driven.plan, self.finished()
         failures = self.failures()
@@ -96,10 +98,17 @@ class LiveCells:
         if len(states) > most:
             states.sort(key=lambda each: (each[0].key not in failures, not 0 < each[1] < each[2]))
         rows = [self._row(*each, failures) for each in states[:most]]
+        said = f"{len(states)} cells"
+        if len(states) > most:
+            said = f"{most} of {said}, those that failed or are at work before others"
+        if waiting := self._waiting:
+            said += f"; {waiting} of them wait{'s' * (waiting == 1)} to be measured"
         names = dict.fromkeys(name for row in rows for name in row)
-        return [{name: row.get(name, "") for name in names} for row in rows], len(states) - len(
-            rows
-        )
+        rows = [{name: row.get(name, "") for name in names} for row in rows]
+        alike = [name for name in names if name not in VARYING and _alike(rows, name)]
+        if alike:
+            said += f"; in all rows {', '.join(f'{name} {rows[0][name]}' for name in alike)}"
+        return [{name: row[name] for name in row if name not in alike} for row in rows], said
 
     def _row(self, cell: Cell, done: int, total: int, failures: Mapping[str, list[str]]) -> Row:
         row = table.settings_row(cell) | {"shards": f"{done} of {total}" if total else "none asked"}
@@ -177,6 +186,10 @@ def _counts(planned: Plan, finished: Counter[Place], cell: Cell) -> tuple[int, i
         return shards_of(planned, finished, cell)
     places = [(kind, cell.key) for kind in ("regression", "spectrum")]
     return sum(finished[each] for each in places), sum(planned.work.get(p, 0) for p in places)
+
+
+def _alike(rows: list[Row], name: str) -> bool:
+    return len(rows) > 1 and len({row[name] for row in rows}) == 1
 
 
 def _failure(reasons: list[str]) -> str:
