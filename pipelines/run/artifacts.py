@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TICK = 3.0  # seconds between two moves of the bar; each is a request to the server
 INTERVAL = 60.0  # seconds between two looks at all cells
 SHARE = 0.05  # of one core, at most, that looks take where cells end all the time
-MEASURING = 2.0  # seconds of a look, beyond which cells wait for the next one
+MEASURING = 3.0  # seconds of a look, beyond which cells wait for the next one
 FAILURES = 10  # that are told with their reasons
 
 Shown = tuple[str, Any]  # description and data of an artifact

@@ -130,9 +130,13 @@ class _Reader:
 
     def __init__(self, url: str, planned: Plan) -> None:
         self._planned = planned
-        self._root = Store(url).root
+        root = Store(url).root
+        # Zarr opens an array whenever a group is asked for it; that is half the time of a look.
+        self._root = {
+            name: dict(root[name].arrays()) for name in ("ensemble", "step_check") if name in root
+        }
         self._group = self._root["ensemble"]
-        self._assessed = convergence.assessed_variables(self._group)
+        self._assessed = convergence.assessed_variables(root["ensemble"])
         components = ensemble_grid(planned)[0]["component"].values.tolist()
         self._names = convergence.quantities(self._assessed, components)
         self._checked = step_check.names(self._group, components)
