@@ -192,9 +192,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def local_server(root: str, keep: bool) -> Iterator[Server]:
     """A server while the block runs, its address set for Prefect; left running when asked to."""
     server = start(home(root), survive=keep)
-    before = dict(os.environ)
+    before, told = dict(os.environ), server.environment
     os.environ.clear()
-    os.environ.update(server.environment)
+    os.environ.update(told)
     try:
         yield server
     finally:
