@@ -294,11 +294,14 @@ def download(
 def ui(
     store: Root = "results",
     port: Annotated[int | None, typer.Option(min=1024, max=65535)] = None,
+    host: Annotated[
+        str, typer.Option(help="Name or address of this machine, for workers and users elsewhere.")
+    ] = "127.0.0.1",
 ) -> None:
-    """Bring the Prefect UI of past runs back, until Ctrl-C."""
+    """Bring the Prefect UI of past runs back, or have a server for others, until Ctrl-C."""
     from pipelines.run.launch import show_ui
 
-    show_ui(store, port)
+    show_ui(store, port, host)
 
 
 def _options(
