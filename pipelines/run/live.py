@@ -1,7 +1,7 @@
 """The cells of a campaign while it runs: how far each is, and what has been measured so far.
 
 What that costs is bounded: each look measures cells that have grown since the last one, those that
-were never measured first, and stops when its time is up.
+wait longest first, and stops when its time is up.
 """
 
 import time
@@ -68,13 +68,16 @@ class LiveCells:
             for done, total in [shards_of(planned, finished, cell)]
             if done > self._measured.get(cell.key, (0, {}))[0]
         ]
-        growing.sort(key=lambda each: each[0].key in self._measured)
+        order = {key: place for place, key in enumerate(self._measured)}  # the latest comes last
+        growing.sort(key=lambda each: order.get(each[0].key, -1))
         reader = _Reader(self._driven.store.url, planned) if growing else None
         self._waiting = len(growing)
         for cell, done, total in growing:
             if time.monotonic() > ends or reader is None:
                 return
-            self._measured[cell.key] = (done, reader.row(cell, done == total))
+            row = reader.row(cell, done == total)
+            self._measured.pop(cell.key, None)
+            self._measured[cell.key] = (done, row)
             self._waiting -= 1
 
     def settle(self) -> None:

@@ -5,7 +5,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -13,10 +14,11 @@ import pytest
 from test_flow import ask
 
 from pipelines.run.server import KEY, Server, local_server
-from support.driving import PLUGIN, SMALL, Tree, contents, until
+from support.driving import PATIENCE, PLUGIN, SMALL, Tree, contents, until
 
-pytestmark = [pytest.mark.prefect, pytest.mark.slow]
+pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(2 * PATIENCE)]
 
+LIVE = ("SCHEDULED", "PENDING", "RUNNING")
 POOL = "lab"
 SECRET = "AKIA-planted-9f1b7c"  # as of an object store, which workers have in their environment
 COMMANDS = """
@@ -74,7 +76,7 @@ def worker(server, log) -> Iterator[psutil.Process]:
             start_new_session=True,
         )
     try:
-        until(lambda: worker_states(server) == ["ONLINE"])
+        patiently(lambda: worker_states(server) == ["ONLINE"])
         yield psutil.Process(process.pid)
     finally:
         left = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -83,6 +85,16 @@ def worker(server, log) -> Iterator[psutil.Process]:
         for each in alive:
             each.kill()
         process.wait()
+
+
+def patiently(condition: Callable[[], object]) -> None:
+    """Wait for what a server says: asked all the time it has no time for anything else."""
+
+    def asked() -> object:
+        time.sleep(0.5)
+        return condition()
+
+    until(asked)
 
 
 def worker_states(server: Server) -> list[str]:
@@ -170,9 +182,7 @@ def test_a_campaign_is_submitted_once_cancelled_and_resumed(server, worker, stor
     (store,) = stores.glob("slow-*")
     finished = contents(store / "ledger" / "receipts")
 
-    until(
-        lambda: flow_run(server, resumed)["state_type"] not in ("SCHEDULED", "PENDING", "RUNNING")
-    )
+    patiently(lambda: flow_run(server, resumed)["state_type"] not in LIVE)
     seen = flow_run(server, resumed)
     assert seen["state_type"] == "COMPLETED", log.read_text()
     assert seen["name"] == "slow"
@@ -198,6 +208,7 @@ def test_a_campaign_is_submitted_once_cancelled_and_resumed(server, worker, stor
         artifacts={"key": {"any_": ["slow-cells"]}, "flow_run_id": {"any_": [resumed]}},
     )
     assert [row["N"] for row in json.loads(cells["data"])] == ["4", "8"]
+    assert "Traceback" not in log.read_text()
     _tell_no_secret(server, stores, log.parent, secrets)
 
 
