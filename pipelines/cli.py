@@ -4,12 +4,15 @@ import errno
 import json
 import os
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from typer.exceptions import TyperException
+
+POOL = "campaigns"
 
 app = typer.Typer(
     help="A laboratory for the statistical field theory of finite-width neural networks.",
@@ -50,6 +53,19 @@ Only = Annotated[
     list[str] | None,
     typer.Option(metavar="AXIS=VALUE", help="Only the cells of this value, e.g. width=64."),
 ]
+Pool = Annotated[
+    str, typer.Option("--pool", metavar="NAME", help="The Prefect work pool, made by `deploy`.")
+]
+State = Literal[
+    "scheduled", "late", "pending", "running", "paused", "retrying", "awaitingretry",
+    "cancelling", "cancelled", "completed", "failed", "crashed",
+]  # fmt: skip
+Retry = Annotated[
+    bool, typer.Option("--retry-failed", help="Also what failed before and would fail again.")
+]
+Durable = Annotated[
+    bool, typer.Option("--durable", help="Force all that is stored to disk, against power cuts.")
+]
 Every = Annotated[bool, typer.Option("--all", help="Show every cell, and not the first ones.")]
 
 INCOMPLETE = 3  # exit status of a run that came to its end without some of its shards
@@ -78,8 +94,33 @@ def options(
 
 
 @app.command("list")
-def list_() -> None:
-    """Packaged campaigns, a line each."""
+def list_(
+    runs_: Annotated[
+        bool, typer.Option("--runs", help="Runs on the Prefect server instead, the newest first.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="Only runs of campaigns of this name.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only runs in this state.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only runs with this tag.")] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="Only runs of this store, or folder of them.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every run, and not the newest ones.")
+    ] = False,
+) -> None:
+    """Packaged campaigns, a line each; or runs on a Prefect server."""
+    if runs_:
+        from pipelines.cluster.prefect_client import connected
+        from pipelines.run import runs
+        from pipelines.text import columns
+
+        with connected() as client:
+            found = runs.find(client, name, state and state.capitalize(), tag or (), store)
+            for line in runs.lines(found, None if every else columns.SHOWN):
+                print(line)
+        return
+    if name or state or tag or store or every:
+        raise _mistaken("--name, --state, --tag, --store and --all belong to --runs; add it")
     from pipelines.commands.packaged import titles
 
     for name, title in titles().items():
@@ -114,14 +155,8 @@ def run(
     device: Device = "auto",
     plugins: Plug = None,
     only: Only = None,
-    retry: Annotated[
-        bool,
-        typer.Option("--retry-failed", help="Also what failed before and would fail again."),
-    ] = False,
-    durable: Annotated[
-        bool,
-        typer.Option("--durable", help="Force all that is stored to disk, against power cuts."),
-    ] = False,
+    retry: Retry = False,
+    durable: Durable = False,
     metrics: Annotated[
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="Answer Prometheus there; HOST is loopback."),
@@ -136,30 +171,65 @@ def run(
 ) -> None:
     """Run a campaign here to its end: simulate, predict, fit, report. The same command resumes."""
     from pipelines.engine import engine
-    from pipelines.run import driving, launch
-    from storage.errors import CampaignError
+    from pipelines.run import launch
 
-    if executor == "inline" and (address or workers):
-        raise CampaignError("--address and --workers belong to --executor ray; leave them out")
-    prepared = engine.prepare(_read(spec, set_), store, plugins or (), durable)
-    options = driving.Options(
-        executor,
-        address,
-        workers,
-        tuple(plugins or ()),
-        tuple(only or ()),
-        retry,
-        durable,
-        metrics,
-        log_json,
-        device,
-    )
+    options = _options(executor, address, workers, plugins, only, retry, durable, device)
+    options = replace(options, metrics=metrics, log_json=log_json)
+    prepared = engine.prepare(_read(spec, set_), store, options.plugins, durable)
     launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
 
 
 @app.command()
+def deploy(pool: Pool = POOL) -> None:
+    """Make a Prefect work pool, if it is not there, and have its workers run what is submitted."""
+    from pipelines.cluster.deployment import deploy
+
+    print(f"deployed {deploy(pool)}")
+    print(f"start a worker where the work is to be done: prefect worker start --pool {pool}")
+
+
+@app.command()
+def submit(
+    spec: Spec,
+    set_: Set = None,
+    store: Root = "results",
+    pool: Pool = POOL,
+    executor: Executor = "ray",
+    address: Address = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    plugins: Plug = None,
+    only: Only = None,
+    retry: Retry = False,
+    durable: Durable = False,
+) -> None:
+    """Have the workers of a Prefect pool run a campaign, and return. The same command resumes."""
+    from pipelines.cluster.submit import submit
+    from pipelines.engine import engine
+
+    options = _options(executor, address, workers, plugins, only, retry, durable, device)
+    prepared = engine.prepare(_read(spec, set_), store, options.plugins, durable)
+    submit(prepared, options, pool)
+
+
+@app.command()
+def cancel(
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="A store, a campaign's name, or a run's id.")
+    ],
+) -> None:
+    """Stop a submitted campaign, and wait until it has; what is finished is kept."""
+    from pipelines.cluster.submit import cancel
+
+    cancel(what)
+
+
+@app.command()
 def status(
-    store: StorePath,
+    store: Annotated[
+        str,
+        typer.Argument(metavar="STORE", help="A campaign's folder, or its name on the server."),
+    ],
     every: Every = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Again and again, until the run ends, or Ctrl-C.")
@@ -169,10 +239,11 @@ def status(
     from pipelines.commands.status import status, watched
     from pipelines.text import columns
 
+    found = _submitted(store) or _open(store)
     if watch:
-        columns.show(watched(_open(store), every, columns.width()))
+        columns.show(watched(found, every, columns.width()))
     else:
-        print(status(_open(store), every, columns.width()))
+        print(status(found, every, columns.width()))
 
 
 @app.command()
@@ -240,11 +311,46 @@ def download(
 def ui(
     store: Root = "results",
     port: Annotated[int | None, typer.Option(min=1024, max=65535)] = None,
+    host: Annotated[
+        str, typer.Option(help="Name or address of this machine, for workers and users elsewhere.")
+    ] = "127.0.0.1",
 ) -> None:
-    """Bring the Prefect UI of past runs back, until Ctrl-C."""
+    """Bring the Prefect UI of past runs back, or have a server for others, until Ctrl-C."""
     from pipelines.run.launch import show_ui
 
-    show_ui(store, port)
+    show_ui(store, port, host)
+
+
+def _options(
+    executor: str,
+    address: str | None,
+    workers: int | None,
+    plugins: list[str] | None,
+    only: list[str] | None,
+    retry: bool,
+    durable: bool,
+    device: str,
+) -> Any:
+    from pipelines.run.driving import Options
+
+    if executor == "inline" and (address or workers):
+        raise _mistaken("--address and --workers belong to --executor ray; leave them out")
+    return Options(
+        executor,
+        address,
+        workers,
+        tuple(plugins or ()),
+        tuple(only or ()),
+        retry,
+        durable,
+        device=device,
+    )
+
+
+def _mistaken(line: str) -> Exception:
+    from storage.errors import CampaignError
+
+    return CampaignError(line)
 
 
 def _read(spec: str, overrides: list[str] | None) -> Any:
@@ -252,6 +358,19 @@ def _read(spec: str, overrides: list[str] | None) -> Any:
     from storage.reading.document import read
 
     return read(find(spec), overrides or ())
+
+
+def _submitted(what: str) -> Any:
+    """The store of a campaign that is known to the Prefect server by its name, or a run's id."""
+    if "PREFECT_API_URL" not in os.environ or "://" in what or Path(what).exists():
+        return None
+    from pipelines.cluster.prefect_client import connected
+    from pipelines.run import runs
+
+    with connected() as client:
+        run = runs.one(client, what)
+    print(f"run       {runs.state_of(run)}, {runs.address(run)}")
+    return _open(runs.store_of(run) or what)
 
 
 def _open(url: str) -> Any:
@@ -273,18 +392,13 @@ def main() -> None:
         import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
     except ImportError as error:
         _fail(str(error))
+    from pipelines import process
     from pipelines.text import terminal
     from storage.errors import CampaignError, IncompleteError
-    from workers.machine import cache, cores
 
-    os.umask(os.umask(0o022) | 0o022)  # nobody else may write what is ours, whatever was set
     terminal.accept_all_characters()
-    terminal.quiet_libraries()
-    # Threads of torch that wait for the next product burn a core each; sleeping costs nothing.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        cores.tell_libraries()
-        cache.tell_libraries()
+        process.settle()
         with terminal.flushed():
             raise SystemExit(app(standalone_mode=False) or 0)
     except IncompleteError as error:

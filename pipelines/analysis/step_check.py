@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines.analysis.chains import Chains, sound_chains
 from pipelines.analysis.measured import measure, observable_names, without_each
 from storage.arrays.schema import Variable
-from storage.planning.plan import Plan
+from storage.planning.plan import Cell, Plan
 from theory.statistics import jackknife_error, p_value, pooled_degrees
 
 Array = NDArray[np.float64]
@@ -64,20 +64,27 @@ def biases(root: Any, planned: Plan, observables: Sequence[str]) -> dict[str, np
         "step_bias_error": np.full(shape, np.nan),
         "biased": np.zeros(len(planned.cells), np.uint8),
     }
-    for cell in planned.cells if "step_check" in root else ():
-        here = _estimate(root["ensemble"], planned, cell.index, observables)
-        check = _estimate(root["step_check"], planned, cell.index, observables)
-        sampler = cell.spec.sampler
-        assert sampler is not None
-        if here is None or check is None or not sampler.bias_order:
-            continue
-        bias, error, p = _extrapolated(here, check, sampler.bias_order)
-        values["step_bias"][cell.index], values["step_bias_error"][cell.index] = bias, error
-        assert planned.spec.ensemble is not None
-        bar = here.error / np.sqrt(planned.spec.ensemble.datasets)  # of the mean over datasets
-        seen = (np.abs(bias) > bar) & (p < ACCIDENT / len(observables))
-        values["biased"][cell.index] = bool(seen.any())
+    for cell in planned.cells:
+        for name, value in bias(root, planned, cell, observables).items():
+            values[name][cell.index] = value
     return values
+
+
+def bias(root: Any, planned: Plan, cell: Cell, observables: Sequence[str]) -> dict[str, Any]:
+    """`VARIABLES` of one cell; empty where its check is missing or too short."""
+    sampler, ensemble = cell.spec.sampler, planned.spec.ensemble
+    assert sampler is not None
+    assert ensemble is not None
+    if "step_check" not in root or not sampler.bias_order:
+        return {}
+    here = _estimate(root["ensemble"], planned, cell.index, observables)
+    check = _estimate(root["step_check"], planned, cell.index, observables)
+    if here is None or check is None:
+        return {}
+    value, error, p = _extrapolated(here, check, sampler.bias_order)
+    bar = here.error / np.sqrt(ensemble.datasets)  # of the mean over datasets
+    seen = (np.abs(value) > bar) & (p < ACCIDENT / len(observables))
+    return {"step_bias": value, "step_bias_error": error, "biased": bool(seen.any())}
 
 
 def _extrapolated(here: _Estimate, check: _Estimate, order: int) -> tuple[Array, Array, Array]:

@@ -116,11 +116,11 @@ FINISHED, BEGUN, WAITING = "finished", "begun", "not begun"
 
 
 def _state(planned: Plan, finished: Finished, cell: Cell) -> str:
-    done, total = _shards(planned, finished, cell)
+    done, total = shards_of(planned, finished, cell)
     return FINISHED if done >= total else BEGUN if done else WAITING
 
 
-def _shards(planned: Plan, finished: Finished, cell: Cell) -> tuple[int, int]:
+def shards_of(planned: Plan, finished: Finished, cell: Cell) -> tuple[int, int]:
     """Of a cell: how many are finished, and all that the newest spec asks for."""
     places = [(kind, cell.key) for kind in SAMPLED]
     return sum(finished[each] for each in places), sum(planned.work.get(p, 0) for p in places)
@@ -133,7 +133,7 @@ def _table(
     rows, _ = cell_rows(planned, store, shown)
     found = []
     for cell, row in zip(shown, rows, strict=True):
-        done, total = _shards(planned, finished, cell)
+        done, total = shards_of(planned, finished, cell)
         state = f"{done} of {total}" if total else "not asked for any more"
         found.append(_first(row, cell) | {"shards": state} | row)
     return columns.table(found, len(planned.cells), width, keep={"shards", "converged"})

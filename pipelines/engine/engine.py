@@ -129,13 +129,18 @@ def allowed_plugins(named: Sequence[str]) -> list[str]:
 
 
 def prepare(
-    spec: Campaign, root: str = ROOT, plugins: Sequence[str] = (), durable: bool = False
+    spec: Campaign,
+    root: str = ROOT,
+    plugins: Sequence[str] = (),
+    durable: bool = False,
+    folder: str = "",
 ) -> Prepared:
     """Check all that can be checked before anything is written.
 
+    Plug-ins that are not installed are looked for in `folder`, by default the current one.
     Raises CampaignError for plug-ins that are not allowed, data that are missing or too few.
     """
-    found = allow(spec, allowed_plugins(plugins), Path.cwd())
+    found = allow(spec, allowed_plugins(plugins), Path(folder or Path.cwd()))
     for name in named(spec):
         found.get(name)
     spec = absolute(spec)

@@ -46,6 +46,21 @@ class Pace:
             expected = spent / part
         return max(expected - spent, 0.0) + later
 
+    def done(self, finished: Finished, now: float, part: float | None = None) -> float:
+        """The part of the whole campaign that is done, its stages among it, by what each takes."""
+        if self.stage == ENDED:
+            return 1.0
+        cores = max(self.cores, 1)
+        simulation = sum(s for s, _ in self.work.values()) / cores
+        done = sum(s * finished.get(name, 0) / n for name, (s, n) in self.work.items()) / cores
+        if self.stage in self.stages:
+            names, expected = list(self.stages), self.stages[self.stage]
+            done = simulation + sum(self.stages[n] for n in names[: names.index(self.stage)])
+            spent = (now - self.since) / expected if expected else 1.0
+            done += expected * min(spent if part is None else part, 1.0)
+        whole = simulation + sum(self.stages.values())
+        return done / whole if whole else 1.0
+
     def _simulation(self, finished: Finished, now: float) -> float:
         """As expected, corrected by how long what is done has taken.
 

@@ -86,8 +86,26 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Finished shards as a fraction of all."""
+        """The part of the campaign that is done: by shards, where nobody knows what stages take."""
+        if self.pace is not None:
+            return self.pace.done(self._finished, time.time(), self._part)
         return self.done / self.total if self.total else 1.0
+
+    @property
+    def finished(self) -> dict[str, int]:
+        """Finished shards of the cells that this run computes, by kind and cell."""
+        with self._lock:
+            return dict(self._finished)
+
+    @property
+    def at(self) -> str:
+        """The stage or wave that is running."""
+        return self._stage
+
+    @property
+    def state(self) -> str:
+        """What is going on, how many shards are finished, and the time that is left."""
+        return f"{self._stage or 'starting'}: {self._state()}"
 
     @property
     def left(self) -> str:

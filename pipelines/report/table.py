@@ -89,7 +89,7 @@ def _learnability(one: xr.Dataset) -> dict[str, str]:
         part = one.sel(observable=name)
         values, errors = part["measured"].values, part["standard_error"].values
         known = np.isfinite(values)
-        title = str(name).replace("learnability target", "learnability")
+        title = learnability_title(str(name))
         row[title] = UNKNOWN
         if known.any():
             error = float(np.sqrt((errors[known] ** 2).sum())) / known.sum()
@@ -97,10 +97,15 @@ def _learnability(one: xr.Dataset) -> dict[str, str]:
     return row
 
 
+def learnability_title(name: str) -> str:
+    """The head of a column; the only target needs no name."""
+    return name.replace("learnability target", "learnability")
+
+
 def _mixing(one: xr.Dataset) -> dict[str, str]:
     return {
-        "R-hat": _extreme(one["rhat"], np.nanmax, ".3f"),
-        "ESS": _extreme(one["ess_bulk"], np.nanmin, ".0f"),
+        "R-hat": extreme(one["rhat"].values, np.nanmax, ".3f"),
+        "ESS": extreme(one["ess_bulk"].values, np.nanmin, ".0f"),
         "diverged": str(int(one["diverged"].sum())),
         "converged": f"{int((one['converged'] == 1).sum())} of {one.sizes['dataset']}",
     }
@@ -108,18 +113,23 @@ def _mixing(one: xr.Dataset) -> dict[str, str]:
 
 def _step(one: xr.Dataset, cell: Cell) -> dict[str, str]:
     """What the check of the step size found, or why there is none."""
+    known = bool(np.isfinite(one["step_bias"].values).any())
+    return {"step": step_in_words(cell, bool(one["biased"]) if known else None)}
+
+
+def step_in_words(cell: Cell, biased: bool | None) -> str:
+    """What is known of the bias of a cell's step size; None where its check has said nothing."""
     sampler = cell.spec.sampler
     assert sampler is not None
     if sampler.scheme in LAWLESS:
-        return {"step": "targets no known law"}
+        return "targets no known law"
     if not sampler.bias_order:
-        return {"step": "exact"}
-    known = np.isfinite(one["step_bias"].values)
-    if not known.any():
-        return {"step": UNKNOWN}
-    return {"step": "biased" if int(one["biased"]) else "no bias seen"}
+        return "exact"
+    if biased is None:
+        return UNKNOWN
+    return "biased" if biased else "no bias seen"
 
 
-def _extreme(values: xr.DataArray, which: Any, digits: str) -> str:
-    found = values.values
-    return f"{which(found):{digits}}" if np.isfinite(found).any() else UNKNOWN
+def extreme(values: np.ndarray, which: Any, digits: str) -> str:
+    """The largest or the smallest of the values that are known."""
+    return f"{which(values):{digits}}" if np.isfinite(values).any() else UNKNOWN

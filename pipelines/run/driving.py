@@ -9,10 +9,10 @@ from pipelines.engine import blocks, devices, stages
 from pipelines.engine.engine import Choice, Drive, Inline, Prepared, drive
 from pipelines.engine.waves import Line, lines
 from pipelines.progress import doing
-from pipelines.run.listening import listening
 from pipelines.progress.pace import ENDED, SIMULATING, Pace
 from pipelines.progress.progress import Progress
 from pipelines.run.draining import Drained, draining
+from pipelines.run.listening import listening
 from storage.errors import CampaignError
 from storage.store import archive
 from workers.machine.cores import available_cores
@@ -32,9 +32,10 @@ class Options:
     only: tuple[str, ...] = ()  # AXIS=VALUE of the cells that are wanted
     retry: bool = False  # also what failed in an earlier run, and would fail again
     durable: bool = False  # what is stored survives a power cut
+    folder: str = ""  # where plug-ins may lie; by default the current one
+    device: str = devices.AUTO  # of chains: auto, cpu or cuda
     metrics: str | None = None  # [host:]port where Prometheus may ask
     log_json: bool = False  # what the run says is for programs
-    device: str = devices.AUTO  # of chains: auto, cpu or cuda
 
     @property
     def choice(self) -> Choice:
@@ -145,17 +146,15 @@ def simulate(
     driven: Drive,
     progress: Progress,
     began: Callable[[Line], object] = lambda _: None,
-    counted: Callable[[], object] = lambda: None,
 ) -> None:
     """Run all that is left, side by side, and then the cells that are added, round by round.
 
-    `began` hears of each wave that begins, and `counted` of each shard that ends. Drained where a
-    signal ends it.
+    `began` hears of each wave that begins. Drained where a signal ends it.
     """
-    _round(driven, progress, began, counted)
+    _round(driven, progress, began)
     while driven.refine():
         grow(driven, progress)
-        _round(driven, progress, began, counted)
+        _round(driven, progress, began)
     tell_others(driven, progress)
 
 
@@ -163,7 +162,6 @@ def _round(
     driven: Drive,
     progress: Progress,
     began: Callable[[Line], object],
-    counted: Callable[[], object],
 ) -> None:
     if not driven.left:
         return
@@ -175,7 +173,6 @@ def _round(
             line = shown.count(outcome)
             if line.complete:
                 progress.wave(line.wave.name)
-            counted()
     if stop.is_set():
         raise Drained(f"{driven.done} of {driven.total} shards are finished")
 

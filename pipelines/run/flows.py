@@ -22,10 +22,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from pipelines.engine import engine, stages, waves
 from pipelines.progress.progress import Progress
-from pipelines.run import artifacts, driving
+from pipelines.run import artifacts, driving, handing, runs
 from pipelines.run.draining import Drained, ending
 from storage.errors import CampaignError, IncompleteError
-from storage.reading.document import dump_yaml, parse
+from storage.reading.document import parse
 
 DRAIN = 10.0  # seconds for the last logs and events
 LOOK = 5.0  # seconds between two looks at whether the run was cancelled
@@ -67,22 +67,22 @@ THREADS: Any = ThreadPoolTaskRunner(max_workers=waves.MOST)  # in each of them a
 def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
     """Simulate a campaign wave by wave, then assess, predict, fit and report.
 
-    `spec` is YAML and `options` the fields of `driving.Options`: little enough for Prefect to keep.
+    `spec` is YAML, or the name under which a long one is kept below `root`, and `options` the
+    fields of `driving.Options`: little enough for Prefect to keep.
     """
     chosen = driving.Options(**options)
     try:
-        prepared = engine.prepare(parse(spec), root, chosen.plugins, chosen.durable)
+        prepared = engine.prepare(
+            parse(handing.spec(spec, root)), root, chosen.plugins, chosen.durable, chosen.folder
+        )
         with (
             ending(),
             driving.driving(prepared, chosen) as (driven, progress),
             _cancelled_in_the_ui(driven.executor.stop),
+            artifacts.Board(name, driven, progress),
         ):
-            _simulate(driven, progress, bar := artifacts.Bar(name, progress.fraction))
-            try:
-                driving.analyze(driven, progress, lambda title: stage(title, driven))
-            finally:
-                bar.move(progress.fraction, at_once=True)
-                artifacts.publish(name, driven.store)
+            _simulate(driven, progress)
+            driving.analyze(driven, progress, lambda title: stage(title, driven))
     except Drained as drained:
         return Cancelled(message=f"stopped: {drained.message}; the same campaign goes on")
     except IncompleteError as error:
@@ -117,7 +117,7 @@ def _cancelled_in_the_ui(stop: threading.Event) -> Iterator[None]:
         looking.join(LAST)
 
 
-def _simulate(driven: engine.Drive, progress: Progress, bar: artifacts.Bar) -> None:
+def _simulate(driven: engine.Drive, progress: Progress) -> None:
     """Simulate, with a task run for every wave from its first shard on."""
     shown: list[Any] = []
     try:
@@ -125,7 +125,6 @@ def _simulate(driven: engine.Drive, progress: Progress, bar: artifacts.Bar) -> N
             driven,
             progress,
             began=lambda line: shown.append(wave.submit(line.wave.name, line)),
-            counted=lambda: bar.move(progress.fraction),
         )
     finally:
         wait(shown, timeout=LAST)
@@ -136,16 +135,9 @@ def run(prepared: engine.Prepared, options: driving.Options) -> None:
 
     Raises CampaignError where the campaign failed; the traceback is in the UI.
     """
-    name, identity = prepared.spec.name, prepared.store.url.rsplit("-", 1)[-1]
     try:
-        with tags(f"campaign:{name}", f"identity:{identity}", f"executor:{options.executor}"):
-            state = campaign(
-                name,
-                dump_yaml(prepared.spec),
-                prepared.root,
-                {**vars(options), "plugins": list(options.plugins), "only": list(options.only)},
-                return_state=True,
-            )
+        with tags(*runs.tags(prepared, options.executor)):
+            state = campaign(**handing.parameters(prepared, options), return_state=True)
     finally:
         _drain()
     if state.is_cancelled():

@@ -110,13 +110,14 @@ def again(store: Store, plugins: Sequence[str]) -> None:
     _say(f"report  {store.url}/report/report.html")
 
 
-def show_ui(root: str, port: int | None) -> None:
-    """The Prefect UI of past runs, until Ctrl-C."""
-    if not server.home(root).is_dir():
+def show_ui(root: str, port: int | None, host: str) -> None:
+    """The Prefect UI of past runs, until Ctrl-C; others reach it unless it is on loopback."""
+    if host == server.HOST and not server.home(root).is_dir():
         raise CampaignError(
-            f"{root}: no runs are recorded here; give the --store of a `finitewidth run --ui`"
+            f"{root}: no runs are recorded here; give the --store of a `finitewidth run --ui`, or "
+            "--host for a server that others use"
         )
-    started = server.start(server.home(root), port)
+    started = server.start(server.home(root), port, host=host)
     _say(f"{started}; Ctrl-C ends it")
     try:
         with _unwinding(), suppress(KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import secrets
 import signal
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 from storage.errors import CampaignError
 
 HOST = "127.0.0.1"
+FIRST_PORT = 4200  # of Prefect
 PR_SET_PDEATHSIG = 1  # of Linux
 START = 120  # seconds; a fresh database on a busy machine needs its time
 CONNECT = 10  # seconds
@@ -49,23 +51,26 @@ class Server:
     folder: Path
     port: int
     password: str
+    host: str = HOST
 
     def __str__(self) -> str:
-        return f"http://{HOST}:{self.port} (the password is {self.password})"
+        """Its address; the password of one for others is not to be seen, as in a log of theirs."""
+        where = f"is {self.password}" if self.host == HOST else f"is in {self.folder / KEY}"
+        return f"http://{self.host}:{self.port} (the password {where})"
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment of those who talk to it."""
-        return environment(self.folder, self.port, self.password)
+        return environment(self.folder, self.port, self.password, self.host)
 
 
-def environment(folder: Path, port: int, password: str) -> dict[str, str]:
+def environment(folder: Path, port: int, password: str, host: str = HOST) -> dict[str, str]:
     """The environment of a server and of those who talk to it.
 
     A server answers to the password of its run, and in a browser to its own pages alone. A key of
     Prefect Cloud would be sent in the password's place.
     """
-    address = f"http://{HOST}:{port}"
+    address = f"http://{host}:{port}"
     inherited = {key: value for key, value in os.environ.items() if key != "PREFECT_API_KEY"}
     return {
         **inherited,
@@ -79,15 +84,20 @@ def environment(folder: Path, port: int, password: str) -> dict[str, str]:
     }
 
 
-def start(folder: Path, port: int | None = None, *, survive: bool = False) -> Server:
+def start(
+    folder: Path, port: int | None = None, *, survive: bool = False, host: str = HOST
+) -> Server:
     """Start a server in a process group of its own and wait until it answers.
+
+    One on another address than loopback keeps its password and its port from start to start, since
+    others know them; PREFECT_SERVER_API_AUTH_STRING may name the password.
 
     Unless it is to survive this process, it ends with it, even where this process is killed. Its
     database, its log and its password are for this user alone.
     """
-    port = port or free_port()
-    password = f"finitewidth:{secrets.token_hex(8)}"
+    port = port or (free_port() if host == HOST else FIRST_PORT)
     _make_private(folder)
+    password = _password(folder, keep=host != HOST)
     (folder / KEY).write_text(f"{password}\n")
     command = [
         sys.executable,
@@ -96,14 +106,14 @@ def start(folder: Path, port: int | None = None, *, survive: bool = False) -> Se
         "server",
         "start",
         "--host",
-        HOST,
+        host,
         "--port",
         str(port),
     ]
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(  # noqa: S603
             command,
-            env=environment(folder, port, password),
+            env=environment(folder, port, password, host),
             umask=0o077,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -112,11 +122,17 @@ def start(folder: Path, port: int | None = None, *, survive: bool = False) -> Se
             preexec_fn=None if survive else _end_with_parent,
         )
     try:
-        _wait(process, port, folder)
+        _wait(process, f"http://{host}:{port}", folder)
     except BaseException:
         stop(process)
         raise
-    return Server(process, folder, port, password)
+    return Server(process, folder, port, password, host)
+
+
+def _password(folder: Path, keep: bool) -> str:
+    """A new one for each start; one to keep is that of the environment, or of the last start."""
+    known = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or (folder / KEY).read_text().strip()
+    return known if keep and known else f"finitewidth:{secrets.token_hex(8)}"
 
 
 def _make_private(folder: Path) -> None:
@@ -139,7 +155,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], address: str, folder: Path) -> None:
     deadline, log = time.monotonic() + START, folder / LOG
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -147,14 +163,19 @@ def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
                 f"the Prefect server ended with status {process.returncode}; see {log}"
             )
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/api/health", timeout=2):
-                return
+            urllib.request.urlopen(f"{address}/api/health", timeout=2).close()  # noqa: S310  ours
+            return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
     raise CampaignError(f"the Prefect server did not answer in {START} s; see {log}")
 
 
-def check(url: str) -> None:
+def shown(url: str) -> str:
+    """An address without the password that may be in it."""
+    return re.sub(r"//[^/]*@", "//", url)
+
+
+def check(url: str, advice: str = "start one there, unset PREFECT_API_URL, or add --ui") -> None:
     """CampaignError where no server answers at PREFECT_API_URL."""
     try:
         address = f"{url.rstrip('/')}/health"
@@ -164,8 +185,7 @@ def check(url: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise CampaignError(
-            f"no Prefect server answers at PREFECT_API_URL={url} ({reason}); start one there, "
-            "unset PREFECT_API_URL, or add --ui"
+            f"no Prefect server answers at PREFECT_API_URL={shown(url)} ({reason}); {advice}"
         ) from None
 
 
@@ -201,7 +221,7 @@ def local_server(root: str, keep: bool) -> Iterator[Server]:
 
 def free_port() -> int:
     """A port of loopback that nobody uses now, away from those that Ray takes."""
-    for port in range(4200, 4300):
+    for port in range(FIRST_PORT, FIRST_PORT + 100):
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))

@@ -24,8 +24,8 @@ import psutil
 from storage.errors import CampaignError
 from storage.files.objects import Objects
 
-_FOLDER = "ledger/lease"
-_EPOCH = re.compile(rf"{_FOLDER}/(\d{{6,}})\.json")
+FOLDER = "ledger/lease"
+_EPOCH = re.compile(rf"{FOLDER}/(\d{{6,}})\.json")
 _INTERVAL = 10.0  # seconds between renewals
 _MISSED = 3  # renewals in a row that a holder elsewhere may miss
 _SAME_START = 2.0  # seconds: the boot time, from which starts are measured, is a whole number
@@ -169,12 +169,12 @@ def holder(objects: Objects) -> str | None:
 
 
 def _name(epoch: int) -> str:
-    return f"{_FOLDER}/{epoch:06d}.json"
+    return f"{FOLDER}/{epoch:06d}.json"
 
 
 def _highest(objects: Objects) -> tuple[int, bytes | None]:
     """The highest epoch and its file; (0, None) where nobody ever held the lease."""
-    found = [int(match[1]) for name in objects.names(_FOLDER) if (match := _EPOCH.fullmatch(name))]
+    found = [int(match[1]) for name in objects.names(FOLDER) if (match := _EPOCH.fullmatch(name))]
     epoch = max(found, default=0)
     return epoch, objects.get(_name(epoch)) if epoch else None
 

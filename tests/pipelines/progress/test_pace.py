@@ -77,3 +77,18 @@ def test_what_is_kept_reads_back(tmp_path):
 )
 def test_times_are_as_people_say_them(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_part_that_is_done_counts_the_stages_by_what_they_take():
+    """1000 core-seconds on two cores and 50 s of stages: 500 of 550 s are sampling."""
+    assert pace().done({}, 1000.0) == 0
+    half = {"ensemble/narrow": 10, "ensemble/wide": 5}
+    assert pace().done(half, 1300.0) == pytest.approx(275 / 550)
+    everything = {"ensemble/narrow": 10, "ensemble/wide": 10}
+    assert pace(before=everything).done(everything, 1000.0) == pytest.approx(500 / 550)
+    predicting = pace().at("predict", 2000.0)
+    assert predicting.done(everything, 2010.0) == pytest.approx(510 / 550)
+    assert predicting.done(everything, 2100.0) == pytest.approx(520 / 550)  # it takes longer
+    assert predicting.done(everything, 2010.0, part=0.25) == pytest.approx(505 / 550)
+    assert predicting.at("report", 2100.0).done(everything, 2100.0) == pytest.approx(520 / 550)
+    assert predicting.at(ENDED, 2200.0).done(everything, 2200.0) == 1

@@ -77,7 +77,8 @@ def test_a_campaign_is_a_flow_run_of_waves_and_stages(server, tmp_path):
     identity = store.url.rsplit("-", 1)[-1]
     assert seen["state_type"] == "COMPLETED"
     assert seen["state"]["message"] == f"44 shards in {store.url}"
-    assert set(seen["tags"]) == {"campaign:small", f"identity:{identity}", "executor:inline"}
+    tags = {"campaign:small", f"identity:{identity}", "executor:inline", f"store:{store.url}"}
+    assert set(seen["tags"]) == tags
 
     tasks = ask(server, "task_runs")
     waves = {"regression", "ensemble width 4", "ensemble width 8"}

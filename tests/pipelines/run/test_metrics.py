@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 
 from pipelines.engine import engine
-from pipelines.run.metrics import Metrics, exported, member_steps
 from pipelines.run import driving
+from pipelines.run.metrics import Metrics, exported, member_steps
 from storage.errors import CampaignError
 from support.driving import prepared
 from workers.shard import Outcome
