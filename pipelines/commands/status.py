@@ -15,7 +15,7 @@ from storage.arrays.schema import REFUSED
 from storage.backend.snapshot import explained
 from storage.campaign.messages import printable
 from storage.files import lease
-from storage.planning.plan import SAMPLED, Cell, Place, Plan, plan
+from storage.planning.plan import Cell, Place, Plan, plan
 from storage.store import archive
 from storage.store.store import Store
 
@@ -116,14 +116,8 @@ FINISHED, BEGUN, WAITING = "finished", "begun", "not begun"
 
 
 def _state(planned: Plan, finished: Finished, cell: Cell) -> str:
-    done, total = shards_of(planned, finished, cell)
+    done, total = planned.chains_of(cell, finished)
     return FINISHED if done >= total else BEGUN if done else WAITING
-
-
-def shards_of(planned: Plan, finished: Finished, cell: Cell) -> tuple[int, int]:
-    """Of a cell: how many are finished, and all that the newest spec asks for."""
-    places = [(kind, cell.key) for kind in SAMPLED]
-    return sum(finished[each] for each in places), sum(planned.work.get(p, 0) for p in places)
 
 
 def _table(
@@ -133,7 +127,7 @@ def _table(
     rows, _ = cell_rows(planned, store, shown)
     found = []
     for cell, row in zip(shown, rows, strict=True):
-        done, total = shards_of(planned, finished, cell)
+        done, total = planned.chains_of(cell, finished)
         state = f"{done} of {total}" if total else "not asked for any more"
         found.append(_first(row, cell) | {"shards": state} | row)
     return columns.table(found, len(planned.cells), width, keep={"shards", "converged"})

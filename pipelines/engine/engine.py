@@ -29,7 +29,7 @@ from storage.files.lease import Lease
 from storage.files.objects import Objects
 from storage.files.sealed import seal
 from storage.planning.identity import digest
-from storage.planning.plan import SAMPLED, Cell, Lane, Plan, Shard, plan
+from storage.planning.plan import SAMPLED, Cell, Lane, Plan, plan
 from storage.store import archive, kept
 from storage.store.holding import held
 from storage.store.store import Store
@@ -42,7 +42,6 @@ from workers.shard import ADVICE, AGAIN, Job, Outcome, attempt
 if TYPE_CHECKING:
     from xarray import DataTree
 
-    from pipelines.estimates.costs import Costs
 
 ROOT = "results"
 
@@ -224,17 +223,6 @@ class Drive:
         self.others = sum(self.plan.work.values()) - finished.total() - (self.total - self.done)
         self.left = self._waves()
         store.allocate(self.plan, self.plan.room if self.left or self.others else 0)
-        self._costs: Costs | None = None
-
-    @property
-    def costs(self) -> "Costs":
-        """What the plan is expected to take, by what is known of this machine so far."""
-        from pipelines.estimates.costs import costs
-        from pipelines.estimates.speeds import Speeds
-
-        if self._costs is None:
-            self._costs = costs(self.prepared, self.plan, Speeds(), measure=False)
-        return self._costs
 
     def _certain(self) -> dict[str, str]:
         """Shards that failed in an earlier run and would fail again, and why."""
@@ -282,20 +270,18 @@ class Drive:
                 left.setdefault(_wave_name(todo[0].kind, todo[0].cell.settings), []).append(todo)
         return merged([Wave(name, tuple(lanes)) for name, lanes in left.items()])
 
-    def run(self, *waves: Wave, began: Began = unheard) -> Iterator[Outcome]:
+    def run(
+        self, *waves: Wave, began: Began = unheard, seconds: Seconds = alike
+    ) -> Iterator[Outcome]:
         """Run waves side by side; each outcome is counted before it is handed on."""
         lanes = [lane for wave in waves for lane in wave.lanes]
-        for outcome in self.executor.run(self.job, lanes, self._seconds, began):
+        for outcome in self.executor.run(self.job, lanes, seconds, began):
             if outcome.receipt is None:
                 self.failed.append(outcome)
             else:
                 self.finished.add(outcome.shard.name)
                 self.done += 1
             yield outcome
-
-    def _seconds(self, shard: Shard) -> float:
-        """What a shard is expected to take of a core."""
-        return self.costs.seconds(shard)
 
     @property
     def broken(self) -> list[Outcome]:

@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from pipelines.engine import blocks, devices, stages
 from pipelines.engine.engine import Choice, Drive, Inline, Prepared, drive
 from pipelines.engine.waves import Line, lines
+from pipelines.estimates.costs import Costs, costs
+from pipelines.estimates.speeds import Speeds
 from pipelines.progress import doing
 from pipelines.progress.pace import ENDED, SIMULATING, Pace
 from pipelines.progress.progress import Progress
@@ -18,6 +21,7 @@ from storage.store import archive
 from workers.machine.cores import available_cores
 from workers.numerics import why_torch
 from workers.placement import TORCH, placement_of
+from workers.pool import Seconds
 from workers.remote import RayExecutor, check, cluster
 
 
@@ -114,9 +118,19 @@ def _progress(driven: Drive, cores: int, options: Options) -> Iterator[Progress]
         yield stack.enter_context(progress)
 
 
+def _costs(driven: Drive) -> Costs:
+    return costs(driven.prepared, driven.plan, Speeds(), measure=False)
+
+
+def _seconds(driven: Drive) -> Seconds:
+    """What each shard is expected to take, looked up when an executor asks for the first one."""
+    known = cache(partial(_costs, driven))
+    return lambda shard: known().seconds(shard)
+
+
 def expected(driven: Drive, cores: int) -> Pace:
     """What there is to do and how long it may take, by what is known of this machine so far."""
-    costing = driven.costs
+    costing = _costs(driven)
     finished = driven.plan.of(driven.finished)
     lanes = {place: of for place, of in costing.lanes.items() if place[1] in driven.chosen}
     return Pace(
@@ -168,7 +182,7 @@ def _round(
     progress.stage(SIMULATING)
     stop = driven.executor.stop
     with draining(stop), lines(driven.left, began) as shown:
-        for outcome in driven.run(*driven.left, began=shown.begin):
+        for outcome in driven.run(*driven.left, began=shown.begin, seconds=_seconds(driven)):
             progress.count(outcome)
             line = shown.count(outcome)
             if line.complete:

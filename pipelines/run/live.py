@@ -13,7 +13,6 @@ import numpy as np
 
 from pipelines.analysis import convergence, step_check
 from pipelines.analysis.chains import sound_chains
-from pipelines.commands.status import shards_of
 from pipelines.report import table
 from pipelines.text.rounding import UNKNOWN, uncertain
 from storage.planning.plan import Cell, Place, Plan
@@ -65,7 +64,7 @@ class LiveCells:
         growing = [
             (cell, done, total)
             for cell in planned.cells
-            for done, total in [shards_of(planned, finished, cell)]
+            for done, total in [planned.chains_of(cell, finished)]
             if done > self._measured.get(cell.key, (0, {}))[0]
         ]
         order = {key: place for place, key in enumerate(self._measured)}  # the latest comes last
@@ -85,7 +84,7 @@ class LiveCells:
         planned, finished = self._driven.plan, self.finished()
         rows, _ = table.cell_rows(planned, self._driven.store) if planned.cells else ([], [])
         for cell, row in zip(planned.cells, rows, strict=True):
-            self._measured[cell.key] = (shards_of(planned, finished, cell)[0], row)
+            self._measured[cell.key] = (planned.chains_of(cell, finished)[0], row)
         self._waiting = 0
 
     def table(self, most: int = MOST) -> tuple[list[Row], str]:
@@ -190,7 +189,7 @@ class _Reader:
 def _counts(planned: Plan, finished: Counter[Place], cell: Cell) -> tuple[int, int]:
     """Shards of a cell, or of a regression: finished, and asked for."""
     if cell.spec.network is not None and planned.cells:
-        return shards_of(planned, finished, cell)
+        return planned.chains_of(cell, finished)
     places = [(kind, cell.key) for kind in ("regression", "spectrum")]
     return sum(finished[each] for each in places), sum(planned.work.get(p, 0) for p in places)
 

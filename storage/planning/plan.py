@@ -177,6 +177,11 @@ class Plan:
         """How many shards of the spec there are among these names, by (kind, key)."""
         return Counter(place for name in names if (place := self._place(name)) is not None)
 
+    def chains_of(self, cell: Cell, finished: Mapping[Place, int]) -> tuple[int, int]:
+        """Shards of a cell's chains: how many are finished, and all that the spec asks for."""
+        places = [(kind, cell.key) for kind in SAMPLED]
+        return sum(finished.get(p, 0) for p in places), sum(self.work.get(p, 0) for p in places)
+
     def _place(self, name: str) -> Place | None:
         """The kind and the cell of a shard, where the spec asks for it."""
         if (match := _NAME.fullmatch(name)) is None or (match[1], match[2]) not in self.work:
