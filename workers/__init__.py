@@ -1,1 +1,1 @@
-"""The numerical work of one shard: data, networks, samplers, regression; remote.py knows Ray."""
+"""The numerical work of one shard: data, networks, samplers, regression; cluster/ knows Ray."""

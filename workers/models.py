@@ -18,12 +18,12 @@ from theory.kernels.convolution import convolutional_nngp, patch_nngp, patch_pre
 from theory.kernels.fully_connected import nngp, pre_activation_kernels
 from theory.kernels.image_layers import central_pre_activation_kernels
 from theory.signal.uniform_prior import uniform_nngp, uniform_pre_activation_kernels
-from workers.backends import backend_of
 from workers.data.numbers import finite_numbers
+from workers.devices.backends import backend_of
+from workers.devices.placement import CPU, Placement
 from workers.networks.activations import ACTIVATIONS, Activation, differentiable
 from workers.networks.convolution import myrtle, patch_network, three_layer_convolution
 from workers.networks.networks import Model, from_function, fully_connected
-from workers.placement import CPU, Placement
 
 
 def activation_of(spec: Campaign, plugins: Plugins) -> Activation:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from workers.placement import CUDA, TORCH
+from workers.devices.placement import CUDA, TORCH
 
 THREADS = 1  # of BLAS and of torch, within one shard
 

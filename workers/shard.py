@@ -18,8 +18,8 @@ from storage.files.objects import Objects
 from storage.planning.plan import SAMPLED, WARMUP, Shard
 from storage.store.store import Store, checkpoint_name
 from workers import numerics
+from workers.devices.placement import TORCH, placement_of
 from workers.faults import Fault, fault_of
-from workers.placement import TORCH, placement_of
 
 MEND = "put right what the error names, then add --retry-failed to the command"
 AGAIN = "run the same command again: what is finished is kept"

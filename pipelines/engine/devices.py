@@ -6,7 +6,7 @@ from storage.errors import CampaignError
 from storage.files.objects import Objects
 from storage.store import archive
 from workers import numerics
-from workers.placement import CPU, CUDA, device_type
+from workers.devices.placement import CPU, CUDA, device_type
 
 AUTO = "auto"
 

@@ -33,10 +33,10 @@ from storage.planning.plan import SAMPLED, Cell, Lane, Plan, plan
 from storage.store import archive, kept
 from storage.store.holding import held
 from storage.store.store import Store
+from workers.cluster.pool import Began, Seconds, alike, unheard
 from workers.data.datasets import absolute, check_dataset, check_pool, content_digests
 from workers.ensemble.plugin_checks import check_network
 from workers.faults import Fault
-from workers.pool import Began, Seconds, alike, unheard
 from workers.shard import ADVICE, AGAIN, Job, Outcome, attempt
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from storage.planning.identity import digest
 from storage.planning.plan import SAMPLED, WARMUP, Cell, Place, Plan, Shard
 from theory.regression.curve_methods import DOUBLE
 from workers import numerics
+from workers.devices.placement import placement_of
 from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES
 from workers.models import nngp_of
-from workers.placement import placement_of
 from workers.regression.regression import kernel_of
 
 PATIENCE = 2.0  # seconds for all that is timed

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workers.pool import GRACE
+from workers.cluster.pool import GRACE
 
 DRAINED = 75  # exit status: EX_TEMPFAIL of sysexits.h, as for what is worth another try
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)

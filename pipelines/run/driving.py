@@ -18,11 +18,11 @@ from pipelines.run.draining import Drained, draining
 from pipelines.run.listening import listening
 from storage.errors import CampaignError
 from storage.store import archive
+from workers.cluster.pool import Seconds
+from workers.cluster.remote import RayExecutor, check, cluster
+from workers.devices.placement import TORCH, placement_of
 from workers.machine.cores import available_cores
 from workers.numerics import why_torch
-from workers.placement import TORCH, placement_of
-from workers.pool import Seconds
-from workers.remote import RayExecutor, check, cluster
 
 
 @dataclass(frozen=True)

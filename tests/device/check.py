@@ -20,7 +20,7 @@ from torch import Tensor
 from theory.finite_width.scale_mixture import linear_posterior
 from theory.kernels.fully_connected import nngp_and_ntk
 from workers import philox
-from workers.graphs import Steps
+from workers.devices.graphs import Steps
 from workers.networks import networks
 from workers.networks.activations import ACTIVATIONS
 from workers.networks.networks import Network, fully_connected

@@ -11,8 +11,8 @@ from storage.campaign.spec import Campaign
 from storage.planning.plan import WARMUP, Shard, plan
 from storage.reading.document import parse
 from workers.data.datasets import dataset
+from workers.devices.placement import TORCH, Placement
 from workers.ensemble import ensemble
-from workers.placement import TORCH, Placement
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from storage.planning.plan import Cell, Lane, Shard
+from workers.cluster.pool import Ending, Request, Size
 from workers.faults import Fault
-from workers.pool import Ending, Placement, Size
 from workers.shard import Job, Outcome
 
 JOB: Any = None  # nobody looks at it
@@ -24,7 +24,7 @@ def lanes(lengths: list[int], cells: int = 1) -> list[Lane]:
     ]
 
 
-Fails = Callable[[Shard, Placement], Fault | None]
+Fails = Callable[[Shard, Request], Fault | None]
 
 
 class FakeCluster:
@@ -40,11 +40,11 @@ class FakeCluster:
         self.slots = slots
         self.clock = self.busy = 0.0
         self.most = 0
-        self.log: list[tuple[float, str, Shard, Placement]] = []
+        self.log: list[tuple[float, str, Shard, Request]] = []
         self.finished: Counter[str] = Counter()
         self._seconds, self._fails, self._node = seconds, fails, node
         self._queue: deque[int] = deque()
-        self._known: dict[int, tuple[Shard, Placement]] = {}
+        self._known: dict[int, tuple[Shard, Request]] = {}
         self._running: list[tuple[float, int]] = []
         self._changes: list[tuple[float, int]] = []
 
@@ -58,10 +58,10 @@ class FakeCluster:
     def now(self) -> float:
         return self.clock
 
-    def submit(self, job: Job, shard: Shard, placement: Placement) -> int:
+    def submit(self, job: Job, shard: Shard, request: Request) -> int:
         attempt = len(self.log)
-        self.log.append((self.clock, "submit", shard, placement))
-        self._known[attempt] = shard, placement
+        self.log.append((self.clock, "submit", shard, request))
+        self._known[attempt] = shard, request
         self._queue.append(attempt)
         self.most = max(self.most, len(self._known))
         self._fill()
@@ -87,8 +87,8 @@ class FakeCluster:
         found = []
         while self._running and self._running[0][0] <= self.clock:
             attempt = heapq.heappop(self._running)[1]
-            shard, placement = self._known.pop(attempt)
-            fault = self._fails(shard, placement)
+            shard, request = self._known.pop(attempt)
+            fault = self._fails(shard, request)
             found.append((attempt, self._ending(shard, fault)))
         self._fill()
         return found

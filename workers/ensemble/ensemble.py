@@ -14,20 +14,20 @@ from storage.campaign.plugins import Plugins
 from storage.campaign.spec import Campaign, Observe
 from storage.planning.identity import Sources, seed_of
 from storage.planning.plan import WARMUP, Shard
-from workers.backends import backend_of
 from workers.data.balance import stored_counts
 from workers.data.dataset import Dataset
 from workers.data.datasets import dataset
+from workers.devices.backends import backend_of
+from workers.devices.graphs import CAPTURED, MOST, Steps
+from workers.devices.placement import CPU, CUDA, Placement
 from workers.ensemble.adaptation import CALM, WINDOW, Adaptation, stages
 from workers.ensemble.schemes import Problem, overdamped, sampler_of, state_of
 from workers.ensemble.starts import aligned
-from workers.graphs import CAPTURED, MOST, Steps
 from workers.measurement.observables import Directions, directions
 from workers.measurement.record import Observed, Record
 from workers.models import activation_of, network_of, prior_kernels
 from workers.networks.convolution import ConvolutionalNetwork
 from workers.philox import Noise
-from workers.placement import CPU, CUDA, Placement
 from workers.sampler import Sampler
 from workers.samplers.anneal import anneal, ramp
 

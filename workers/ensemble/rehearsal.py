@@ -12,10 +12,10 @@ from storage.planning.identity import Sources
 from storage.planning.plan import Shard
 from workers import numerics
 from workers.data.datasets import dataset
+from workers.devices.placement import Placement
 from workers.ensemble import ensemble
 from workers.ensemble.schemes import sampler_of
 from workers.measurement.record import Record
-from workers.placement import Placement
 
 ENOUGH = 0.1  # seconds that steps are repeated for
 MOST = 40  # steps at most

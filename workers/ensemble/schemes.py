@@ -10,10 +10,10 @@ from torch import Tensor
 from storage.arrays.coordinates import physical_temperature
 from storage.campaign.sampler_spec import Sampler as Settings
 from storage.campaign.spec import Campaign
-from workers.backends import backend_of
+from workers.devices.backends import backend_of
+from workers.devices.placement import CPU, Placement
 from workers.networks.convolution import PatchNetwork
 from workers.networks.networks import Layered, Model, Network
-from workers.placement import CPU, Placement
 from workers.sampler import Gradient, Sampler
 from workers.samplers.baoab import BAOABState, baoab
 from workers.samplers.collapsed import CollapsedState, collapsed, marginal

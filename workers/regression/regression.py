@@ -29,11 +29,11 @@ from workers import numerics
 from workers.data.balance import class_counts, stored_counts
 from workers.data.dataset import Pool
 from workers.data.datasets import pool
+from workers.devices.placement import TORCH
 from workers.machine import memory, node_cache
 from workers.machine.node_cache import SharedArray
 from workers.models import nngp_of
 from workers.philox import Noise, integers, permutation
-from workers.placement import TORCH
 from workers.regression.quartic import quartic_curve
 
 Arrays = dict[str, np.ndarray]

@@ -13,8 +13,8 @@ from storage.store import archive, kept
 from storage.store.results import stored_plan
 from support.driving import SMALL
 from workers import numerics
+from workers.devices.placement import Placement, placement_of
 from workers.fused import build
-from workers.placement import Placement, placement_of
 
 H200 = {"device": "cuda sm_90 NVIDIA H200", "backend": "triton 1 (3.6.0)", "torch": "2.13.0"}
 

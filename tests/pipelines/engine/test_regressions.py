@@ -11,8 +11,8 @@ from storage.arrays.schema import REFUSED
 from storage.backend.reader import open_campaign
 from storage.reading.document import dump_yaml, validate
 from support.driving import contents, small, unlike
+from workers.cluster.remote import cluster
 from workers.machine import memory, node_cache
-from workers.remote import cluster
 
 CAMPAIGN = {
     "version": 1,

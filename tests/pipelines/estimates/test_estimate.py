@@ -21,10 +21,10 @@ from storage.planning.plan import Plan
 from storage.reading.document import validate
 from support.example_specs import ENSEMBLE, LINEAR, SAMPLER, campaign
 from workers import numerics
+from workers.devices.placement import CPU, TORCH
 from workers.ensemble.rehearsal import Rehearsal, rehearse
 from workers.machine import memory
 from workers.models import network_of
-from workers.placement import CPU, TORCH
 
 INPUTS, CHAINS, POINTS, PROBES = 64, 3, 5, 8
 DATA = {**LINEAR, "dimension": INPUTS}

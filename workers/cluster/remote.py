@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from storage.errors import CampaignError, UnreachableError
 from storage.planning.plan import Lane, Shard
 from storage.store.store import Store
+from workers.cluster.pool import Began, Ending, Pool, Request, Seconds, Size, alike, unheard
 from workers.faults import Fault
 from workers.machine.cores import available_cores
-from workers.pool import Began, Ending, Placement, Pool, Seconds, Size, alike, unheard
 from workers.shard import Job, Outcome, attempt
 
 OBJECT_STORE = 100_000_000  # bytes; only receipts travel through it
@@ -106,12 +106,12 @@ class RayExecutor:
         cores = self._nodes.values()
         return Size(sum(cores), max(cores, default=0))
 
-    def submit(self, job: Job, shard: Shard, placement: Placement) -> Any:
+    def submit(self, job: Job, shard: Shard, request: Request) -> Any:
         """Hand an attempt to Ray, and hear of its end in a queue.
 
         `ray.wait` would look at all that are under way for each that ends.
         """
-        attempt = self._placed(placement).remote(job, shard)
+        attempt = self._placed(request).remote(job, shard)
         self._running[attempt] = job, shard
         attempt.future().add_done_callback(lambda found: self._done.put((attempt, found)))
         return attempt
@@ -136,18 +136,18 @@ class RayExecutor:
         """Seconds of a clock that nobody sets."""
         return time.monotonic()
 
-    def _placed(self, placement: Placement) -> Any:
+    def _placed(self, request: Request) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         options: dict[str, Any] = {}
-        if placement.cores > 1:
-            options["num_cpus"] = placement.cores
+        if request.cores > 1:
+            options["num_cpus"] = request.cores
         others = [
             node
             for node, cores in self._nodes.items()
-            if cores >= placement.cores and node != placement.avoiding
+            if cores >= request.cores and node != request.avoiding
         ]
-        if placement.avoiding and others:
+        if request.avoiding and others:
             other = others[len(self._running) % len(others)]
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(other, soft=True)
         return self._task.options(**options) if options else self._task

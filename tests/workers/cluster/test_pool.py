@@ -9,9 +9,9 @@ import pytest
 
 from storage.planning.plan import Shard
 from support.fake_cluster import JOB, FakeCluster, lanes
-from workers import pool
+from workers.cluster import pool
+from workers.cluster.pool import Pool
 from workers.faults import Fault
-from workers.pool import Pool
 
 SLOTS = 64
 MORE = 1 + SLOTS // pool.AHEAD  # that wait before the doors
@@ -149,8 +149,8 @@ def test_what_every_machine_fails_at_is_given_up_and_the_other_lanes_go_on():
 
 
 def test_what_lacks_memory_gets_more_of_its_node_and_so_do_its_neighbours_of_the_cell():
-    def fails(shard: Shard, placement) -> Fault | None:
-        return Fault.MEMORY if shard.cell.index == 0 and placement.cores < 4 else None
+    def fails(shard: Shard, request) -> Fault | None:
+        return Fault.MEMORY if shard.cell.index == 0 and request.cores < 4 else None
 
     cluster = FakeCluster(8, fails=fails, node=4)
     outcomes = run(cluster, lanes([6, 6], cells=2))

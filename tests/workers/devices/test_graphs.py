@@ -6,10 +6,10 @@ from test_placement import FREELY, SCHEMES, TEXT
 
 from storage.campaign.plugins import Plugins
 from support.blocks import campaign, data_of, shard_of
-from workers import graphs
+from workers.devices import graphs
+from workers.devices.placement import CPU
 from workers.ensemble import ensemble
 from workers.ensemble.schemes import sampler_of
-from workers.placement import CPU
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from workers import philox
+from workers.devices.placement import FUSED, TRITON, Placement
 from workers.networks import networks
 from workers.networks.networks import Model
-from workers.placement import FUSED, TRITON, Placement
 from workers.sampler import Gradient
 from workers.samplers import neuron_moves
 from workers.samplers.neurons import Neurons, Sweep

@@ -9,6 +9,7 @@ from torch import Tensor
 from storage.campaign.plugins import Plugins
 from support.blocks import campaign, data_of, shard_of
 from support.device_audit import DEVICE, Audit, MixedDevicesError
+from workers.devices.placement import Placement
 from workers.ensemble import ensemble
 from workers.ensemble.schemes import Problem, sampler_of
 from workers.measurement.observables import of_sound, zeroed
@@ -16,7 +17,6 @@ from workers.measurement.record import Record
 from workers.networks.activations import ACTIVATIONS
 from workers.networks.networks import fully_connected
 from workers.philox import Noise
-from workers.placement import Placement
 from workers.samplers.sgld import one_by_one
 
 THERE = Placement(device=DEVICE)

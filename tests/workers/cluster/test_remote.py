@@ -27,9 +27,9 @@ from support.driving import (
     unlike,
     until,
 )
-from workers import pool, remote
+from workers.cluster import pool, remote
+from workers.cluster.remote import RayExecutor, cluster
 from workers.faults import Fault
-from workers.remote import RayExecutor, cluster
 
 # A network of the user's own has no kernel that is known, so no regression.
 OWN = ("sweep={size: {network.width: [4]}}", "regression=null", "theories=[]")
@@ -72,7 +72,7 @@ def listening(processes: set[psutil.Process]) -> set[str]:
 
 HOLD = """
 import sys
-from workers import pool, remote
+from workers.cluster import pool, remote
 print(remote._short_folder(), flush=True)
 sys.stdin.read()
 """

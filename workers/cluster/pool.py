@@ -42,7 +42,7 @@ class Size(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Placement:
+class Request:
     """Where an attempt may run."""
 
     cores: int = 1  # that it holds: the more, the fewer neighbours share the memory of its node
@@ -63,7 +63,7 @@ class Cluster(Protocol):
         """What it can take now."""
         ...
 
-    def submit(self, job: Job, shard: Shard, placement: Placement) -> Hashable:
+    def submit(self, job: Job, shard: Shard, request: Request) -> Hashable:
         """Begin an attempt as soon as there is room."""
         ...
 
@@ -88,7 +88,7 @@ class _Work:
     left: float  # seconds of a core
     place: int = 0
     attempts: int = 1
-    placement: Placement = field(default_factory=Placement)
+    request: Request = field(default_factory=Request)
 
     @property
     def shard(self) -> Shard:
@@ -181,10 +181,10 @@ class Pool:
         room = self._size.slots + 1 + self._size.slots // AHEAD
         while self._held < room and (self._fresh or self._begun):
             work = self._next()
-            cores = min(work.placement.cores, max(self._size.largest, 1))
-            work.placement = replace(work.placement, cores=cores)
-            self._running[self._cluster.submit(self._job, work.shard, work.placement)] = work
-            self._held += work.placement.cores
+            cores = min(work.request.cores, max(self._size.largest, 1))
+            work.request = replace(work.request, cores=cores)
+            self._running[self._cluster.submit(self._job, work.shard, work.request)] = work
+            self._held += work.request.cores
             if work.attempts == 1:
                 self._began(work.shard)
 
@@ -202,7 +202,7 @@ class Pool:
             wait = min(max(self._later[0][0] - self._cluster.now(), 0.0), POLL)
         for attempt, ending in self._cluster.ended(wait):
             work = self._running.pop(attempt)
-            self._held -= work.placement.cores
+            self._held -= work.request.cores
             if (again := self._again(work, ending)) is not None:
                 self._put_off(again)
                 continue
@@ -220,9 +220,9 @@ class Pool:
             return
         spent = self._seconds(shard)
         self._left -= spent
-        placement = Placement(self._cores.get(_place(shard), 1))
+        request = Request(self._cores.get(_place(shard), 1))
         left = max(work.left - spent, 0.0)
-        self._begun.push(_Work(work.lane, left, work.place + 1, placement=placement))
+        self._begun.push(_Work(work.lane, left, work.place + 1, request=request))
 
     def _put_off(self, work: _Work) -> None:
         due = self._cluster.now() + BACKOFF * 2 ** (work.attempts - 2)
@@ -230,17 +230,17 @@ class Pool:
 
     def _again(self, work: _Work, ending: Ending) -> _Work | None:
         """How a shard is tried again; None where it is finished, or would fail again."""
-        fault, placement = ending.outcome.fault, work.placement
+        fault, request = ending.outcome.fault, work.request
         if fault is Fault.MACHINE and work.attempts < ATTEMPTS:
-            placement = replace(placement, avoiding=ending.node)
-        elif fault is Fault.MEMORY and placement.cores < self._size.largest:
-            cores = min(2 * placement.cores, self._size.largest)
+            request = replace(request, avoiding=ending.node)
+        elif fault is Fault.MEMORY and request.cores < self._size.largest:
+            cores = min(2 * request.cores, self._size.largest)
             place = _place(work.shard)
             self._cores[place] = max(cores, self._cores.get(place, 1))
-            placement = replace(placement, cores=self._cores[place])
+            request = replace(request, cores=self._cores[place])
         else:
             return None
-        return replace(work, attempts=work.attempts + 1, placement=placement)
+        return replace(work, attempts=work.attempts + 1, request=request)
 
 
 def _place(shard: Shard) -> Place:

@@ -1,0 +1,1 @@
+"""Which shard runs next and where: a pool of lanes, and Ray."""
