@@ -13,6 +13,7 @@ from pipelines.run import driving
 from pipelines.run.metrics import Metrics, exported, member_steps
 from storage.errors import CampaignError
 from support.driving import prepared
+from workers.faults import Fault
 from workers.shard import Outcome
 
 TINY = ("ensemble.datasets=1", "sweep={}", "regression=null", "theories=[nngp]")
@@ -70,8 +71,8 @@ def test_failures_are_counted_by_kind_and_once_among_the_failed_shards(tmp_path)
     with engine.drive(prepared(tmp_path, *TINY), engine.Inline()) as driven:
         metrics = Metrics(driven)
         shard = driven.left[0].lanes[0][0]
-        for certain in (False, False, True):
-            metrics.counted(Outcome(shard, None, "a reason", certain=certain))
+        for fault in (Fault.MACHINE, Fault.MACHINE, Fault.BUG):
+            metrics.counted(Outcome(shard, None, "a reason", fault))
         value = metrics.registry.get_sample_value
         labels = metrics.labels
         assert value("finitewidth_failures_total", {**labels, "kind": "machine"}) == 2
