@@ -12,6 +12,25 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
+from pipelines.options import (
+    Address,
+    Device,
+    Durable,
+    Every,
+    Executor,
+    Only,
+    Plug,
+    Pool,
+    Retry,
+    Root,
+    Set,
+    Spec,
+    State,
+    StorePath,
+    Workers,
+    options_of,
+)
+
 POOL = "campaigns"
 
 app = typer.Typer(
@@ -20,53 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A campaign file, or a packaged name.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. sampler.draws=50."),
-]
-Root = Annotated[
-    str, typer.Option("--store", metavar="URL", help="Folder or s3:// URL that holds the stores.")
-]
-StorePath = Annotated[
-    str, typer.Argument(metavar="STORE", help="A campaign's folder, as `run` prints it.")
-]
-Plug = Annotated[
-    list[str] | None,
-    typer.Option("--plugins", metavar="MODULE", help="Allow code of your own, by module name."),
-]
-Executor = Annotated[
-    Literal["ray", "inline"], typer.Option(help="Where shards run: on Ray, or in this process.")
-]
-Address = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="A Ray cluster; by default a local one.")
-]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Workers of the local Ray; by default one per core.")
-]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option(help="Where chains run; auto goes on where a campaign began, else on CPUs."),
-]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(metavar="AXIS=VALUE", help="Only the cells of this value, e.g. width=64."),
-]
-Pool = Annotated[
-    str, typer.Option("--pool", metavar="NAME", help="The Prefect work pool, made by `deploy`.")
-]
-State = Literal[
-    "scheduled", "late", "pending", "running", "paused", "retrying", "awaitingretry",
-    "cancelling", "cancelled", "completed", "failed", "crashed",
-]  # fmt: skip
-Retry = Annotated[
-    bool, typer.Option("--retry-failed", help="Also what failed before and would fail again.")
-]
-Durable = Annotated[
-    bool, typer.Option("--durable", help="Force all that is stored to disk, against power cuts.")
-]
-Every = Annotated[bool, typer.Option("--all", help="Show every cell, and not the first ones.")]
 
 INCOMPLETE = 3  # exit status of a run that came to its end without some of its shards
 
@@ -173,7 +145,7 @@ def run(
     from pipelines.engine import engine
     from pipelines.run import launch
 
-    options = _options(executor, address, workers, plugins, only, retry, durable, device)
+    options = options_of(executor, address, workers, plugins, only, retry, durable, device)
     options = replace(options, metrics=metrics, log_json=log_json)
     prepared = engine.prepare(_read(spec, set_), store, options.plugins, durable)
     launch.launch(prepared, options, ui=ui or keep_ui, keep=keep_ui)
@@ -207,7 +179,7 @@ def submit(
     from pipelines.cluster.submit import submit
     from pipelines.engine import engine
 
-    options = _options(executor, address, workers, plugins, only, retry, durable, device)
+    options = options_of(executor, address, workers, plugins, only, retry, durable, device)
     prepared = engine.prepare(_read(spec, set_), store, options.plugins, durable)
     submit(prepared, options, pool)
 
@@ -319,32 +291,6 @@ def ui(
     from pipelines.run.launch import show_ui
 
     show_ui(store, port, host)
-
-
-def _options(
-    executor: str,
-    address: str | None,
-    workers: int | None,
-    plugins: list[str] | None,
-    only: list[str] | None,
-    retry: bool,
-    durable: bool,
-    device: str,
-) -> Any:
-    from pipelines.run.driving import Options
-
-    if executor == "inline" and (address or workers):
-        raise _mistaken("--address and --workers belong to --executor ray; leave them out")
-    return Options(
-        executor,
-        address,
-        workers,
-        tuple(plugins or ()),
-        tuple(only or ()),
-        retry,
-        durable,
-        device=device,
-    )
 
 
 def _mistaken(line: str) -> Exception:

@@ -7,11 +7,7 @@ analyzed, and the failure is told at the end.
 """
 
 import os
-import platform
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
 from pipelines.engine import devices, needs, selection
+from pipelines.engine.provenance import provenance
 from pipelines.engine.waves import Wave, merged
 from storage.campaign.plugins import ALLOWED, Plugins, allow, named
 from storage.campaign.spec import Campaign
@@ -373,29 +370,3 @@ def run(
         stages.analyze(driven.store, prepared.plugins)
         driven.check()
     return open_campaign(driven.store.url)
-
-
-def provenance() -> dict[str, Any]:
-    """What ran, beside what it computes with: machine, command and commit."""
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "host": platform.node(),
-        "machine": platform.machine(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str:
-    """The commit of the code, where it runs from a checkout."""
-    checkout = Path(__file__).resolve().parents[2]
-    if not (checkout / ".git").exists():
-        return "unknown"
-    git = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
-    try:
-        found = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except OSError:
-        return "unknown"
-    return found.stdout.strip() or "unknown"

@@ -29,6 +29,7 @@ _NUMBER = re.compile(r"[-+]?[0-9]{1,9}(\.[0-9]{0,9})?([eE][-+]?[0-5])?")
 _THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
 _ITEMS = re.compile(r"[\w.:+-]+(, *[\w.:+-]+)*", re.ASCII)
 # Keys of values of several kinds.
+LISTED = {"bias_variance", "weight_variance"}  # keys of a number, or of one for each layer
 UNIONS = ("data", "test", "step_size", "bias_variance", "weight_variance")
 
 
@@ -62,13 +63,21 @@ def _problem(first: Any) -> str:
     if kind == "literal_error":
         return f"found {short(found)}, wanted {_choice(found, context['expected'])}"
     if kind in _WANTED:
-        return f"found {short(found)}, wanted {_WANTED[kind]}{_advice(kind, found)}"
+        wanted = _WANTED[kind]
+        if kind == "float_type" and _may_be_a_list(first["loc"]):
+            wanted = f"{wanted}, or a list of them"
+            kind = "list_type" if "," in str(found) else kind
+        return f"found {short(found)}, wanted {wanted}{_advice(kind, found)}"
     if kind in _BOUNDS:
         phrase, key = _BOUNDS[kind]
         return f"found {short(found)}, wanted {phrase} {_bound(context[key])}"
     if kind == "too_short":
         return f"found {context['actual_length']} values, wanted at least {context['min_length']}"
     return clip(first["msg"], 400)
+
+
+def _may_be_a_list(location: tuple[int | str, ...]) -> bool:
+    return not isinstance(location[-1], int) and bool(LISTED.intersection(map(str, location)))
 
 
 def _bound(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from storage.arrays.attributes import encoded
+from storage.arrays.chunks import Chunked, read
 from storage.arrays.coordinates import (
     Coordinate,
     axes,
@@ -226,7 +227,9 @@ class Store:
             return
         (found,) = members[f"{name}/cell"]["shape"]
         if f"{name}/refined" in members:
-            found -= int((self.root[f"{name}/refined"][:found] == ORIGINS["unused"]).sum())
+            refined = Chunked.parsed(f"{name}/refined", members[f"{name}/refined"])
+            origins = read(self._data.get, refined, (np.arange(found),))
+            found -= int((origins == ORIGINS["unused"]).sum())
         if found > wanted:
             raise ValueError(
                 f"{name}: found {found} cells, wanted {wanted}: a store never shrinks; plan with "

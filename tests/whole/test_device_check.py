@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton is installed for tests on Linux alone")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = ("pydantic", "zarr", "ray", "prefect", "xarray", "obstore")
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_flow import ask
 
 from pipelines.run.server import KEY, Server, local_server
 from support.driving import PATIENCE, PLUGIN, SMALL, Tree, contents, until
+from support.prefect_server import ask
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(2 * PATIENCE)]
 

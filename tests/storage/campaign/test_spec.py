@@ -102,7 +102,7 @@ MISTAKES = [
     ("linear", "network.architecture", "can", ": found 'can', did you mean fcn?"),
     ("linear", "network.architecture", "cnn", "network: architecture cnn needs either patches"),
     ("linear", "network.patches", 5, "network: patches belongs to architecture cnn; leave it out"),
-    ("linear", "network.weight_variance", 1, ": found 1, wanted a list"),
+    ("linear", "network.weight_variance", "a", ": found 'a', wanted a number, or a list of them"),
     ("linear", "network.weight_variance", ["1", 2], "network.weight_variance.0: found '1'"),
     ("linear", "network.weight_variance", [1, 0], "network.weight_variance.1: found 0, wanted a"),
     ("linear", "network.weight_variance", [1], "network: weight_variance has 1 numbers, wanted 2:"),

@@ -86,8 +86,7 @@ MISTAKES = [
     ("ture: 0.5", "ture: 1/2", "sampler.temperature: found '1/2', wanted a number"),
     ("size: 0.05", "size: 10**-2", "sampler.step_size: found '10**-2', wanted a number, or auto"),
     # lists and sections
-    ("[1, 2]", "1", "network.weight_variance: found 1, wanted a list; write [1]"),
-    ("[1, 2]", "1, 2", "network.weight_variance: found '1, 2', wanted a list; write [1, 2]"),
+    ("[1, 2]", "1, 2", "found '1, 2', wanted a number, or a list of them; write [1, 2]"),
     ("[1, 2]", "[1, 2, 3]", "network: weight_variance has 3 numbers, wanted 2: one per hidden"),
     ("[nngp]", "nngp", "theories: found 'nngp', wanted a list; write [nngp]"),
     ("[nngp]", "{nngp: true}", "theories: found {'nngp': True}, wanted a list"),

@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is installed for tests on Linux alone")
 
+from support import compiled_kernels
 from support.compiled_kernels import CASES
 from workers import philox
 from workers.networks import networks
@@ -21,7 +22,7 @@ from workers.triton import noise
 from workers.triton.activations import UNITS
 from workers.triton.network import HOPPER, has_kernel, potential
 
-HERE = Path(__file__).parent
+TABLE = Path(compiled_kernels.__file__)
 POINTS, TEMPERATURE = 130, 0.1
 ROUNDING = 2e-6  # relative, of some hundred products in float32, over a few steps of Horner's rule
 MOST_REGISTERS, MOST_SHARED = 255, 227 * 1024
@@ -101,7 +102,7 @@ def compiled(tmp_path_factory):
     """What came of a few kernels, from a process in which Triton compiles."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
-    command = [sys.executable, str(HERE / "compiled_kernels.py"), "--json", *FEW]
+    command = [sys.executable, str(TABLE), "--json", *FEW]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
