@@ -98,7 +98,7 @@ def patiently(condition: Callable[[], object]) -> None:
 
 
 def worker_states(server: Server) -> list[str]:
-    return [each["status"] for each in ask(server, f"work_pools/{POOL}/workers")]
+    return [each["status"] for each in ask(server, f"work_pools/{POOL}/workers/filter")]
 
 
 def started(*several: list[object]) -> Tree:
