@@ -122,10 +122,8 @@ def test_points_that_are_not_stored_are_missing(store):
     assert (missing["finished"] == 0).all()
     for name in {*missing.variables} - {"finished", "phi", "network_activation"}:
         if "size" in missing[name].dims[:1] and name not in ("size", *settings["size"]):
-            absent = (
-                missing[name] == "" if missing[name].dtype == object else missing[name].isnull()
-            )
-            assert absent.all(), name
+            found = missing[name]
+            assert (found == "" if found.dtype == object else found.isnull()).all(), name
     np.testing.assert_array_equal(kept["width"], before["width"])
 
 
