@@ -23,6 +23,8 @@ from workers.triton.activations import UNITS
 from workers.triton.network import HOPPER, has_kernel, potential
 
 TABLE = Path(compiled_kernels.__file__)
+
+pytestmark = pytest.mark.slow
 POINTS, TEMPERATURE = 130, 0.1
 ROUNDING = 2e-6  # relative, of some hundred products in float32, over a few steps of Horner's rule
 MOST_REGISTERS, MOST_SHARED = 255, 227 * 1024
