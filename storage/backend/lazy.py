@@ -9,7 +9,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from storage.arrays import chunks
-from storage.arrays.chunks import Chunked, Indices, UnreadableError
+from storage.arrays.chunks import Indices, UnreadableError
 from storage.arrays.grid import MISSING
 from storage.backend.snapshot import Snapshot
 from storage.errors import damaged
@@ -30,24 +30,13 @@ class Stored:
         """The outer product of the indices."""
         with self.snapshot.explained():
             array = self.snapshot.array(self.path)
-            numbers = _numbers(array)
+            numbers = self.snapshot.numbers(self.path)
             if numbers is None:
                 return _by_zarr(array, indices)
             try:
                 return chunks.read(array.store.read, numbers, indices)
             except UnreadableError as error:
                 raise damaged(self.snapshot.url, error.key, error.reason) from error
-
-
-def _numbers(array: Any) -> Chunked | None:
-    """How the array is read chunk by chunk; None where that is left to Zarr.
-
-    In a bucket Zarr asks for many chunks at once; text it decodes itself.
-    """
-    if array.store.objects.remote or array.dtype.kind == "T":
-        return None
-    codecs = [each.to_dict() for each in array.metadata.codecs]
-    return Chunked.parsed(array.path, array.metadata.to_dict() | {"codecs": codecs})
 
 
 def _by_zarr(array: Any, indices: Indices) -> np.ndarray:

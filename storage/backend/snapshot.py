@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from storage.arrays.chunks import Chunked
 from storage.arrays.schema import SCHEMA_VERSION
 from storage.errors import CampaignError, refused
 from storage.files.objects import Objects
@@ -56,6 +57,22 @@ class Snapshot:
         if path not in self._arrays:
             self._arrays[path] = self.root[path]
         return self._arrays[path]
+
+    @cached_property
+    def _numbers(self) -> dict[str, Chunked | None]:
+        return {}
+
+    def numbers(self, path: str) -> Chunked | None:
+        """How an array is read chunk by chunk; None where that is left to Zarr.
+
+        In a bucket Zarr asks for many chunks at once; text it decodes itself.
+        """
+        if path not in self._numbers:
+            array = self.array(path)
+            by_zarr = array.store.objects.remote or array.dtype.kind == "T"
+            found = None if by_zarr else Chunked.parsed(path, array.metadata.to_dict())
+            self._numbers[path] = found
+        return self._numbers[path]
 
     def explained(self) -> AbstractContextManager[None]:
         """As by the function of this name."""

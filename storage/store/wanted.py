@@ -8,7 +8,7 @@ the flags: a shard without a receipt is read as unfinished. All else must have t
 import hashlib
 from collections.abc import Iterator
 
-from storage.arrays.layout import FLAG, GROUPS, Layout, Stored, shard_at
+from storage.arrays.layout import FLAG, GROUPS, Layout, Stored, layout, shard_at
 from storage.errors import CampaignError
 from storage.files.ledger import Ledger
 from storage.files.objects import Objects
@@ -40,7 +40,7 @@ class Wanted:
         """The arrays of shards that are published; none where nobody can read which."""
         if self._layout is None:
             try:
-                self._layout = Layout(self.campaign.get(f"data.zarr/{METADATA}") or b"{}")
+                self._layout = layout(self.campaign.get(f"data.zarr/{METADATA}") or b"{}")
             except ValueError:
                 self._layout = Layout(b"{}")
         return self._layout
