@@ -176,15 +176,15 @@ def main(lines: Sequence[str]) -> None:
     rows = read_array()
     for number in map(int, lines):
         began = time.process_time()
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                trial(rows[number], Path(folder))
-                came = "ok"
-            except RefusedError as error:
-                came = f"refused: {error}"
-            except Exception as error:  # noqa: BLE001  the next row has its turn
-                frame = traceback.extract_tb(error.__traceback__)[-1]
-                came = f"FAILED {type(error).__name__} {frame.filename}:{frame.lineno} {error}"
+        folder = Path(tempfile.mkdtemp())  # kept: an imported plug-in stays where it was found
+        try:
+            trial(rows[number], folder)
+            came = "ok"
+        except RefusedError as error:
+            came = f"refused: {error}"
+        except Exception as error:  # noqa: BLE001  the next row has its turn
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            came = f"FAILED {type(error).__name__} {frame.filename}:{frame.lineno} {error}"
         print(f"{number} {time.process_time() - began:.0f}s {came}", flush=True)
 
 
