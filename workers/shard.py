@@ -124,7 +124,7 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
             f"this worker would compute other bits: {unlike}{reason and f' ({reason})'}; use the "
             "same versions and kind of processor, or start the campaign in another store"
         )
-    started = time.time()
+    started, began = time.time(), time.monotonic()
     job.plugins.load()
     numerics.settle(placement.device)
     with numerics.fixed_threads():
@@ -139,7 +139,7 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
         "digests": store.write(shard, values),
         "bytes": sum(value.nbytes for value in values.values()),  # before compression
         "started": started,
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - began,
         **_place(),
     }
     if "status" in values:

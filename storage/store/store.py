@@ -117,7 +117,9 @@ class Store:
         """
         import zarr
 
-        self.objects.create("data.zarr/zarr.json", json.dumps(_EMPTY).encode())
+        name = f"data.zarr/{METADATA}"
+        if not self.objects.exists(name):  # else whoever may only read is refused
+            self.objects.create(name, json.dumps(_EMPTY).encode())
         return zarr.open_group(self._sound(), mode="r+", use_consolidated=False)
 
     def _published(self) -> dict[str, Any]:
