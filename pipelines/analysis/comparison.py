@@ -161,7 +161,7 @@ class Predicted:
             case "pre_activation_variance":
                 layer, _, direction = rest.partition(" ")
                 values = values[..., int(layer) - 1, self.directions.index(direction)]
-            case "predictive_variance" if "test" in self.group[kind].metadata.dimension_names:
+            case "predictive_variance" if "test" in self.group[kind].dims:
                 values = values.mean(axis=-1)
         return self._datasets(values)
 

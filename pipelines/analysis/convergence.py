@@ -143,7 +143,7 @@ def assessed_variables(group: Any) -> dict[str, int | None]:
     """Variables with a number for each draw (None), or with a row of them (how many are taken)."""
     found: dict[str, int | None] = {}
     for name, array in sorted(group.arrays()):
-        dims = array.metadata.dimension_names or ()
+        dims = array.dims
         if "draw" in dims[1:]:
             found[name] = min(math.prod(array.shape[4:]), PROBES) if len(dims) > 4 else None
     return found

@@ -276,7 +276,7 @@ def _write(group: Any, place: tuple[int, int], values: Prediction) -> None:
         array = group[name]
         if value.ndim == 0:
             array[place] = value
-        elif array.metadata.dimension_names[2] == "layer":  # a cell may be less deep than others
+        elif array.dims[2] == "layer":  # a cell may be less deep than others
             shape = (len(value), *array.shape[3:])
             array[(*place, slice(0, len(value)))] = np.broadcast_to(value, shape)
         else:

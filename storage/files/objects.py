@@ -179,17 +179,17 @@ class Objects:
         """The place below a prefix."""
         return replace(self, url=f"{self.url}/{_checked(prefix)}")
 
-    def zarr(self, read_only: bool = False) -> "ZarrObjects":
-        """This place as a store for Zarr. It holds a client: send the URL elsewhere, not this."""
+    def zarr(self) -> "ZarrObjects":
+        """This place for Zarr to read. It holds a client: send the URL elsewhere, not this."""
         from storage.files.zarr_objects import ZarrObjects
 
-        if read_only and self._absent():
+        if self._absent():
             raise CampaignError(
                 f"found no folder {self.url}, wanted one to read; check the path, or run the "
                 "campaign first"
             )
-        with self.explained("open", "", READ if read_only else WRITE):
-            return ZarrObjects(self._store, read_only=read_only, objects=self)
+        with self.explained("open", "", READ):
+            return ZarrObjects(self._store, self)
 
     def sweep(self, prefix: str = "") -> int:
         """Remove what killed writers left below a prefix, and say how many files that were.

@@ -8,7 +8,17 @@ import pytest
 
 from pipelines.run import server as servers
 from pipelines.run.server import Server, local_server
-from support.driving import PATIENCE, PLUGIN, SMALL, Tree, until
+from support.driving import (
+    PATIENCE,
+    PLUGIN,
+    SMALL,
+    Tree,
+    contents,
+    prepared,
+    simulate,
+    unlike,
+    until,
+)
 from support.prefect_server import ask
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
@@ -17,12 +27,12 @@ LONG = ("observe.measure=[plugin:slow]", "regression=null", "theories=[nngp]", "
 AWAY = 5.0  # seconds
 
 
-def begun(root: Path) -> Tree:
+def begun(root: Path, **environment: object) -> Tree:
     """A run of which some shards are finished."""
     settings = (f"--set={each}" for each in LONG)
     where = ("--store", root, "--executor", "inline", "--plugins", PLUGIN)
     code = "from pipelines.cli import main; main()"
-    running = Tree("-c", code, "run", SMALL, *where, *settings, SLOW_SECONDS=0.2)
+    running = Tree("-c", code, "run", SMALL, *where, *settings, SLOW_SECONDS=0.2, **environment)
     until(lambda: len(list(root.rglob("receipts/ensemble/*/*.json"))) > 2 or running.process.poll())
     return running
 
@@ -51,10 +61,15 @@ def test_a_run_outlives_a_server_that_is_started_again(tmp_path, monkeypatch):
 
 def test_a_run_whose_server_is_gone_is_one_line_and_goes_on_without_it(tmp_path):
     with local_server(str(tmp_path / "server"), keep=False) as server:
-        running = begun(tmp_path / "run")
+        running = begun(tmp_path / "run", PREFECT_CLIENT_MAX_RETRIES=0)
         kill(server)
         printed, _ = running.process.communicate(timeout=PATIENCE)
-    print(printed)
     assert running.process.returncode == 2
     assert "Traceback" not in printed
+    assert "does not answer any more" in printed.splitlines()[-1]
     assert running.living() == []
+    campaigns = [prepared(tmp_path / name, *LONG) for name in ("run", "undisturbed")]
+    for campaign in campaigns:
+        simulate(campaign)
+    data = [contents(f"{campaign.store.data}/ensemble") for campaign in campaigns]
+    assert unlike(*data) == []
