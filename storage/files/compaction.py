@@ -47,7 +47,7 @@ class Compaction:
         loose = set(known)
         for name, lines in each(objects):
             if lines is not None and lines.keys() <= known:
-                loose -= lines.keys()
+                loose.difference_update(lines)  # unlike -=, it copies nothing
             else:
                 objects.delete(name)
         self._loose: dict[str, Mapping[str, object] | None] = dict.fromkeys(sorted(loose))

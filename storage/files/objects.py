@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -123,6 +124,8 @@ class Objects:
             return None
         with self.explained("read", name, READ):
             try:
+                if not self.remote:  # a fifth of the work
+                    return Path(self.url, path).read_bytes()
                 return obstore.get(self._store, path).bytes().to_bytes()
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
@@ -136,6 +139,8 @@ class Objects:
             return False
         with self.explained("read", name, READ):
             try:
+                if not self.remote:
+                    return S_ISREG(os.stat(Path(self.url, path)).st_mode)
                 obstore.head(self._store, path)
             except FileNotFoundError:
                 return False
