@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +46,7 @@ from storage.store import archive
 from storage.store.regions import chunk_of, read_region, write_region
 from storage.store.wanted import METADATA, Wanted
 
+_WRITERS = 16  # regions of a shard written side by side in a bucket, where each is a round trip
 _EMPTY = {
     "zarr_format": 3,
     "node_type": "group",
@@ -266,10 +268,14 @@ class Store:
         (cell, dataset, block, segment, repeat). Raises ValueError where a region is not exactly
         one chunk.
         """
-        return {
-            name: write_region(self._data, self._array(shard, name), shard, value)
-            for name, value in values.items()
-        }
+
+        def region(name: str) -> str:
+            return write_region(self._data, self._array(shard, name), shard, values[name])
+
+        if not self.objects.remote:
+            return {name: region(name) for name in values}
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            return dict(zip(values, pool.map(region, values), strict=True))
 
     def read(self, shard: Shard, names: list[str]) -> dict[str, np.ndarray]:
         """A shard's region of each variable, as `write` took it."""
