@@ -244,8 +244,8 @@ class Store:
         group = self.root.require_group(name)
         for key, variable in variables.items():
             shape = tuple(sizes[dim] for dim in variable.dims)
-            if key in group:
-                _grow(group[key], shape)
+            if (array := group.get(key)) is not None:
+                _grow(array, shape)
             else:
                 create_array(group, key, shape, chunks(variable, sizes, spec), variable)
 
