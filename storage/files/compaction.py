@@ -30,10 +30,10 @@ def contradiction(objects: Objects, lines: Lines) -> str:
 
 def _said(objects: Objects, name: str) -> dict[str, Any] | None:
     """A receipt, None where there is none; an empty one where it is damaged, as is told of it."""
+    data = objects.get(name)
     try:
-        data = objects.get(name)
         return None if data is None else unseal(data)
-    except (CampaignError, ValueError):
+    except ValueError:
         return {}
 
 

@@ -127,6 +127,8 @@ class Objects:
                 if not self.remote:  # a fifth of the work
                     return Path(self.url, path).read_bytes()
                 return obstore.get(self._store, path).bytes().to_bytes()
+            except IsADirectoryError:
+                return None
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise

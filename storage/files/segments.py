@@ -13,7 +13,6 @@ from itertools import count
 from threading import Lock
 from typing import Any
 
-from storage.errors import CampaignError
 from storage.files.ledger import RECEIPTS
 from storage.files.objects import Objects
 from storage.files.sealed import text
@@ -40,11 +39,7 @@ def is_segment(name: str) -> bool:
 
 def read(objects: Objects, name: str) -> Lines | None:
     """What a segment holds; None where it is damaged, or has gone."""
-    try:
-        data = objects.get(name)
-    except CampaignError:  # a folder in its place
-        return None
-    digest, _, content = (data or b"").partition(b"\n")
+    digest, _, content = (objects.get(name) or b"").partition(b"\n")
     if digest != _digest(name, content):
         return None
     shards, *lines = content[:-1].split(b"\n")
