@@ -22,6 +22,7 @@ from pipelines.engine.waves import Wave, merged
 from storage.campaign.plugins import ALLOWED, Plugins, allow, named
 from storage.campaign.spec import Campaign
 from storage.errors import IncompleteError
+from storage.files.compaction import Compaction
 from storage.files.lease import Lease
 from storage.files.objects import Objects
 from storage.files.sealed import seal
@@ -202,6 +203,7 @@ class Drive:
         self.job = Job(objects, epoch, computed, prepared.plugins, prepared.sources)
         self._record_run(epoch)
         self.finished = self.store.ledger.finished()
+        self._compaction = Compaction(objects, self.finished)
         self.failed: list[Outcome] = []
         self.given_up = {} if choice.retry else self._certain()
         self._plan()
@@ -277,6 +279,7 @@ class Drive:
                 self.failed.append(outcome)
             else:
                 self.finished.add(outcome.shard.name)
+                self._compaction.add(outcome.shard.name, outcome.receipt)
                 self.done += 1
             yield outcome
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +46,8 @@ from storage.store.hierarchy import Array, Group, root
 from storage.store.regions import chunk_of, read_region, write_region
 from storage.store.sound import Sound
 from storage.store.wanted import METADATA, Wanted
+
+_WRITERS = 16  # regions of a shard written side by side in a bucket, where each is a round trip
 
 
 class Store:
@@ -222,8 +225,8 @@ class Store:
         group = self.root.require_group(name)
         for key, variable in variables.items():
             shape = tuple(sizes[dim] for dim in variable.dims)
-            if key in group:
-                _grow(group[key], shape)
+            if (array := group.get(key)) is not None:
+                _grow(array, shape)
             else:
                 create_array(group, key, shape, chunks(variable, sizes, spec), variable)
 
@@ -246,10 +249,14 @@ class Store:
         (cell, dataset, block, segment, repeat). Raises ValueError where a region is not exactly
         one chunk.
         """
-        return {
-            name: write_region(self._data, self._array(shard, name), shard, value)
-            for name, value in values.items()
-        }
+
+        def region(name: str) -> str:
+            return write_region(self._data, self._array(shard, name), shard, values[name])
+
+        if not self.objects.remote:
+            return {name: region(name) for name in values}
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            return dict(zip(values, pool.map(region, values), strict=True))
 
     def read(self, shard: Shard, names: list[str]) -> dict[str, np.ndarray]:
         """A shard's region of each variable, as `write` took it."""

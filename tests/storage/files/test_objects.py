@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import CampaignError
-from storage.files import checkpoint
+from storage.files import checkpoint, segments
+from storage.files.compaction import contradiction
 from storage.files.lease import acquire, is_current
 from storage.files.ledger import Ledger
 from storage.files.objects import Objects
@@ -360,6 +361,10 @@ def test_s3_holds_a_ledger(bucket):
     assert ledger.commit("ensemble/x/d0", {"steps": 3})
     assert not ledger.commit("ensemble/x/d0", {"steps": 4})
     assert dict(ledger.receipts()) == {"ensemble/x/d0": {"steps": 3}}
+    segments.write(bucket, {"ensemble/x/d0": {"steps": 3}})
+    ((_, lines),) = segments.each(bucket)
+    assert lines == {"ensemble/x/d0": b'{"steps": 3}'}
+    assert contradiction(bucket, lines) == ""
     assert [ledger.fail("ensemble/x/d1", {"error": "x"}) for _ in range(2)] == [1, 2]
     ledger.clear("ensemble/x/d0")
     assert ledger.finished() == set()
