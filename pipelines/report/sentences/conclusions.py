@@ -15,6 +15,7 @@ from pipelines.report.sentences.accuracy_conclusions import accuracy_lines
 from pipelines.report.sentences.curve_conclusions import curve_lines
 from pipelines.report.sentences.refusals import refusal_lines
 from pipelines.report.sentences.shape_conclusions import shape_lines
+from pipelines.report.sentences.time_conclusions import is_in_time, time_lines
 from pipelines.report.sentences.undefined import undefined
 from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.text.rounding import plain, uncertain
@@ -83,6 +84,9 @@ def _theories(tree: "DataTree") -> Iterator[str]:
     if bool(fits["residual"].isnull().all()):
         yield "no theory is compared with the ensemble: no dataset has converged."
         return
+    if is_in_time(fits):
+        yield from time_lines(fits, group(tree, "scaling"))
+        return
     yield from closest_lines(fits)
     if (scaling := _of_the_last_layer(group(tree, "scaling"))) is None:
         yield from _cells(fits)
@@ -147,6 +151,8 @@ def _convergence(tree: "DataTree") -> Iterator[str]:
     chains = progress["chains"].transpose("cell", "dataset").values
     started = chains >= 2
     if not started.any():
+        return
+    if not progress.sizes["quantity"]:  # networks in time: there is nothing that they converge to
         return
     rhat = progress["rhat"].max("quantity").transpose("cell", "dataset").values
     ess = progress["ess_bulk"].min("quantity").transpose("cell", "dataset").values
