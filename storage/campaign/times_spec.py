@@ -18,8 +18,11 @@ class Times(Frozen):
 
     def pairs(self, step_size: float, count: int) -> list[int]:
         """Pairs of steps up to each time: 2εk is as close to it as a whole number k comes."""
-        whole = [self.first / (2 * step_size) * self.ratio**place for place in range(count)]
-        return [max(1, round(min(pairs, 10 * MOST))) for pairs in whole]
+        wanted, found = self.first / (2 * step_size), []
+        for _ in range(count):  # products are the same on every machine, which powers are not
+            found.append(max(1, round(min(wanted, 10 * MOST))))
+            wanted *= self.ratio
+        return found
 
     def moments(self, step_size: float, count: int) -> list[float]:
         """The times themselves, steps times step size."""
@@ -28,11 +31,11 @@ class Times(Frozen):
     def problem(self, step_size: float, count: int) -> str | None:
         """Why there are no such times; None where there are."""
         pairs = self.pairs(step_size, count)
+        if pairs[-1] > MOST:
+            return f"they need more than {MOST} pairs of steps; take fewer draws"
         if any(one >= other for one, other in itertools.pairwise(pairs)):
             return (
                 "they do not increase: two of them fall into the same pair of steps; raise first "
                 "or ratio, or take a smaller step_size"
             )
-        if pairs[-1] > MOST:
-            return f"they need more than {MOST} pairs of steps; take fewer draws"
         return None
