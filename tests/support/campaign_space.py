@@ -39,7 +39,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "scheme": (
         "baoab", "ula", "ula_layers", "mala", "collapsed", "neurons", "gibbs", "gibbs_moves",
         "exchange", "sgld", "gd", "sgd", "adam", "prior",
-        "trajectory", "gradient_flow",
+        "trajectory",
     ),
     "step": ("number", "auto"),
     "check": ("off", "on"),
@@ -199,7 +199,7 @@ def _variances(row: Row, depth: int) -> float | list[float]:
 
 def _sampler(row: Row) -> dict[str, Any]:
     scheme = row["scheme"]
-    if scheme in ("trajectory", "gradient_flow"):
+    if scheme == "trajectory":
         return _trajectory(row)
     draws = {"many": 120, "few": 8, "1": 1}[row["draws"]]
     parts = {"one": 1, "two": 2, "each_draw": draws if draws < 20 else 4}[row["segments"]]
@@ -239,7 +239,7 @@ def _trajectory(row: Row) -> dict[str, Any]:
     parts = {"one": 1, "two": 2, "each_draw": draws}[row["segments"]]
     return {
         "scheme": "trajectory",
-        "dynamics": "gradient_flow" if row["scheme"] == "gradient_flow" else "langevin",
+        "dynamics": "gradient_flow" if row["check"] == "on" else "langevin",
         "temperature": _TEMPERATURES[row["temperature"]],
         "step_size": 1e-8,
         "times": {"first": 1e-7, "ratio": 1.5},
@@ -247,7 +247,6 @@ def _trajectory(row: Row) -> dict[str, Any]:
         "draws": draws,
         "segment": max(draws // parts, 1),
         "precision": row["precision"],
-        "step_check": row["check"] == "on",
     }
 
 
@@ -273,7 +272,7 @@ def _observe(row: Row) -> dict[str, Any]:
         "no_kernels": {"kernels": False},
         "correlators": {"correlators": True, "points": 4},
     }
-    of_times = {"histograms": False} if row["scheme"] in ("trajectory", "gradient_flow") else {}
+    of_times = {"histograms": False} if row["scheme"] == "trajectory" else {}
     return observe[row["observe"]] | of_times
 
 
