@@ -20,6 +20,7 @@ from scipy import stats
 
 from pipelines.analysis.comparison import Averages, Comparison
 from pipelines.analysis.mean_output import LINEAR, OBSERVABLE
+from pipelines.analysis.trajectories import split
 from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.arrays.schema import Variable
 from theory.statistics import (
@@ -159,6 +160,7 @@ def _residuals(
     It is not known of a theory without a mean output.
     """
     rows = _known_rows(comparison.units[place]) - predicted
+    rows[:, _errors_in_time(comparison)] = np.nan
     if OBSERVABLE in comparison.observables:
         column, output = comparison.observables.index(OBSERVABLE), comparison.output
         rows[:, column] = np.nan
@@ -166,6 +168,12 @@ def _residuals(
             along = output.along[place][: len(rows), theory]
             rows[:, column] = along - output.gram[place][theory, theory]
     return rows
+
+
+def _errors_in_time(comparison: Comparison) -> list[int]:
+    """Places of `mse_mean` at the times of a trajectory, which is tested alone: it is quadratic."""
+    found = enumerate(map(split, comparison.observables))
+    return [place for place, (kind, time) in found if kind == OBSERVABLE and time]
 
 
 def _move(
@@ -265,6 +273,7 @@ def _common(
     What they predict of it, (theory, observable), is replaced in `predicted`.
     """
     rows = _known_rows(comparison.units[place]).copy()
+    rows[:, _errors_in_time(comparison)] = np.nan
     if OBSERVABLE in comparison.observables:
         column, output = comparison.observables.index(OBSERVABLE), comparison.output
         rows[:, column] = predicted[:, column] = np.nan

@@ -27,6 +27,7 @@ from theory.dynamics.two_time import TwoTimeKernels
 from theory.kernels import nngp_and_ntk
 from theory.regression.exact import Posterior
 
+PARTICLES = 8192  # of each replica of the mean field: its error is below that of the chains
 _TIME = ("cell", "dataset", "time")
 VARIABLES = {
     "loss": Variable(_TIME, "f8", "mean training loss over the ensemble"),
@@ -165,6 +166,7 @@ def features(problem: Problem, width: int) -> Prediction:
         weight_variance=(first, readout),
         bias_variance=network.biases[0],
         x_test=torch.as_tensor(data.x_test),
+        particles=PARTICLES,
     )
     train = len(problem.y)
     each = [
