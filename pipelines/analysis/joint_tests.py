@@ -23,6 +23,7 @@ from pipelines.analysis.mean_output import LINEAR, OBSERVABLE
 from pipelines.analysis.trajectories import split
 from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.arrays.schema import Variable
+from storage.campaign.theory_spec import PARTICLE_THEORIES
 from theory.statistics import (
     FEWEST_UNITS,
     UNITS_PER_OBSERVABLE,
@@ -125,10 +126,11 @@ def tested(comparison: Comparison, theory: int, cell: int) -> Tested | None:
     """The independent units and the observables of a theory at a cell; None if there are too few.
 
     Units are residuals: measured in a chain (a pseudo-value) minus predicted for its dataset, or of
-    a whole dataset where the theory averages over them.
+    a whole dataset where the theory averages over them. Theories with errors of their own have no
+    joint test: combinations of observables that hardly scatter would see nothing else.
     """
     used = np.flatnonzero(comparison.compared[cell])
-    if not len(used):
+    if not len(used) or comparison.theories[theory] in PARTICLE_THEORIES:
         return None
     predicted = comparison.predicted[theory, cell, used]  # (dataset, observable)
     if comparison.averaged[theory]:
