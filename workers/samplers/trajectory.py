@@ -7,8 +7,8 @@ In coordinates z whitened by the prior, and in units of the prior's relaxation t
 Langevin dynamics with weight decay, or gradient flow. Every weight has the same mobility. A chain
 is four networks: a pair whose readouts start with opposite signs, and feel opposite noise, so that
 their outputs cancel at first and in the mean of a lazy network ever after; and the same pair with
-steps twice as long. Both orders of the step are those of the weak rule of first order, so that
-2 m(ε) - m(2ε) of a mean m is right to second order (Talay and Tubaro 1990).
+steps twice as long. A mean m(ε) is off by a term of first order in the step, which 2 m(ε) - m(2ε)
+has no more.
 """
 
 import math

@@ -79,13 +79,10 @@ def _together(tree: "DataTree") -> Iterator[str]:
 
 def _theories(tree: "DataTree") -> Iterator[str]:
     fits = _of_the_last_layer(group(tree, "fits"))
-    if fits is None or not fits.sizes["theory"]:
+    if fits is None or not fits.sizes["theory"] or is_in_time(fits):
         return
     if bool(fits["residual"].isnull().all()):
         yield "no theory is compared with the ensemble: no dataset has converged."
-        return
-    if is_in_time(fits):
-        yield from time_lines(fits, group(tree, "scaling"))
         return
     yield from closest_lines(fits)
     if (scaling := _of_the_last_layer(group(tree, "scaling"))) is None:
@@ -150,9 +147,7 @@ def _convergence(tree: "DataTree") -> Iterator[str]:
     converged = progress["converged"].transpose("cell", "dataset").values > 0
     chains = progress["chains"].transpose("cell", "dataset").values
     started = chains >= 2
-    if not started.any():
-        return
-    if not progress.sizes["quantity"]:  # networks in time: there is nothing that they converge to
+    if not started.any() or not progress.sizes["quantity"]:  # in time nothing has to converge
         return
     rhat = progress["rhat"].max("quantity").transpose("cell", "dataset").values
     ess = progress["ess_bulk"].min("quantity").transpose("cell", "dataset").values
@@ -400,5 +395,6 @@ PARTS: dict[str, Callable[["DataTree"], Iterable[str]]] = {
     "theories as a whole": _together,
     "accuracy": accuracy_lines,
     "theories": _theories_in_order,
+    "theories in time": time_lines,
     "pre-activations": shape_lines,
 }

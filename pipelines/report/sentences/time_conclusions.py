@@ -8,12 +8,12 @@ import numpy as np
 
 from pipelines.analysis.trajectories import split
 from pipelines.analysis.verdicts import Judged, size_of, summary
-from pipelines.report.figures.cells import label
+from pipelines.report.figures.cells import group, label
 from pipelines.report.theory_names import in_words, observable_in_words
 from theory.statistics import bonferroni
 
 if TYPE_CHECKING:
-    from xarray import Dataset
+    from xarray import Dataset, DataTree
 
 # Columns of what is judged: residual, error, degrees, p-value, prediction.
 OF_CELLS = ("mean_residual", "mean_error", "degrees", "p_value", "mean_predicted")
@@ -27,8 +27,11 @@ def is_in_time(fits: "Dataset") -> bool:
     return any(split(str(name))[1] for name in fits["observable"].values)
 
 
-def time_lines(fits: "Dataset", scaling: "Dataset | None") -> Iterator[str]:
+def time_lines(tree: "DataTree") -> Iterator[str]:
     """Where each theory holds in time, cell by cell, and in the limit of a size that is swept."""
+    fits, scaling = group(tree, "fits"), group(tree, "scaling")
+    if fits is None or not fits.sizes["theory"] or not is_in_time(fits):
+        return
     names = [str(name) for name in fits["observable"].values]
     kinds = list(dict.fromkeys(split(name)[0] for name in names))
     for theory, kind in product(map(str, fits["theory"].values), kinds):
