@@ -10,7 +10,6 @@ from pydantic_core import PydanticCustomError
 from storage.campaign.frozen import MOST, Count, Frozen, Many, refusal
 from storage.campaign.times_spec import Times
 
-Dynamics = Literal["langevin", "gradient_flow"]
 Precision = Literal["float32", "float64"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -94,7 +93,7 @@ class Sampler(Frozen):
     """sgld, sgd: training points in each estimate of the gradient [points]"""
     ladder: Many[PositiveFloat] = ()
     """exchange: temperatures of the replicas beside the target's [y²]"""
-    dynamics: Dynamics | None = None
+    dynamics: Literal["langevin", "gradient_flow"] | None = None
     """trajectory: Langevin dynamics with weight decay, or gradient flow without decay and noise"""
     times: Times | None = None
     """trajectory: when networks are looked at, once for each draw"""

@@ -109,8 +109,9 @@ def sampler_of(problem: Problem, step_size: float) -> Sampler[Any]:
             return prior(problem.spec.network.prior)
         case "trajectory":
             lags = max(problem.spec.observe.lags, default=0)
-            assert chosen.dynamics is not None
-            return trajectory(problem.gradient, step_size, mirror(problem), chosen.dynamics, lags)
+            langevin = chosen.dynamics == "langevin"
+            signs = mirror(problem)
+            return trajectory(problem.gradient, step_size, signs, langevin=langevin, lags=lags)
         case "ula":
             return ula(problem.gradient, _by_parameter(problem, step_size))
         case "mala":

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from storage.campaign.sampler_spec import Dynamics
 from workers.philox import Normals
 from workers.sampler import Gradient, Sampler
 
@@ -45,14 +44,13 @@ def started(position: Tensor, signs: Tensor, lags: int) -> TrajectoryState:
 
 
 def trajectory(
-    gradient: Gradient, step_size: float, signs: Tensor, dynamics: Dynamics, lags: int = 0
+    gradient: Gradient, step_size: float, signs: Tensor, *, langevin: bool, lags: int = 0
 ) -> Sampler[TrajectoryState]:
     """Two steps ε of the first half of the networks, and one step 2ε of the others.
 
     z ← z - ε ∇U(z) + √(2ε) ξ with U = |z|²/2 + L/T; of gradient flow without |z|²/2 and ξ. The long
     step has the noise of the two short ones, √(4ε) (ξ_1 + ξ_2)/√2.
     """
-    langevin = dynamics == "langevin"
 
     def drift(position: Tensor) -> Tensor:
         slope = gradient(position)[1]

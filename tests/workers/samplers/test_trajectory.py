@@ -58,7 +58,7 @@ def test_flow_along_a_mode_is_that_of_the_rule_extrapolated():
 
     def error(step: float, count: int) -> torch.Tensor:
         gradient = lambda z: (z.square().sum(1), z * (1 + rates))  # noqa: E731
-        sampler = trajectory(gradient, step, torch.ones(SIZE).double(), "gradient_flow")
+        sampler = trajectory(gradient, step, torch.ones(SIZE).double(), langevin=False)
         value = folded(moved(sampler, start, count).position).value[0]
         rule = 2 * (1 - step * rates) ** (2 * count) - (1 - 2 * step * rates) ** count
         assert torch.allclose(value, rule, rtol=1e-12)
@@ -72,7 +72,7 @@ def test_both_steps_have_the_same_noise_and_a_pair_opposite_noise_at_the_readout
     signs = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0], dtype=torch.float64)
     none = lambda z: (z.sum(1), torch.zeros_like(z))  # noqa: E731
     start = torch.zeros(CHAINS, SIZE, dtype=torch.float64)
-    state = moved(trajectory(none, 0.1, signs, "langevin"), start, 40)
+    state = moved(trajectory(none, 0.1, signs, langevin=True), start, 40)
     (plus, minus), coarse = state.position.view(2, 2, CHAINS, SIZE)
     assert torch.equal(minus, plus * signs)
     assert torch.allclose(coarse, state.position.view(2, 2, CHAINS, SIZE)[0], atol=1e-13)
@@ -98,7 +98,7 @@ def test_networks_follow_the_flow_of_their_loss(depth):
 
     def error(pairs: int) -> float:
         gradient = potential(model, x, y, TEMPERATURE)
-        sampler = trajectory(gradient, end / (2 * pairs), signs, "gradient_flow")
+        sampler = trajectory(gradient, end / (2 * pairs), signs, langevin=False)
         return float((folded(moved(sampler, position, pairs).position).value - expected).norm())
 
     assert error(200) < 1e-3
