@@ -87,7 +87,7 @@ def test_what_is_asked_for_later_goes_on_with_the_same_bytes(tmp_path):
 
 
 def test_few_times_are_judged_and_the_ends_among_them():
-    assert judged(np.arange(3)) == [0, 1, 2]
-    found = judged(np.arange(30))
+    assert judged(np.arange(3.0)) == [0, 1, 2]
+    found = judged(np.arange(30.0))
     assert len(found) == 8
     assert (found[0], found[-1]) == (0, 29)
