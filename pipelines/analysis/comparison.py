@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.analysis import trajectories
 from pipelines.analysis.chains import sound_chains
 from pipelines.analysis.mean_output import OBSERVABLE, MeanOutput
 from pipelines.analysis.measured import kurtosis, measure, observable_names
@@ -19,6 +20,7 @@ from pipelines.progress import doing
 from pipelines.theories.theory_groups import group_name
 from storage.arrays.schema import PARTS
 from storage.campaign.regression_spec import REGRESSION_THEORIES
+from storage.campaign.spec import is_trajectory
 from storage.campaign.theory_spec import AVERAGED_THEORIES
 from storage.errors import CampaignError
 from storage.planning.plan import Plan
@@ -67,7 +69,12 @@ def compare(store: Store, planned: Plan) -> Comparison:
     coordinates, _ = ensemble_grid(planned)
     directions = coordinates["direction"].values if "direction" in coordinates else ()
     components = [str(part) for part in coordinates["component"].values]
-    names = observable_names(group, components, [str(d) for d in directions])
+    times = coordinates["time"].values if is_trajectory(planned.spec) else None
+    names = (
+        observable_names(group, components, [str(d) for d in directions])
+        if times is None
+        else trajectories.observable_names(group, components, times)
+    )
     shape = (len(planned.cells), group["finished"].shape[1], len(names))
     measured, error = np.full(shape, np.nan), np.full(shape, np.nan)
     units = np.full((*shape[:2], group["status"].shape[2], len(names)), np.nan)
@@ -78,20 +85,21 @@ def compare(store: Store, planned: Plan) -> Comparison:
         if theory not in REGRESSION_THEORIES and group_name(theory) in root
     ]
     for theory in theories:
-        _check(theory, root[group_name(theory)], shape)
+        _check(theory, root[group_name(theory)], shape, times)
     output = MeanOutput.unknown(len(theories), *shape[:2], units.shape[2])
     for number, place in enumerate(np.ndindex(*shape[:2])):
         doing.tell("dataset", number, shape[0] * shape[1])
         found = sound_chains(group, planned, *place)
         chains[place] = len(found.chains)
         if found.enough:
-            values = measure(found)
+            values = measure(found) if times is None else trajectories.measure(found, times)
             measured[place], error[place] = values.estimate, values.error
             units[place][: len(values.units)] = values.units
-            output.put(place, values.errors, _predicted_errors(root, theories, group, place))
+            if times is None:
+                output.put(place, values.errors, _predicted_errors(root, theories, group, place))
     predicted = np.full((len(theories), *shape), np.nan)
     for index, theory in enumerate(theories):
-        found = Predicted(root[group_name(theory)], components, [str(d) for d in directions])
+        found = Predicted(root[group_name(theory)], components, [str(d) for d in directions], times)
         for place, name in enumerate(names):
             predicted[index, ..., place] = found.observable(name)
     return Comparison(
@@ -104,7 +112,7 @@ def compare(store: Store, planned: Plan) -> Comparison:
         chains,
         np.asarray(root["progress"]["converged"][...]) > 0,
         predicted,
-        output,
+        output if times is None else None,
     )
 
 
@@ -121,8 +129,8 @@ def _predicted_errors(
     return errors
 
 
-def _check(theory: str, group: Any, shape: tuple[int, ...]) -> None:
-    known = group["learnability"].shape[:-1]
+def _check(theory: str, group: Any, shape: tuple[int, ...], times: Array | None) -> None:
+    known = group["learnability"].shape[: -1 if times is None else 2]
     if known != shape[: len(known)]:
         raise CampaignError(
             f"{theory} was predicted for {known} cells and datasets, the store has {shape[:2]}; "
@@ -137,9 +145,11 @@ class Predicted:
     group: Any
     components: Sequence[str]
     directions: Sequence[str]
+    times: Array | None = None
 
     def observable(self, name: str) -> Array:
         """(cell, dataset), or (cell, 1) where a theory averages over data; nan if it is silent."""
+        name, when = trajectories.split(name)
         kind, _, rest = name.partition(" ")
         if kind == "overlap_kurtosis":
             if "overlap_density" not in self.group:
@@ -149,6 +159,8 @@ class Predicted:
         if kind not in self.group:
             return np.full((1, 1), np.nan)
         values = np.asarray(self.group[kind][...])
+        if self.times is not None:
+            values = values[:, :, int(np.abs(self.times - float(when)).argmin())]
         match kind:
             case "learnability":
                 values = values[..., self.components.index(rest)]

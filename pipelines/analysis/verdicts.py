@@ -73,13 +73,13 @@ class Judged:
         return f"{uncertain(100 * self.relative, 100 * self.error)} % off"
 
 
-def summary(found: Sequence[Judged]) -> str:
+def summary(found: Sequence[Judged], nouns: str = "cells") -> str:
     """'rejected at N = 16 (measured 7.3(1) % off); in agreement at N = 64 ...', worst first."""
     parts = []
     for kind in KINDS:
         alike = [judged for judged in found if judged.kind == kind]
         if alike:
-            parts.append(_said(kind, alike, _places(alike, len(found))))
+            parts.append(_said(kind, alike, _places(alike, len(found), nouns)))
     return "; ".join(parts)
 
 
@@ -106,7 +106,7 @@ def _said(kind: Kind, alike: Sequence[Judged], places: str) -> str:
             )
 
 
-def _places(alike: Sequence[Judged], total: int) -> str:
+def _places(alike: Sequence[Judged], total: int, nouns: str) -> str:
     """' at N = 16, 64 and 256', ' everywhere', ' in 7 of 9 cells'."""
     names = [judged.place for judged in alike]
     if not any(names):
@@ -114,7 +114,7 @@ def _places(alike: Sequence[Judged], total: int) -> str:
     if len(alike) == total > 1:
         return " everywhere"
     if len(alike) > MOST_PLACES:
-        return f" in {len(alike)} of {total} cells"
+        return f" {'at' if nouns == 'times' else 'in'} {len(alike)} of {total} {nouns}"
     return f" at {joined(names)}"
 
 

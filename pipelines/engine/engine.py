@@ -20,7 +20,7 @@ from pipelines.engine import devices, needs, selection
 from pipelines.engine.provenance import provenance
 from pipelines.engine.waves import Wave, merged
 from storage.campaign.plugins import ALLOWED, Plugins, allow, named
-from storage.campaign.spec import Campaign
+from storage.campaign.spec import Campaign, is_trajectory
 from storage.errors import IncompleteError
 from storage.files.compaction import Compaction
 from storage.files.lease import Lease
@@ -34,6 +34,7 @@ from storage.store.store import Store
 from workers.cluster.pool import Began, Seconds, alike, unheard
 from workers.data.datasets import absolute, check_dataset, check_pool, content_digests
 from workers.ensemble.plugin_checks import check_network
+from workers.ensemble.trajectory_checks import check_step
 from workers.faults import Fault
 from workers.shard import ADVICE, AGAIN, Job, Outcome, attempt
 
@@ -157,6 +158,7 @@ def _check_data(prepared: Prepared) -> None:
         data = check_dataset(cells[0].spec, plugins, sources)
         for spec in {digest([*_networks(cell.spec)]): cell.spec for cell in cells}.values():
             check_network(spec, data, plugins)
+            check_step(spec, data, plugins)
     for cells in _by_data(planned.regressions):
         points = check_pool(cells[0].spec, plugins, sources)
         for cell in cells:
@@ -169,6 +171,8 @@ def _networks(spec: Campaign) -> Iterator[Any]:
     assert spec.sampler is not None
     yield spec.network.model_dump(mode="json")
     yield spec.sampler.precision
+    if is_trajectory(spec):
+        yield spec.sampler.temperature
 
 
 def _by_data(cells: Sequence[Cell]) -> list[list[Cell]]:

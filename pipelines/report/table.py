@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipelines.analysis.trajectories import split
 from pipelines.report.words import name_and_symbol, number
 from pipelines.text.rounding import UNKNOWN, plain, uncertain
 from storage.arrays.coordinates import physical_temperature
 from storage.backend.reader import open_raw
-from storage.campaign.sampler_spec import LAWLESS
+from storage.campaign.sampler_spec import LAWLESS, TRAJECTORY
 from storage.planning.plan import Cell, Plan
 from storage.store.store import Store
 
@@ -32,7 +33,7 @@ def cell_rows(
     rows, converged = [], []
     for cell in planned.cells if cells is None else cells:
         row = settings_row(cell) | physical_row(cell)
-        if nngp is not None:
+        if nngp is not None and "degrees_of_freedom" in nngp:
             row |= _regime(nngp.isel(cell=cell.index), cell)
         if fits is not None:
             row |= _learnability(fits.isel(cell=cell.index))
@@ -82,9 +83,10 @@ def _regime(one: xr.Dataset, cell: Cell) -> dict[str, str]:
 
 def _learnability(one: xr.Dataset) -> dict[str, str]:
     """Mean over the datasets that were measured, √(Σ se²)/datasets as its error."""
-    row = {}
+    row, names = {}, [str(name) for name in one["observable"].values]
+    last = split(next((name for name in names if name.startswith("learnability")), ""))[1]
     for name in one["observable"].values:
-        if not str(name).startswith("learnability"):
+        if not str(name).startswith("learnability") or split(str(name))[1] != last:
             continue
         part = one.sel(observable=name)
         values, errors = part["measured"].values, part["standard_error"].values
@@ -123,6 +125,8 @@ def step_in_words(cell: Cell, biased: bool | None) -> str:
     assert sampler is not None
     if sampler.scheme in LAWLESS:
         return "targets no known law"
+    if sampler.scheme == TRAJECTORY:
+        return "extrapolated"
     if not sampler.bias_order:
         return "exact"
     if biased is None:

@@ -1,11 +1,16 @@
 """What theories and observables are called in sentences."""
 
+from pipelines.analysis.trajectories import split
+
 NAMES = {
     "nngp": "the NNGP",
     "kernel_scaling": "kernel scaling",
     "scale_mixture": "the exact posterior",
     "width_corrections": "the prior to order 1/N",
     "exact_prior": "the exact prior",
+    "gradient_flow": "gradient flow with the NTK",
+    "volterra": "Langevin dynamics at infinite width",
+    "mean_field": "the mean field of one layer",
     "gfl": "Gaussian feature learning",
     "order_parameter": "the full action S(q)",
     "gmfl": "the Gaussian mixture of the thermodynamic limit",
@@ -37,6 +42,18 @@ LONG = {
     ),
     "exact_prior": (
         "the exact prior of linear and relu networks of any width (Zavatone-Veth and Pehlevan 2021)"
+    ),
+    "gradient_flow": (
+        "gradient flow with the tangent kernel of infinite width (Jacot et al. 2018; Lee et al. "
+        "2019)"
+    ),
+    "volterra": (
+        "Langevin dynamics with weight decay at infinite width, a linear equation with memory that "
+        "begins with the NTK and ends at the NNGP (Avidan, Li and Sompolinsky 2023)"
+    ),
+    "mean_field": (
+        "the mean field of one hidden layer, in which each neuron learns features in the field of "
+        "all (Bordelon and Pehlevan 2022)"
     ),
     "gfl": (
         "Gaussian feature learning, the order parameter q = w·w* of a neuron as a Gaussian whose "
@@ -96,8 +113,16 @@ def in_words(theory: str) -> str:
 
 def observable_in_words(observable: str) -> str:
     """The observable in running text."""
+    observable, when = split(observable)
+    words = _in_words(observable)
+    return f"{words} at t = {when}" if when else words
+
+
+def _in_words(observable: str) -> str:
     kind, _, rest = observable.partition(" ")
     match kind:
+        case "loss":
+            return "the training loss"
         case "learnability":
             return "the learnability" if rest == "target" else f"the learnability of {rest}"
         case "mse_mean":

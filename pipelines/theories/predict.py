@@ -22,6 +22,7 @@ from pipelines.theories import (
     kernel_scalings,
     prior_theories,
     regression_theories,
+    trajectory_theories,
 )
 from pipelines.theories.attempts import each, explained
 from pipelines.theories.ensemble_theories import Prediction, Problem
@@ -30,7 +31,7 @@ from storage.arrays.schema import Variable, ensemble_sizes, ensemble_variables
 from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
 from storage.campaign.plugins import Plugins, named
 from storage.campaign.regression_spec import REGRESSION_THEORIES
-from storage.campaign.spec import Campaign
+from storage.campaign.spec import Campaign, is_trajectory
 from storage.campaign.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from storage.errors import CampaignError
 from storage.planning.plan import Cell, Plan
@@ -143,7 +144,7 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
     for done, (cells, index) in enumerate(itertools.product(together.values(), range(datasets))):
         doing.tell("dataset", done, len(together) * datasets)
         data = dataset(cells[0].spec, index, plugins, planned.sources)
-        problem = Problem(cells[0].spec, data, plugins)
+        problem = Problem(cells[0].spec, data, plugins, _times(planned))
         for theory, group in groups.items():
             known = [cell for cell in cells if not reasons[theory][cell.index, index]]
             for cell, found in _predictions(theory, problem, known, index):
@@ -153,6 +154,14 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
                     _write(group, (cell.index, index), found)
     for theory in groups:
         write_reasons(store, theory, reasons[theory])
+
+
+def _times(planned: Plan) -> tuple[float, ...]:
+    """At which networks are looked at, in all specs of the campaign."""
+    sampler = planned.spec.sampler
+    if sampler is None or not is_trajectory(planned.spec):
+        return ()
+    return tuple(sampler.moments(planned.most("sampler", "draws")))
 
 
 def _predict_averaged(store: Store, planned: Plan) -> None:
@@ -177,6 +186,10 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
     if number_of_outputs(planned.spec.data) > 1:
         mean = variables["output_mean"]
         variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
+    if is_trajectory(planned.spec):
+        measured = ensemble_variables(planned.spec)
+        variables = trajectory_theories.variables(variables, measured)
+        return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
     if not PLUGIN.fullmatch(theory):
         variables |= _layer_variables(planned)
     if theory in ("nngp", "kernel_scaling") and may_have_classes(planned.spec.data):
@@ -227,9 +240,11 @@ def _evaluate(
     theory: str, problem: Problem, cells: Sequence[Cell], index: int
 ) -> Iterable[Prediction]:
     """The prediction for each of the cells, which differ in width alone."""
+    widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
+    if problem.times:
+        return trajectory_theories.evaluate(theory, problem, widths)
     if theory == "nngp":
         return [ensemble_theories.nngp(problem)] * len(cells)
-    widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
     if theory == "kernel_scaling":
         return kernel_scalings.kernel_scaling(problem, widths)
     if theory == "scale_mixture":
@@ -276,8 +291,11 @@ def _write(group: Any, place: tuple[int, int], values: Prediction) -> None:
         array = group[name]
         if value.ndim == 0:
             array[place] = value
-        elif array.dims[2] == "layer":  # a cell may be less deep than others
-            shape = (len(value), *array.shape[3:])
-            array[(*place, slice(0, len(value)))] = np.broadcast_to(value, shape)
+        elif "layer" in (names := array.dims):  # maybe less deep than others
+            axis = names.index("layer") - 2
+            layers = value.shape[axis]
+            shape = (*value.shape[:axis], layers, *array.shape[axis + 3 :])
+            here = (*place, *[slice(None)] * axis, slice(0, layers))
+            array[here] = np.broadcast_to(value, shape)
         else:
             array[place] = value

@@ -23,7 +23,7 @@ from storage.arrays.schema import (
     has_few_inputs,
 )
 from storage.campaign.data_spec import component_names, may_have_classes, number_of_outputs
-from storage.campaign.spec import Campaign, has_overlaps
+from storage.campaign.spec import Campaign, has_overlaps, is_trajectory
 from storage.planning.excluded import spelling
 from storage.planning.identity import regression_kernel
 from storage.planning.plan import Cell, Plan
@@ -93,6 +93,9 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         name: _coordinate([name], np.arange(sizes[name]), long_name)
         for name, long_name in long_names.items()
     }
+    if is_trajectory(plan.spec):
+        coordinates["time"] = _times(plan.spec, sizes["time"])
+        del coordinates["draw"]
     if plan.spec.ensemble is not None and plan.spec.ensemble.start == "both":
         starts = [("prior", "teacher")[chain % 2] for chain in range(sizes["chain"])]
         coordinates["start"] = _coordinate(["chain"], starts, "where the chain began")
@@ -116,8 +119,14 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     if plan.spec.observe.lags:
         coordinates["lag"] = _coordinate(["lag"], list(plan.spec.observe.lags), "draws", "draw")
     if has_overlaps(plan.spec) and plan.spec.observe.overlaps:
-        coordinates |= _overlap_coordinates(sizes)
+        found = _overlap_coordinates(sizes)
+        coordinates |= {"part": found["part"]} if is_trajectory(plan.spec) else found
     return coordinates
+
+
+def _times(spec: Campaign, count: int) -> Coordinate:
+    assert spec.sampler is not None
+    return _coordinate(["time"], spec.sampler.moments(count), "time", "prior_relaxation_time")
 
 
 def _class_coordinate(sizes: Mapping[str, int]) -> dict[str, Coordinate]:

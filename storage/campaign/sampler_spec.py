@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag, 
 from pydantic_core import PydanticCustomError
 
 from storage.campaign.frozen import MOST, Count, Frozen, Many, refusal
+from storage.campaign.times_spec import Times
 
 Precision = Literal["float32", "float64"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -27,13 +28,15 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "sgd": ("step_size", "batch"),
     "adam": ("step_size",),
     "prior": (),
+    "trajectory": ("step_size", "dynamics", "times"),
 }
-OWN_SETTINGS = ("step_size", "friction", "moves", "batch", "ladder")
+OWN_SETTINGS = ("step_size", "friction", "moves", "batch", "ladder", "dynamics", "times")
 BIAS_ORDER = {"baoab": 2, "ula": 1, "collapsed": 2, "gibbs": 2, "exchange": 2, "sgld": 1}
 ADAPTIVE = (  # know step_size: auto
     "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange",
 )  # fmt: skip
 ANNEALED = ("baoab", "ula", "mala", "collapsed", "gibbs")  # may follow an annealed start
+TRAJECTORY = "trajectory"  # of networks in time, which are compared with theories in time
 LAWLESS = ("gd", "sgd", "adam")  # target no known law: for comparison only
 LARGEST_ANGLE = math.pi / 2  # a step of neurons, which leaves nothing of a neuron's weights
 SHORTEST_ADAPTATION = 20  # steps of warm-up that step_size: auto needs
@@ -74,7 +77,7 @@ class Sampler(Frozen):
 
     scheme: Literal[
         "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange", "sgld", "gd", "sgd",
-        "adam", "prior",
+        "adam", "prior", "trajectory",
     ]  # fmt: skip
     """What moves the weights"""
     temperature: PositiveFloat
@@ -90,6 +93,10 @@ class Sampler(Frozen):
     """sgld, sgd: training points in each estimate of the gradient [points]"""
     ladder: Many[PositiveFloat] = ()
     """exchange: temperatures of the replicas beside the target's [y²]"""
+    dynamics: Literal["langevin", "gradient_flow"] | None = None
+    """trajectory: Langevin dynamics with weight decay, or gradient flow without decay and noise"""
+    times: Times | None = None
+    """trajectory: when networks are looked at, once for each draw"""
     anneal: Anneal | None = None
     """How the temperature of the warm-up runs, with ensemble.start anneal"""
     warmup: Annotated[int, Field(ge=0, le=MOST)]
@@ -110,6 +117,21 @@ class Sampler(Frozen):
         for problem in _problems(self):
             raise PydanticCustomError("sampler", "{problem}", {"problem": problem})
         return self
+
+    def moments(self, count: int) -> list[float]:
+        """The first times at which a trajectory is looked at, in relaxation times of the prior.
+
+        So many of them: a store may have more than this spec asks for.
+        """
+        assert self.times is not None
+        assert isinstance(self.step_size, float)
+        return self.times.moments(self.step_size, count)
+
+    def pairs(self, count: int) -> list[int]:
+        """Pairs of steps of a trajectory up to each of them."""
+        assert self.times is not None
+        assert isinstance(self.step_size, float)
+        return self.times.pairs(self.step_size, count)
 
     @property
     def bias_order(self) -> int:
@@ -152,6 +174,18 @@ def _problems(sampler: Sampler) -> Iterator[str]:
             f"draws is {sampler.draws}, not a multiple of segment {sampler.segment}; choose a "
             "segment that divides draws"
         )
+    if scheme == TRAJECTORY:
+        yield from _trajectory_problems(sampler)
+
+
+def _trajectory_problems(sampler: Sampler) -> Iterator[str]:
+    for key, wanted in (("warmup", 0), ("thin", 1)):
+        if (found := getattr(sampler, key)) != wanted:
+            yield f"{key} is {found}; scheme trajectory is observed from its start: wanted {wanted}"
+    if sampler.times is not None and isinstance(sampler.step_size, float):
+        problem = sampler.times.problem(sampler.step_size, sampler.draws)
+        if problem is not None:
+            yield f"times: {problem}"
 
 
 class Ensemble(Frozen):

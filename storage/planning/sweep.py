@@ -13,7 +13,7 @@ from storage.campaign.data_spec import component_names
 from storage.campaign.frozen import Frozen
 from storage.campaign.messages import clip, explain, nearest, short, word
 from storage.campaign.plain import MAXIMUM_DEPTH
-from storage.campaign.spec import Campaign, has_overlaps, problems
+from storage.campaign.spec import Campaign, has_overlaps, is_trajectory, problems
 from storage.errors import CampaignError
 from storage.planning.excluded import (
     by_paths,
@@ -73,9 +73,11 @@ VARIABLES = (
     "t", "tested", "averaged", "applies",
     "correlator", "probe_input", "kernel_mean", "kernel_variance", "correlation",
     "pre_activation_kurtosis", "accuracy", "pool_accuracy", "test_accuracy",
+    "output_odd", "loss_change", "learnability_change", "output_mean_change", "numerical_error",
 )  # fmt: skip
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")
+OF_TIMES = ("sampler.step_size", "sampler.warmup", "sampler.thin")  # which all cells share
 FIXED_DATA = ("source", "test", "outputs", "folder", "file", "subset")  # of shapes, or of files
 MAXIMUM_CELLS = 100_000
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
@@ -181,6 +183,8 @@ def _check_path(spec: Campaign, where: str, path: str) -> None:
         raise CampaignError(f"{where} is a section; wanted a setting of it, such as data.train")
     if getattr(spec, section) is None:
         raise CampaignError(f"{where} cannot be swept: there is no section {section}; add it")
+    if path in OF_TIMES and is_trajectory(spec):
+        raise CampaignError(f"{where} fixes the times of a trajectory: make it another campaign")
     if section == "sampler" and key not in SWEPT_SAMPLER:
         raise CampaignError(f"{where} cannot be swept; {nearest(key, SWEPT_SAMPLER)}")
     if section == "data" and key.partition(".")[0] in FIXED_DATA:

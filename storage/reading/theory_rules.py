@@ -11,14 +11,15 @@ from storage.campaign.data_spec import number_of_outputs
 from storage.campaign.messages import short, word
 from storage.campaign.network_spec import Network
 from storage.campaign.regression_spec import QUARTIC_THEORY, REGRESSION_THEORIES
-from storage.campaign.spec import Campaign
+from storage.campaign.spec import Campaign, is_trajectory
 from storage.campaign.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
-from storage.campaign.theory_spec import PRIOR_THEORIES, group_name
+from storage.campaign.theory_spec import PRIOR_THEORIES, TRAJECTORY_THEORIES, group_name
 from storage.errors import CampaignError
 from storage.planning.plan import Plan
 
 ODD = ("linear", "erf", "sin", "tanh")  # activations
 INDEX_ACTIVATIONS = ("erf", "relu", "linear")  # whose overlaps with polynomials are known
+OF_TRAJECTORIES = ("nngp", *TRAJECTORY_THEORIES)  # theories that know networks in time
 MOST_NAMED = 3  # reasons in one line
 
 Condition = Callable[[Campaign], str | None]  # what a cell has, and what is wanted; None if it fits
@@ -30,9 +31,17 @@ def misfit(theory: str, cell: Campaign) -> str | None:
 
 
 def _misfits(theory: str, cell: Campaign) -> Iterator[str]:
-    for condition in _CONDITIONS.get(theory, ()):  # plug-ins have none
+    for condition in _conditions(theory):
         if (found := condition(cell)) is not None:
             yield found
+
+
+def _conditions(theory: str) -> tuple[Condition, ...]:
+    """Of a plug-in: that it is given an ensemble without times."""
+    if theory in REGRESSION_THEORIES:
+        return ()
+    conditions = _CONDITIONS.get(theory, ())
+    return conditions if theory in OF_TRAJECTORIES else (*conditions, _without_times)
 
 
 def check_theories(spec: Campaign, cells: Sequence[Campaign]) -> None:
@@ -170,6 +179,20 @@ def _prior(cell: Campaign) -> str | None:
     return None if found == "prior" else f"scheme {found}, wanted prior"
 
 
+def _without_times(cell: Campaign) -> str | None:
+    return "scheme trajectory, wanted one that samples a law" if is_trajectory(cell) else None
+
+
+def _with_times(cell: Campaign) -> str | None:
+    found = word(cell.sampler.scheme) if cell.sampler is not None else "none"
+    return None if is_trajectory(cell) else f"scheme {found}, wanted trajectory"
+
+
+def _that_settles(cell: Campaign) -> str | None:
+    dynamics = cell.sampler.dynamics if cell.sampler is not None else None
+    return "dynamics gradient_flow, wanted langevin" if dynamics == "gradient_flow" else None
+
+
 def _gaussian_weights(cell: Campaign) -> str | None:
     return _one_of("prior", _network(cell).prior, ("gaussian",))
 
@@ -241,7 +264,10 @@ _AVERAGED = (
     _learned,
 )
 _CONDITIONS: dict[str, tuple[Condition, ...]] = {
-    "nngp": (_architecture("fcn", "cnn"),),
+    "nngp": (_architecture("fcn", "cnn"), _that_settles),
+    "gradient_flow": (_with_times,),
+    "volterra": (_with_times, _that_settles),
+    "mean_field": (_with_times, _depth(1), _one_output),
     "kernel_scaling": (
         _architecture("fcn"),
         _outputs_that_scale,

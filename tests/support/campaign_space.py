@@ -39,6 +39,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "scheme": (
         "baoab", "ula", "ula_layers", "mala", "collapsed", "neurons", "gibbs", "gibbs_moves",
         "exchange", "sgld", "gd", "sgd", "adam", "prior",
+        "trajectory",
     ),
     "step": ("number", "auto"),
     "check": ("off", "on"),
@@ -198,6 +199,8 @@ def _variances(row: Row, depth: int) -> float | list[float]:
 
 def _sampler(row: Row) -> dict[str, Any]:
     scheme = row["scheme"]
+    if scheme == "trajectory":
+        return _trajectory(row)
     draws = {"many": 120, "few": 8, "1": 1}[row["draws"]]
     parts = {"one": 1, "two": 2, "each_draw": draws if draws < 20 else 4}[row["segments"]]
     sampler: dict[str, Any] = {
@@ -230,6 +233,23 @@ def _sampler(row: Row) -> dict[str, Any]:
     return sampler
 
 
+def _trajectory(row: Row) -> dict[str, Any]:
+    """Steps so short that they are stable whatever the data are."""
+    draws = 1 if row["draws"] == "1" else 8
+    parts = {"one": 1, "two": 2, "each_draw": draws}[row["segments"]]
+    return {
+        "scheme": "trajectory",
+        "dynamics": "gradient_flow" if row["check"] == "on" else "langevin",
+        "temperature": _TEMPERATURES[row["temperature"]],
+        "step_size": 1e-8,
+        "times": {"first": 1e-7, "ratio": 1.5},
+        "warmup": 0,
+        "draws": draws,
+        "segment": max(draws // parts, 1),
+        "precision": row["precision"],
+    }
+
+
 def _ensemble(row: Row) -> dict[str, Any]:
     chains = int(row["chains"])
     block = {"all": chains, "one": 1, "half": chains // 2 if chains % 2 == 0 else chains}
@@ -252,7 +272,8 @@ def _observe(row: Row) -> dict[str, Any]:
         "no_kernels": {"kernels": False},
         "correlators": {"correlators": True, "points": 4},
     }
-    return observe[row["observe"]]
+    of_times = {"histograms": False} if row["scheme"] == "trajectory" else {}
+    return observe[row["observe"]] | of_times
 
 
 def _regression(row: Row) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from storage.arrays.schema import CHECKED, has_few_inputs
 from storage.campaign.data_spec import may_have_classes
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import Campaign, Observe
+from storage.campaign.spec import Campaign, Observe, is_trajectory
 from storage.planning.identity import Sources, seed_of
 from storage.planning.plan import WARMUP, Shard
 from workers.data.balance import stored_counts
@@ -20,6 +20,7 @@ from workers.data.datasets import dataset
 from workers.devices.backends import backend_of
 from workers.devices.graphs import CAPTURED, MOST, Steps
 from workers.devices.placement import CPU, CUDA, Placement
+from workers.ensemble import trajectories
 from workers.ensemble.adaptation import CALM, WINDOW, Adaptation, stages
 from workers.ensemble.schemes import Problem, overdamped, sampler_of, state_of
 from workers.ensemble.starts import aligned
@@ -72,6 +73,8 @@ def run(
     assert saved is not None
     state = _loaded(problem, saved)
     sampler = sampler_of(problem, state.step_size)
+    if is_trajectory(spec):
+        return _in_time(shard, problem, observed, sampler, steps, state)
     record = Record(observed, state.sound, problem.x)
     widths = observed.network.standard_deviations.to(problem.x)
     advance = _advancing(problem, sampler, steps, state)
@@ -82,6 +85,20 @@ def run(
     if shard.kind == "check":
         values = {name: value for name, value in values.items() if name in CHECKED}
     return values, _saved(state._replace(sound=torch.as_tensor(values["status"] == 0)))
+
+
+def _in_time(
+    shard: Shard,
+    problem: Problem,
+    observed: Observed,
+    sampler: Sampler[Any],
+    noise: Noise,
+    state: _State,
+) -> tuple[Arrays, Arrays]:
+    """A segment of a trajectory."""
+    begin = trajectories.Segment({}, state.chains, state.sound, state.step)
+    end = trajectories.run(problem, observed, sampler, noise, begin, shard.segment)
+    return end.values, _saved(_State(end.state, end.step, end.sound, state.step_size))
 
 
 def _advancing(

@@ -27,6 +27,7 @@ from workers.samplers.metropolis import MetropolisState
 from workers.samplers.neurons import Neurons, NeuronsState, neurons
 from workers.samplers.prior import PriorState, prior
 from workers.samplers.sgld import SGLDState, sgld
+from workers.samplers.trajectory import TrajectoryState, trajectory
 from workers.samplers.ula import ULAState, ula
 
 STATES: dict[str, Any] = {
@@ -41,6 +42,7 @@ STATES: dict[str, Any] = {
     "sgd": SGDState,
     "adam": AdamState,
     "prior": PriorState,
+    "trajectory": TrajectoryState,
 }
 T = TypeVar("T")
 
@@ -105,6 +107,11 @@ def sampler_of(problem: Problem, step_size: float) -> Sampler[Any]:
         case "prior":
             assert problem.spec.network is not None
             return prior(problem.spec.network.prior)
+        case "trajectory":
+            lags = max(problem.spec.observe.lags, default=0)
+            langevin = chosen.dynamics == "langevin"
+            signs = mirror(problem)
+            return trajectory(problem.gradient, step_size, signs, langevin=langevin, lags=lags)
         case "ula":
             return ula(problem.gradient, _by_parameter(problem, step_size))
         case "mala":
@@ -188,6 +195,15 @@ def moving(problem: Problem, position: Tensor) -> tuple[Gradient, Tensor]:
         return energy, slope[:, :hidden].contiguous()
 
     return gradient, start
+
+
+def mirror(problem: Problem) -> Tensor:
+    """-1 at the weights of the readout and 1 at all others, (parameter,): f of these is -f."""
+    network = problem.network
+    assert isinstance(network, Layered)
+    signs, readout = problem.x.new_ones(network.size), network.layers[-1]
+    signs[readout.start : readout.stop] = -1
+    return signs
 
 
 def _by_parameter(problem: Problem, step_size: float) -> Tensor:

@@ -15,6 +15,7 @@ from pipelines.report.sentences.accuracy_conclusions import accuracy_lines
 from pipelines.report.sentences.curve_conclusions import curve_lines
 from pipelines.report.sentences.refusals import refusal_lines
 from pipelines.report.sentences.shape_conclusions import shape_lines
+from pipelines.report.sentences.time_conclusions import is_in_time, time_lines
 from pipelines.report.sentences.undefined import undefined
 from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.text.rounding import plain, uncertain
@@ -78,7 +79,7 @@ def _together(tree: "DataTree") -> Iterator[str]:
 
 def _theories(tree: "DataTree") -> Iterator[str]:
     fits = _of_the_last_layer(group(tree, "fits"))
-    if fits is None or not fits.sizes["theory"]:
+    if fits is None or not fits.sizes["theory"] or is_in_time(fits):
         return
     if bool(fits["residual"].isnull().all()):
         yield "no theory is compared with the ensemble: no dataset has converged."
@@ -146,7 +147,7 @@ def _convergence(tree: "DataTree") -> Iterator[str]:
     converged = progress["converged"].transpose("cell", "dataset").values > 0
     chains = progress["chains"].transpose("cell", "dataset").values
     started = chains >= 2
-    if not started.any():
+    if not started.any() or not progress.sizes["quantity"]:  # in time nothing has to converge
         return
     rhat = progress["rhat"].max("quantity").transpose("cell", "dataset").values
     ess = progress["ess_bulk"].min("quantity").transpose("cell", "dataset").values
@@ -394,5 +395,6 @@ PARTS: dict[str, Callable[["DataTree"], Iterable[str]]] = {
     "theories as a whole": _together,
     "accuracy": accuracy_lines,
     "theories": _theories_in_order,
+    "theories in time": time_lines,
     "pre-activations": shape_lines,
 }

@@ -2,7 +2,7 @@
 
 from pipelines.report.words import counted, listed, number, value
 from storage.arrays.schema import has_step_check
-from storage.campaign.spec import Campaign
+from storage.campaign.spec import Campaign, is_trajectory
 
 SCHEMES = {
     "baoab": (
@@ -51,6 +51,8 @@ def sampling(spec: Campaign) -> str:
         f"Chains ran in blocks of {spec.ensemble.block} with checkpoints every {sampler.segment} "
         f"draws, in {PRECISIONS[sampler.precision]}, from the seed {spec.ensemble.seed}."
     )
+    if is_trajectory(spec):
+        return f"{_in_time(spec)} {packed}"
     if sampler.scheme == "prior":
         return f"Draws are independent; {kept}. {packed}"
     apart = value(spec, "sampler.thin")
@@ -59,6 +61,26 @@ def sampling(spec: Campaign) -> str:
         f"{_constants(spec)}. {STARTS[spec.ensemble.start]}{_annealing(spec)}; after "
         f"{value(spec, 'sampler.warmup')} warm-up steps {kept}, {apart} "
         f"step{'' if apart == '1' else 's'} apart.{_step_check(spec)} {packed}"
+    )
+
+
+def _in_time(spec: Campaign) -> str:
+    """How networks were followed."""
+    sampler = spec.sampler
+    assert sampler is not None
+    times = sampler.moments(sampler.draws)
+    law = (
+        "overdamped Langevin dynamics with weight decay, by the rule of Euler and Maruyama"
+        if sampler.dynamics == "langevin"
+        else "gradient flow of the loss, by the rule of Euler"
+    )
+    return (
+        f"Networks followed {law}, all weights with the same mobility in coordinates whitened by "
+        f"the prior, with steps {number(sampler.step_size)} and twice that with the same noise, "
+        "extrapolated to none. They started from the prior, in pairs with opposite readouts and "
+        "opposite noise there, whose first outputs cancel; a chain is a pair. They were looked at "
+        f"{len(times)} times, from {number(times[0])} to {number(times[-1])} relaxation times 1/T "
+        "of the prior."
     )
 
 

@@ -115,7 +115,7 @@ MISTAKES = [
     ("linear", "network.chi", 2, "network: chi is 2.0 with scaling standard; set scaling"),
     ("power_law", "regression.kernel.width", 3, "regression.kernel: unknown key width; "),
     # sampler
-    ("linear", "sampler.scheme", "baobab", "or 'prior'; did you mean baoab?"),
+    ("linear", "sampler.scheme", "baobab", "or 'trajectory'; did you mean baoab?"),
     ("linear", "sampler.temprature", 1, "unknown key temprature; did you mean temperature?"),
     ("linear", "sampler.temperature", 0, ": found 0, wanted a number above 0"),
     ("linear", "sampler.temperature", float("inf"), ": found inf, wanted a finite number"),

@@ -219,6 +219,18 @@ ANNEALED = {
     "sampler.step_size": 0.1,
     "sampler.anneal": {"temperature": 4, "steps": 9},
 }
+IN_TIME = {
+    "sampler.scheme": "trajectory",
+    "sampler.dynamics": "langevin",
+    "sampler.times": {"first": 1, "ratio": 2},
+    "sampler.step_size": 0.1,
+    "sampler.friction": None,
+    "sampler.warmup": 0,
+    "sampler.thin": 1,
+    "sampler.draws": 4,
+    "sampler.segment": 2,
+    "observe.histograms": False,
+}
 WHOLE_SECTIONS = ("data", "sampler")
 UNIFORM = {
     "data": {"source": "linear", "dimension": 2, "train": 100, "test": 600},
@@ -248,6 +260,7 @@ CHANGES = [
     ({"sampler.scheme": "exchange", "sampler.ladder": [1, 2]}, ENSEMBLE),
     (SGLD, ENSEMBLE),
     (ANNEALED, ENSEMBLE),
+    (IN_TIME, ENSEMBLE),
     ({"sampler.temperature": 0.6}, ENSEMBLE),
     ({"sampler.step_size": 0.05}, ENSEMBLE),
     ({"sampler.friction": 2}, ENSEMBLE),
