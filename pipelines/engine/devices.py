@@ -6,17 +6,17 @@ from storage.errors import CampaignError
 from storage.files.objects import Objects
 from storage.store import archive
 from workers import numerics
-from workers.devices.placement import CPU, CUDA, device_type
+from workers.devices.placement import CPU, device_type
 
 AUTO = "auto"
 
 
-def decided(known: Mapping[str, str], asked: str) -> dict[str, str]:
-    """What a campaign computes with: `known` where it has begun, else what is asked for.
+def wanted(known: Mapping[str, str], asked: str) -> str:
+    """The device of a campaign, as torch names it.
 
     `auto` goes on where a campaign began. A new one it puts on CPUs: no GPU has been asked yet what
     tests/device/check.py asks. Raises CampaignError for a device other than that on which a
-    campaign began, and for one that is not here.
+    campaign began.
     """
     begun = device_type(known["device"]) if known else ""
     if begun and asked not in (AUTO, begun):
@@ -24,7 +24,16 @@ def decided(known: Mapping[str, str], asked: str) -> dict[str, str]:
             f"--device {asked}: this campaign began on {known['device']}, and others compute other "
             "bits; leave --device out, or start it anew with another --store"
         )
-    device = begun or (CPU.device if asked == AUTO else asked)
+    return begun or (CPU.device if asked == AUTO else asked)
+
+
+def decided(known: Mapping[str, str], asked: str) -> dict[str, str]:
+    """What a campaign computes with in this process: `known` where it has begun, else as asked.
+
+    Raises CampaignError for a device other than that on which a campaign began, and for one that
+    is not here.
+    """
+    device = wanted(known, asked)
     if why := numerics.why_no(device):
         raise CampaignError(f"{_wish(known, asked)} needs a GPU, and {why}; {_advice(known)}")
     return dict(known) or numerics.describe(device)
@@ -37,15 +46,6 @@ def _wish(known: Mapping[str, str], asked: str) -> str:
 def _advice(known: Mapping[str, str]) -> str:
     other = "start it anew with another --store" if known else "leave --device out"
     return f"run it where torch finds one, or {other}"
-
-
-def check_executor(computed: Mapping[str, str], executor: str) -> None:
-    """Raise CampaignError for chains on a GPU and shards on Ray, whose tasks ask for CPUs alone."""
-    if device_type(computed["device"]) == CUDA and executor != "inline":
-        raise CampaignError(
-            f"chains run on {computed['device']}, and Ray has no tasks on GPUs yet; add --executor "
-            "inline"
-        )
 
 
 def planned(objects: Objects) -> dict[str, str]:
