@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 
 from storage.errors import CampaignError
-from storage.files.objects import Objects
-from storage.store import archive
 from workers import numerics
-from workers.devices.placement import CPU, device_type
+from workers.devices.placement import CPU, CUDA, device_type
 
 AUTO = "auto"
 
@@ -48,9 +46,11 @@ def _advice(known: Mapping[str, str]) -> str:
     return f"run it where torch finds one, or {other}"
 
 
-def planned(objects: Objects) -> dict[str, str]:
-    """What a run would compute with, if it is asked for no device."""
-    return archive.numerics(objects) or numerics.describe()
+def planned(known: Mapping[str, str], asked: str) -> str:
+    """What a run would compute with, in words: known where it has begun."""
+    if not known and wanted(known, asked) == CUDA:
+        return f"{CUDA}, as its GPUs are found at the first run"
+    return words(dict(known) or numerics.describe())
 
 
 def words(computed: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from pipelines.engine import blocks, devices, stages
 from pipelines.engine.engine import Choice, Drive, Inline, Prepared, drive
 from pipelines.engine.waves import Line, lines
 from pipelines.estimates.costs import Costs, costs
+from pipelines.estimates.gpus import on_a_gpu
 from pipelines.estimates.speeds import Speeds
 from pipelines.progress import doing
 from pipelines.progress.pace import ENDED, SIMULATING, Pace
@@ -138,7 +139,10 @@ def _progress(driven: Drive, cores: int, options: Options) -> Iterator[Progress]
 
 
 def _costs(driven: Drive) -> Costs:
-    return costs(driven.prepared, driven.plan, Speeds(), measure=False)
+    found = costs(driven.prepared, driven.plan, Speeds(), measure=False)
+    if placement_of(driven.job.numerics).device == CUDA:
+        return on_a_gpu(found, driven.prepared, driven.plan)
+    return found
 
 
 def _seconds(driven: Drive) -> Seconds:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from workers import numerics, shard
+from workers.devices.placement import TORCH
 
 LANE = 1 << 20  # bytes that each lane takes
 
@@ -39,7 +40,7 @@ class FakeCard:
         return ""
 
     def describe(self) -> dict[str, str]:
-        return numerics.describe()
+        return numerics.describe(backend=TORCH)
 
     def free(self) -> int:
         return 1000 * LANE

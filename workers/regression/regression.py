@@ -187,14 +187,14 @@ def forget(cells: Sequence[Cell]) -> None:
 def _problem(cell: Cell, plugins: Plugins, sources: Sources) -> Problem:
     """The pool, its kernel and the kernel's leading modes; kept from one repeat to the next."""
     key = (cell.identity, plugins)
-    if key not in _problems:
-        _problems.clear()
-        points = pool(cell.spec, plugins, sources)
-        kernel = _shared_kernel(cell, points)
-        _problems[key] = Problem(
-            points, kernel, _shared_modes(cell, kernel), _heldout(points, cell.spec)
-        )
-    return _problems[key]
+    if (known := _problems.get(key)) is not None:
+        return known
+    _problems.clear()
+    points = pool(cell.spec, plugins, sources)
+    kernel = _shared_kernel(cell, points)
+    made = Problem(points, kernel, _shared_modes(cell, kernel), _heldout(points, cell.spec))
+    _problems[key] = made
+    return made
 
 
 _problems: dict[tuple[str, Plugins], Problem] = {}  # at most one

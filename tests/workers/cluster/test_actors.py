@@ -23,9 +23,16 @@ from workers.cluster.actors import About, GpuExecutor
 from workers.cluster.packing import Ran
 from workers.cluster.pool import Request
 from workers.cluster.remote import RayExecutor, Reply, cluster
+from workers.devices.placement import TORCH
 from workers.faults import Fault
 
-ALONE = ("sweep={size: {network.width: [4]}}", "regression=null", "theories=[]")
+ALONE = (
+    "sweep={size: {network.width: [4]}}",
+    "sampler.draws=4",
+    "regression=null",
+    "theories=[]",
+)
+OWN = (*ALONE, "network.activation=plugin:mortal", "sampler.step_check=false")
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +43,12 @@ def attached(tmp_path_factory) -> Iterator[RayExecutor]:
         patch.setenv("MORTAL_FILE", str(tmp_path_factory.mktemp("mortal") / "died"))
         patch.setattr(ray, "init", partial(ray.init, num_gpus=2))
         patch.setattr(pool, "RENEW", 0.0)
+        patch.setattr(pool, "BACKOFF", 0.1)
         with cluster(cpus=2) as started:
             yield started
+
+
+TORCH_HERE = numerics.describe(backend=TORCH)  # what a fake card computes with
 
 
 @contextmanager
@@ -49,6 +60,7 @@ def on_gpus(attached: RayExecutor, patch, card: FakeCard | Any) -> Iterator[list
         made.append(GpuExecutor(found, card))
         return made[0]
 
+    patch.setattr(driving, "_warn", lambda *_: None)  # it would compile what nobody uses
     patch.setattr(driving, "cluster", lambda *_: nullcontext(attached))
     patch.setattr(driving, "GpuExecutor", executor)
     yield made
@@ -59,7 +71,7 @@ def on_gpus(attached: RayExecutor, patch, card: FakeCard | Any) -> Iterator[list
 def known(campaign, most: int) -> None:
     """What an earlier run has learned of such GPUs: that so many lanes are worth it."""
     learned = {"chains": {"lanes": most, "most": most, "bytes": 1}}
-    content = seal({numerics.describe()["device"]: learned})
+    content = seal({TORCH_HERE["device"]: learned})
     campaign.store.objects.put(actors.NAME, content)
 
 
@@ -73,7 +85,7 @@ def run(campaign) -> Any:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_lanes_that_memory_refuses_are_halved_and_nothing_is_lost(attached, tmp_path, monkeypatch):
-    campaign, inline = (prepared(tmp_path / name) for name in ("gpus", "inline"))
+    campaign, inline = (prepared(tmp_path / name, *ALONE) for name in ("gpus", "inline"))
     known(campaign, most=4)
     with on_gpus(attached, monkeypatch, partial(FakeCard, 2)):
         driven = run(campaign)
@@ -84,7 +96,7 @@ def test_lanes_that_memory_refuses_are_halved_and_nothing_is_lost(attached, tmp_
     assert refused <= store.ledger.finished()
     (learned,) = unseal(store.objects.get(actors.NAME)).values()
     assert learned["chains"]["most"] == 2
-    simulate(inline)
+    simulate(inline, TORCH_HERE)
     assert unlike(contents(store.data), contents(inline.store.data)) == []
 
 
@@ -93,17 +105,14 @@ def test_lanes_that_memory_refuses_are_halved_and_nothing_is_lost(attached, tmp_
 def test_what_an_actor_was_doing_when_it_was_killed_is_done_by_another(
     attached, tmp_path, monkeypatch
 ):
-    campaign, inline = (
-        prepared(tmp_path / name, *ALONE, "network.activation=plugin:mortal")
-        for name in ("gpus", "inline")
-    )
+    campaign, inline = (prepared(tmp_path / name, *OWN) for name in ("gpus", "inline"))
     known(campaign, most=2)
     with on_gpus(attached, monkeypatch, partial(FakeCard, 16)):
         driven = run(campaign)
     died = {failure.shard for failure in driven.store.ledger.failures()}
     assert died
     assert (driven.failed, driven.done) == ([], driven.total)
-    simulate(inline)  # here, nobody dies any more
+    simulate(inline, TORCH_HERE)  # here, nobody dies any more
     assert unlike(contents(driven.store.data), contents(inline.store.data)) == []
 
 
