@@ -362,8 +362,8 @@ def run(
     from storage.backend.reader import open_campaign
 
     prepared = prepare(spec, root, plugins)
-    blocks.require(prepared, workers=1)
     computed = devices.decided(archive.numerics(prepared.store.objects), device)
+    blocks.require(prepared, 1, devices.device_type(computed["device"]))
     with drive(prepared, Inline(), computed=computed) as driven:
         while True:
             for outcome in driven.run(*driven.left):

@@ -50,10 +50,11 @@ def estimate(
     The first few cells, or every one, in lines of a width. Raises CampaignError for what this
     machine has no memory for, and for a device other than that on which the campaign began.
     """
-    blocks.require(prepared, workers=None)
     known = prepared.store
     computed = archive.numerics(known.objects)
-    on_gpu = devices.wanted(computed, device) == CUDA
+    device = devices.wanted(computed, device)
+    on_gpu = device == CUDA
+    blocks.require(prepared, None, device)
     stored = known.known()
     planned = prepared.plan
     if stored:
@@ -94,7 +95,7 @@ def estimate(
     if planned.cells:
         lines += ["", *_cell_lines(planned, prepared, costing, finished, every, width, of)]
     for cell in planned.regressions[: None if every else columns.SHOWN]:
-        lines += _regression_lines(cell, prepared)
+        lines += _regression_lines(cell, prepared, on_gpu)
     return "\n".join(lines)
 
 
@@ -232,7 +233,7 @@ class _Freedom:
         return torch.linalg.eigvalsh(kernel).clamp_min(0)
 
 
-def _regression_lines(cell: Cell, prepared: Prepared) -> list[str]:
+def _regression_lines(cell: Cell, prepared: Prepared, on_gpu: bool) -> list[str]:
     """Sizes and ridges, how they are computed, and what that takes."""
     regression = cell.spec.regression
     assert regression is not None
@@ -249,16 +250,23 @@ def _regression_lines(cell: Cell, prepared: Prepared) -> list[str]:
     lines = [
         f"  regression: up to {largest} of {points} points{mark}, {regression.repeats} orders",
         f"    ridges by {methods}",
-        f"    {duration(order.seconds)} and {_bytes(order.bytes)} an order, "
-        f"{duration(needed.spectrum_seconds)} and {_bytes(needed.spectrum_bytes)} the spectrum, "
-        f"{_bytes(needed.kernel_bytes)} the kernel of a machine",
     ]
+    lines += gpus.regression_lines(cell.spec) if on_gpu else [_of_cores(needed)]
     if needed.quartic_seconds:
         lines.append(f"    {duration(needed.quartic_seconds)} an order with a quartic loss")
     if needed.decimated_seconds:
         most = duration(needed.decimated_seconds)
         lines.append(f"    then {most} at most for theories with a decimated kernel")
     return lines
+
+
+def _of_cores(needed: needs.Needs) -> str:
+    order, spectrum = needed.order, needed.spectrum_bytes
+    return (
+        f"    {duration(order.seconds)} and {_bytes(order.bytes)} an order, "
+        f"{duration(needed.spectrum_seconds)} and {_bytes(spectrum)} the spectrum, "
+        f"{_bytes(needed.kernel_bytes)} the kernel of a machine"
+    )
 
 
 _WAYS = {

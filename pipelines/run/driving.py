@@ -53,8 +53,9 @@ class Options:
 def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progress]]:
     """Drive a campaign on the executor of the options, telling how it goes."""
     known = archive.numerics(prepared.store.objects)
+    device = devices.wanted(known, options.device)
     if options.executor == "inline":
-        blocks.require(prepared, workers=1)
+        blocks.require(prepared, 1, device)
         computed = devices.decided(known, options.device)
         with drive(prepared, Inline(), options.choice, computed) as driven:
             with _progress(driven, 1, options) as progress:
@@ -62,11 +63,11 @@ def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progr
                 yield driven, progress
             _ended(driven, progress)
         return
-    on_gpus = devices.wanted(known, options.device) == CUDA
+    on_gpus = device == CUDA
     computed = known if on_gpus else devices.decided(known, options.device)
     check(options.address)
     if options.address is None:  # workers elsewhere look for themselves
-        blocks.require(prepared, options.workers)
+        blocks.require(prepared, options.workers, device)
     with (_on_gpus if on_gpus else _on_cpus)(prepared, options, computed) as driven:
         yield driven
 
