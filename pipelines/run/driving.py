@@ -39,7 +39,7 @@ class Options:
     retry: bool = False  # also what failed in an earlier run, and would fail again
     durable: bool = False  # what is stored survives a power cut
     folder: str = ""  # where plug-ins may lie; by default the current one
-    device: str = devices.AUTO  # of chains: auto, cpu or cuda
+    device: str = devices.AUTO  # of chains and regressions: auto, cpu or cuda
     metrics: str | None = None  # [host:]port where Prometheus may ask
     log_json: bool = False  # what the run says is for programs
 
