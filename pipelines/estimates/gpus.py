@@ -121,7 +121,7 @@ def gpu_lines(
         each = step_of(cells[slowest[1]].spec, prepared)
         said += (
             f"a step of a block takes at most {1e3 * each.step:.2g} ms and "
-            f"{each.bytes / 1e9:.2g} GB, a segment {_seconds(chains[slowest].each)}; "
+            f"{math.ceil(each.bytes / 1e6)} MB, a segment {_seconds(chains[slowest].each)}; "
         )
     one, four = (duration(costing.clock(finished, gpus)) for gpus in (1, 4))
     return [f"{said}all shards {one} with one GPU, {four} with four"]

@@ -72,8 +72,8 @@ class LaneRunner:
                 os._exit(1)
         finally:
             area = self._change(-1) - before
-        seconds = time.monotonic() - began
-        ran = Ran(seconds, area / max(seconds, 1e-9), self._most, self._card.peak())
+        seconds = max(time.monotonic() - began, 1e-9)
+        ran = Ran(seconds, area / seconds, self._most, self._card.peak())
         return reply._replace(ran=ran)
 
     def _change(self, by: int) -> float:
