@@ -9,6 +9,7 @@ from storage.campaign.spec import Campaign, is_trajectory
 from storage.planning.identity import digest
 from storage.planning.plan import Plan
 from workers.data.datasets import dataset, pool
+from workers.devices.placement import CPU
 from workers.machine import memory
 from workers.machine.cores import available_cores
 from workers.models import network_of
@@ -32,10 +33,10 @@ class Block(NamedTuple):
         return sum(self)
 
 
-def require(prepared: Prepared, workers: int | None) -> None:
+def require(prepared: Prepared, workers: int | None, device: str = CPU.device) -> None:
     """Raise CampaignError where memory, or room for a kernel's file, would not suffice here.
 
-    By default there are as many workers as cores.
+    By default there are as many workers as cores. On a GPU kernels take its memory alone.
     """
     planned = prepared.plan
     shards = sum(planned.work.values())
@@ -46,7 +47,8 @@ def require(prepared: Prepared, workers: int | None) -> None:
     )
     if planned.cells:
         _require_block(prepared, planned, workers or available_cores())
-    needs.require(planned, workers)
+    if device == CPU.device:
+        needs.require(planned, workers)
 
 
 def _require_block(prepared: Prepared, planned: Plan, workers: int) -> None:

@@ -8,7 +8,7 @@ analyzed, and the failure is told at the end.
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -195,7 +195,7 @@ class Drive:
         epoch: int,
         executor: Executor,
         choice: Choice,
-        computed: dict[str, str],
+        computed: Mapping[str, str],
     ) -> None:
         self.prepared = prepared
         self.choice = choice
@@ -203,8 +203,8 @@ class Drive:
         self.executor = executor
         self.store.add_spec(prepared.spec, prepared.sources)
         objects = self.store.objects
-        computed = archive.decide_numerics(objects, computed)
-        self.job = Job(objects, epoch, computed, prepared.plugins, prepared.sources)
+        decided = archive.decide_numerics(objects, computed)
+        self.job = Job(objects, epoch, decided, prepared.plugins, prepared.sources)
         self._record_run(epoch)
         self.finished = self.store.ledger.finished()
         self._compaction = Compaction(objects, self.finished)
@@ -318,12 +318,15 @@ def drive(
     prepared: Prepared,
     executor: Executor,
     choice: Choice = EVERYTHING,
-    device: str = devices.AUTO,
+    computed: Mapping[str, str] | None = None,
 ) -> Iterator[Drive]:
-    """Hold the campaign's lease, and drive it."""
+    """Hold the campaign's lease, and drive it.
+
+    A new campaign is `computed` with that, by default with what this process has on a CPU.
+    """
     selection.chosen(prepared.plan, choice.only)  # before anything is written
-    known = archive.numerics(prepared.store.objects)
-    computed = devices.decided(known, device)
+    if computed is None:
+        computed = devices.decided(archive.numerics(prepared.store.objects), devices.AUTO)
     with held(prepared.store) as (store, lease):
         driven = Drive(prepared, store, lease.epoch, executor, choice, computed)
         with _shared_files(driven.plan, lease):
@@ -366,8 +369,9 @@ def run(
     from storage.backend.reader import open_campaign
 
     prepared = prepare(spec, root, plugins)
-    blocks.require(prepared, workers=1)
-    with drive(prepared, Inline(), device=device) as driven:
+    computed = devices.decided(archive.numerics(prepared.store.objects), device)
+    blocks.require(prepared, 1, devices.device_type(computed["device"]))
+    with drive(prepared, Inline(), computed=computed) as driven:
         while True:
             for outcome in driven.run(*driven.left):
                 if watch is not None:

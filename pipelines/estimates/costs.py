@@ -212,7 +212,7 @@ def _timings(
 ) -> dict[str, Timing]:
     """For each size, of which a cell is given, what was timed, or is scaled from its neighbour."""
     kinds = {
-        name: _Kind(name, cell, *_products(cell.spec, prepared)) for name, cell in cells.items()
+        name: _Kind(name, cell, *products_of(cell.spec, prepared)) for name, cell in cells.items()
     }
     ordered = sorted(kinds.values(), key=lambda kind: kind.step)
     known, began = {}, time.process_time()
@@ -230,8 +230,8 @@ def _name(kind: _Kind, prepared: Prepared) -> str:
     return f"block {digest([kind.name, prepared.sources])[:32]}"
 
 
-def _products(spec: Campaign, prepared: Prepared) -> tuple[float, float]:
-    """A step is a pass forward and two back, a draw one forward at all points."""
+def products_of(spec: Campaign, prepared: Prepared) -> tuple[float, float]:
+    """Of a block: a step is a pass forward and two back, a draw one forward at all points."""
     assert spec.ensemble is not None
     assert spec.sampler is not None
     each = blocks.model_of(spec, prepared).products * spec.ensemble.block

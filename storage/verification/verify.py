@@ -21,8 +21,8 @@ from storage.store.store import Store
 from storage.verification import shard_checks
 
 _RECORD = re.compile(
-    r"(provenance/(digests|stages|failed_stages|run-\d{4,})|ledger/pace|ledger/failures/[^.]+-\d+)"
-    r"\.json"
+    r"(provenance/(digests|stages|failed_stages|run-\d{4,})|ledger/(pace|packing)"
+    r"|ledger/failures/[^.]+-\d+)\.json"
 )
 _ROOT = "data.zarr/zarr.json"
 _MEASURED = frozenset(GROUPS.values())
