@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.analysis.measured import CORRELATORS
 from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, size_of, summary
-from pipelines.report.figures.cells import group, label, swept, symbol
+from pipelines.report.figures.cells import flat, group, label, swept, symbol
 from pipelines.report.parts import part
 from pipelines.report.ranking import closest_lines, joint_line
 from pipelines.report.sentences.accuracy_conclusions import accuracy_lines
@@ -81,7 +81,10 @@ def _theories(tree: "DataTree") -> Iterator[str]:
     if fits is None or not fits.sizes["theory"]:
         return
     if bool(fits["residual"].isnull().all()):
-        yield "no theory is compared with the ensemble: no dataset has converged."
+        progress = group(tree, "progress")
+        known = progress is not None and bool(progress["converged"].any())
+        why = "the step biases all that has converged" if known else "no dataset has converged"
+        yield f"no theory is compared with the ensemble: {why}."
         return
     yield from closest_lines(fits)
     if (scaling := _of_the_last_layer(group(tree, "scaling"))) is None:
@@ -132,7 +135,7 @@ def _divergence(tree: "DataTree") -> Iterator[str]:
         left = f"; nothing is left at {_places(progress, lost)}"
     yield (
         f"{which} chains diverged{where} and {_is(count)} left out{left}: take a smaller "
-        "sampler.step_size, or step_size: auto, with a longer warm-up."
+        "sampler.step_size; where it is auto, a longer warm-up."
     )
 
 
@@ -177,9 +180,12 @@ def _steps(tree: "DataTree") -> Iterator[str]:
     marked = np.flatnonzero(progress["biased"].values > 0)
     if len(marked):
         named = _places(progress, marked)
+        steps = flat(tree["ensemble"].to_dataset()[["step_size"]])["step_size"]
+        taken = float(steps.isel(cell=marked, dataset=0).min())
         yield (
-            f"the step is too long at {named}: its bias, extrapolated from half the step, "
-            "exceeds the error bars; take a smaller one, or step_size: auto."
+            f"not compared, since the step is too long: {named}. Its bias, extrapolated from half "
+            f"the step, exceeds the error bars; give step_size: {plain(taken / 2, 2)}, half of "
+            f"{'the smallest ' * (len(marked) > 1)}that was taken."
         )
     elif checked.any():
         yield (

@@ -1,0 +1,72 @@
+"""`scheme: auto`: which scheme a cell is sampled with, and why.
+
+What a cell is decides, and nothing that is measured on the way. So `auto` is settled when cells are
+planned: a cell has the identity, the noise and the bits of one that names its scheme, wherever and
+however often a run goes on. The limits are read off the tables of tests/benchmarks/REGIMES.md, in
+effective samples per CPU second.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from storage.campaign.data_spec import number_of_inputs, number_of_outputs
+from storage.campaign.network_spec import COMPILED
+from storage.campaign.sampler_spec import AUTO, Sampler
+from storage.campaign.spec import Campaign
+
+WIDE = 4.0  # N over √(n σ_a²/T) from which on neurons are drawn one after another
+
+
+class Choice(NamedTuple):
+    """A scheme, and in words what decided for it."""
+
+    scheme: str
+    reason: str
+
+
+def choice(cell: Campaign) -> Choice:
+    """The scheme of a resolved cell whose own is auto.
+
+    - `neurons` for one hidden layer with a kernel in C++ of width N ≥ 4 √(n σ_a²/T). A sweep makes
+      the fewer effective samples the larger n σ_a²/(N T), what the labels tell of a neuron beside
+      its prior; a step of baoab the fewer the larger √(n σ_a²/T), the root of its stiffness.
+    - `collapsed` for one hidden layer and one output, where min(n, N) is below the number d of
+      inputs, so that to factor a matrix costs no more than a gradient.
+    - `baoab` everywhere else.
+    """
+    network, sampler = cell.network, cell.sampler
+    assert network is not None
+    assert sampler is not None
+    if network.architecture != "fcn" or network.depth > 1:
+        return Choice("baoab", "not one fully connected hidden layer")
+    points, width, inputs = cell.data.train, network.width, number_of_inputs(cell.data)
+    least = WIDE * math.sqrt(points * network.weights[-1] / sampler.temperature)  # whatever chi is
+    compiled = network.activation in COMPILED and sampler.precision == "float32"
+    if compiled and width >= least:
+        return Choice("neurons", f"N = {width} is at least 4 √(n σ_a²/T) = {least:.3g}")
+    found = f"N = {width} is below 4 √(n σ_a²/T) = {least:.3g}" if compiled else "no kernel in C++"
+    if inputs is not None and min(points, width) < inputs and number_of_outputs(cell.data) == 1:
+        return Choice("collapsed", f"{found}, and min(n, N) below d = {inputs}")
+    return Choice("baoab", found)
+
+
+def settled(cell: Campaign) -> Campaign:
+    """The cell with its scheme in the place of auto; as it is where it names one."""
+    if cell.sampler is None or cell.sampler.scheme != AUTO:
+        return cell
+    given = cell.sampler.model_dump(mode="json", exclude={"scheme"}, exclude_defaults=True)
+    named = Sampler.model_validate(given | {"scheme": choice(cell).scheme, "step_size": AUTO})
+    return cell.model_copy(update={"sampler": named})
+
+
+def told(cells: Sequence[Campaign]) -> list[str]:
+    """`neurons in 3 of 4 cells: N = 64 is at least ...; and so on`, for each scheme named."""
+    choices = [choice(cell) for cell in cells]
+    lines = []
+    for scheme in dict.fromkeys(found.scheme for found in choices):
+        reasons = [found.reason for found in choices if found.scheme == scheme]
+        where = f" in {len(reasons)} of {len(cells)} cells" if len(cells) > 1 else ""
+        more = "; and so on" if len(set(reasons)) > 1 else ""
+        lines.append(f"{scheme}{where}: {reasons[0]}{more}")
+    return lines
