@@ -83,7 +83,7 @@ class Sampler(Frozen):
         "auto", "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange", "sgld", "gd",
         "sgd", "adam", "prior",
     ]  # fmt: skip
-    """What moves the weights; `auto` names neurons, collapsed or baoab for each cell"""
+    """What moves the weights; `auto` names neurons or baoab for each cell"""
     temperature: PositiveFloat
     """Temperature: variance of the targets' noise, before the division by chi [y²]"""
     step_size: StepSize | None = None

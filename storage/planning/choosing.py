@@ -10,12 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from storage.campaign.data_spec import number_of_inputs, number_of_outputs
+from storage.campaign.data_spec import number_of_inputs
 from storage.campaign.network_spec import COMPILED
 from storage.campaign.sampler_spec import AUTO, Sampler
 from storage.campaign.spec import Campaign
 
-WIDE = 4.0  # N over √(n σ_a²/T) from which on neurons are drawn one after another
+# N over √(n σ_a²/T) from which on neurons are drawn one after another, in how many dimensions.
+FEW_INPUTS, MANY_INPUTS = 4.0, 0.7
 
 
 class Choice(NamedTuple):
@@ -28,27 +29,30 @@ class Choice(NamedTuple):
 def choice(cell: Campaign) -> Choice:
     """The scheme of a resolved cell whose own is auto.
 
-    - `neurons` for one hidden layer with a kernel in C++ of width N ≥ 4 √(n σ_a²/T). A sweep makes
-      the fewer effective samples the larger n σ_a²/(N T), what the labels tell of a neuron beside
-      its prior; a step of baoab the fewer the larger √(n σ_a²/T), the root of its stiffness.
-    - `collapsed` for one hidden layer and one output, where min(n, N) is below the number d of
-      inputs, so that to factor a matrix costs no more than a gradient.
+    - `neurons` for one hidden layer with a kernel in C++ of width N ≥ 4 √(n σ_a²/T), and from
+      0.7 √(n σ_a²/T) on where there are at least as many inputs as points. A sweep makes the fewer
+      effective samples the larger n σ_a²/(N T), what the labels tell of a neuron beside its prior;
+      a step of baoab the fewer the larger the root of its stiffness, √(n σ_a²/T), and the more
+      stiff directions are alike.
     - `baoab` everywhere else.
+
+    `collapsed` is behind one of these wherever they were measured at one bias.
     """
     network, sampler = cell.network, cell.sampler
     assert network is not None
     assert sampler is not None
     if network.architecture != "fcn" or network.depth > 1:
         return Choice("baoab", "not one fully connected hidden layer")
-    points, width, inputs = cell.data.train, network.width, number_of_inputs(cell.data)
-    least = WIDE * math.sqrt(points * network.weights[-1] / sampler.temperature)  # whatever chi is
-    compiled = network.activation in COMPILED and sampler.precision == "float32"
-    if compiled and width >= least:
-        return Choice("neurons", f"N = {width} is at least 4 √(n σ_a²/T) = {least:.3g}")
-    found = f"N = {width} is below 4 √(n σ_a²/T) = {least:.3g}" if compiled else "no kernel in C++"
-    if inputs is not None and min(points, width) < inputs and number_of_outputs(cell.data) == 1:
-        return Choice("collapsed", f"{found}, and min(n, N) below d = {inputs}")
-    return Choice("baoab", found)
+    if network.activation not in COMPILED or sampler.precision != "float32":
+        return Choice("baoab", "sweeps over its neurons have no kernel in C++")
+    points, width = cell.data.train, network.width
+    factor = MANY_INPUTS if (number_of_inputs(cell.data) or 0) >= points else FEW_INPUTS
+    # Chi divides σ_a² and T, and leaves their ratio.
+    least = factor * math.sqrt(points * network.weights[-1] / sampler.temperature)
+    limit = f"{factor:g} √(n σ_a²/T) = {least:.3g}"
+    if width >= least:
+        return Choice("neurons", f"N = {width} is at least {limit}")
+    return Choice("baoab", f"N = {width} is below {limit}")
 
 
 def settled(cell: Campaign) -> Campaign:

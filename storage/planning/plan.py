@@ -229,7 +229,9 @@ def _counts(section: str, spec: Campaign, cell: Campaign) -> dict[Kind, int]:
     lane = 1 + spec.sampler.draws // spec.sampler.segment
     lanes = spec.ensemble.datasets * (spec.ensemble.chains // spec.ensemble.block)
     counts: dict[Kind, int] = {"ensemble": lanes * lane}
-    return counts | {"check": lane} if _is_checked(cell, spec) else counts
+    if _is_checked(cell, spec):
+        counts["check"] = lane
+    return counts
 
 
 def _is_checked(cell: Campaign, spec: Campaign) -> bool:

@@ -4,15 +4,20 @@ The curvature that matters is that of the learned state: as a network learns, |a
 stiffness grow several times over the prior's. It is therefore measured again and again on the way,
 and the step is frozen after three quarters of the warm-up.
 
-The largest eigenvalue alone says where a step is unstable, and not what it biases: positions of the
-underdamped schemes have no bias at all on a quadratic, whatever its λ. Networks are none, since the
-stiff directions turn while the weights move. What that makes of the training loss was measured on
-wide and narrow networks, with few and many inputs (tests/benchmarks/BIAS.md):
+The largest eigenvalue λ alone says where a step is unstable, and not what it biases: positions of
+the underdamped schemes have no bias at all on a quadratic, whatever its λ. Networks are none, since
+the stiff directions turn while the weights move. What that makes of the training loss was measured
+on wide and narrow networks, with few and many inputs (tests/benchmarks/REGIMES.md):
 
-    bias/loss = 0.42 γ^-0.37 ε² ρ / √(1 - ε² λ/4),    ρ = (tr D)²/(n tr D²),    D = ∇²U - 1,
+    bias/loss = 0.056 γ^-0.4 s (ε √λ)^2.6 λ^-0.4,
 
-at n training points. ρ is the share of the n outputs that the stiff directions hold: a few of them
-bias a few outputs. Both traces are estimated from products of D with random vectors.
+where s is the share of the n outputs that stiff directions hold: few of them bias few outputs. With
+D = ∇²U - 1, r² = tr D²/n and outputs of which the data say little left out, by r²/(1 + r²),
+
+    s = (tr D)²/(n tr D²) r²/(1 + r²),
+
+and 0.6 r²/(1 + r²) where D has negative eigenvalues too, since the readout is integrated out. Both
+traces are estimated from products of D with random vectors.
 """
 
 import math
@@ -36,7 +41,8 @@ PROBE = 0.1  # length of the finite difference, in prior standard deviations
 STABLE = 1.6  # ε √λ of the underdamped schemes, which are stable below 2
 LONGEST = 0.8  # of them: where the data say little, 1.6 is stable and makes that little wrong
 TOLERATED = 0.005  # bias of the training loss that they are given, relative to it
-MEASURED, DRAINED = 0.42, 0.37  # factor of that bias at friction 1, and how it falls with friction
+MEASURED, DRAINED, STEEP, SOFT = 0.056, 0.4, 2.6, 0.4  # of that bias: factor, and powers
+INDEFINITE = 0.6  # share of the outputs where the readout is integrated out
 VECTORS = 4  # random ones, for each chain and trace
 BIAS = 0.05  # relative error of the stiffest variance that ula is given, ε λ/2
 ACCEPTED = 0.574  # of mala's proposals: Roberts and Rosenthal (1998, doi:10.1111/1467-9868.00123)
@@ -95,19 +101,21 @@ def traces(gradient: Gradient, position: Tensor, probes: Sequence[Tensor]) -> Tr
     return Traces(*(position.shape[1] * float(part.mean()) for part in known))
 
 
-def unbiased(stiffest: float, found: Traces, outputs: int, friction: float) -> float:
-    """The step at which the training loss has the bias `TOLERATED`, by the formula above.
+def share(found: Traces, outputs: int, definite: bool) -> float:
+    """s of the formula above, between 0 and 1, for that many outputs."""
+    if not found.second > 0 or (definite and not found.first > 0):
+        return 0.0
+    strength = found.second / outputs
+    held = min((found.first / outputs) ** 2 / strength, 1.0) if definite else INDEFINITE
+    return held * strength / (1 + strength)
 
-    ρ is taken times (m/(1 + m))², m = tr D/n: outputs of which the data say little are those of
-    the prior, on which steps are exact. With q = MEASURED γ^-DRAINED ρ/TOLERATED the step solves
-    q ε² = √(1 - ε² λ/4).
-    """
-    mean = max(found.first, 0.0) / outputs
-    if not (mean and math.isfinite(found.second)):
+
+def unbiased(stiffest: float, held: float, friction: float) -> float:
+    """The step at which the formula says `TOLERATED`; infinite where stiff directions hold none."""
+    if not held:
         return math.inf
-    share = mean**2 * outputs / max(found.second, mean**2 * outputs)  # at most 1
-    rate = MEASURED * friction**-DRAINED * share * (mean / (1 + mean)) ** 2 / TOLERATED
-    return math.sqrt(2 / (stiffest / 4 + math.hypot(stiffest / 4, 2 * rate)))
+    reach = TOLERATED * friction**DRAINED * stiffest**SOFT / (MEASURED * held)
+    return reach ** (1 / STEEP) / math.sqrt(stiffest)
 
 
 def stages(warmup: int) -> list[int]:
@@ -171,7 +179,8 @@ class Adaptation:
         assert friction is not None
         first, second = (fmean(part) for part in zip(*self._traces[-REMEMBERED:], strict=True))
         outputs = min(len(self.problem.y), self.problem.network.size)
-        return unbiased(stiffest, Traces(first, second), outputs, friction)
+        definite = self.problem.settings.scheme != "collapsed"
+        return unbiased(stiffest, share(Traces(first, second), outputs, definite), friction)
 
     def accepted(self, state: Any, steps: int) -> None:
         """Move an adjusted scheme's step towards the wanted share of accepted proposals.

@@ -185,7 +185,7 @@ def _steps(tree: "DataTree") -> Iterator[str]:
         yield (
             f"not compared, since the step is too long: {named}. Its bias, extrapolated from half "
             f"the step, exceeds the error bars; give step_size: {plain(taken / 2, 2)}, half of "
-            f"{'the smallest ' * (len(marked) > 1)}that was taken."
+            f"{'the smallest that' if len(marked) > 1 else 'what'} was taken."
         )
     elif checked.any():
         yield (

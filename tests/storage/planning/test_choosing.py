@@ -4,17 +4,20 @@ import math
 
 import pytest
 
-from storage.planning.choosing import WIDE, choice, told
+from storage.campaign.network_spec import COMPILED
+from storage.planning.choosing import FEW_INPUTS, MANY_INPUTS, choice, told
 from storage.planning.identity import campaign_identity, cell_identity
 from storage.planning.plan import plan
 from storage.planning.sweep import grid, resolve
 from storage.reading.document import validate
 from support.example_specs import LINEAR, NETWORK, campaign
+from workers.fused.network import KERNELS
 
 AUTO = {"scheme": "auto", "temperature": 0.5, "warmup": 20, "draws": 6, "segment": 3}
 FEW, MANY = {**LINEAR, "dimension": 3, "train": 50}, {**LINEAR, "dimension": 100, "train": 50}
-LEAST = WIDE * math.sqrt(50 * 2 / 0.5)  # of NETWORK's readout variance
-NARROW, BROAD = math.ceil(LEAST) - 1, math.ceil(LEAST)
+STIFF = math.sqrt(50 * 2 / 0.5)  # with NETWORK's readout variance
+BROAD, LESS_BROAD = math.ceil(FEW_INPUTS * STIFF), math.ceil(MANY_INPUTS * STIFF)
+NARROW = BROAD - 1
 DEEP = {"depth": 2, "weight_variance": [1, 1, 2]}
 PATCHES = {"architecture": "cnn", "patches": 1}
 NOTHING = {"histograms": False, "kernels": False}
@@ -32,13 +35,13 @@ def spec_of(data=FEW, sampler=AUTO, sweep=None, observe=None, **network):
     ("scheme", "given"),
     [
         ("neurons", {"width": BROAD}),
-        ("neurons", {"width": BROAD, "data": MANY}),
         ("neurons", {"width": BROAD, "scaling": "mean_field", "chi": 9}),
         ("baoab", {"width": NARROW}),
-        ("collapsed", {"width": NARROW, "data": MANY}),
-        ("collapsed", {"width": BROAD, "data": MANY, "activation": "sin"}),
-        ("collapsed", {"width": BROAD, "data": MANY, "sampler": {"precision": "float64"}}),
-        ("baoab", {"width": BROAD, "data": MANY, **DEEP}),
+        ("neurons", {"width": LESS_BROAD, "data": MANY}),
+        ("baoab", {"width": LESS_BROAD - 1, "data": MANY}),
+        ("baoab", {"width": BROAD, "activation": "sin"}),
+        ("baoab", {"width": BROAD, "sampler": {"precision": "float64"}}),
+        ("baoab", {"width": BROAD, **DEEP}),
         ("baoab", {"width": BROAD, "data": MANY, **PATCHES}),
         ("baoab", {"width": BROAD, "architecture": "my.mod:Net", "observe": NOTHING}),
     ],
@@ -54,6 +57,10 @@ def test_what_a_cell_is_names_its_scheme(scheme, given):
     # The same bits: noise is keyed by the identity of the cell.
     assert cell.identity == cell_identity(resolve(named, {}))
     assert campaign_identity(spec) != campaign_identity(named)
+
+
+def test_the_activations_with_a_kernel_are_those_of_the_workers():
+    assert set(COMPILED) == set(KERNELS)
 
 
 def test_cells_of_a_sweep_have_schemes_of_their_own():
