@@ -16,7 +16,7 @@ from storage.campaign.sampler_spec import AUTO, Sampler
 from storage.campaign.spec import Campaign
 
 # N over √(n σ_a²/T) from which on neurons are drawn one after another, in how many dimensions.
-FEW_INPUTS, MANY_INPUTS = 4.0, 0.7
+FEW_INPUTS, MANY_INPUTS = 5.0, 0.7
 
 
 class Choice(NamedTuple):
@@ -29,7 +29,7 @@ class Choice(NamedTuple):
 def choice(cell: Campaign) -> Choice:
     """The scheme of a resolved cell whose own is auto.
 
-    - `neurons` for one hidden layer with a kernel in C++ of width N ≥ 4 √(n σ_a²/T), and from
+    - `neurons` for one hidden layer with a kernel in C++ of width N ≥ 5 √(n σ_a²/T), and from
       0.7 √(n σ_a²/T) on where there are at least as many inputs as points. A sweep makes the fewer
       effective samples the larger n σ_a²/(N T), what the labels tell of a neuron beside its prior;
       a step of baoab the fewer the larger the root of its stiffness, √(n σ_a²/T), and the more

@@ -68,7 +68,7 @@ def test_cells_of_a_sweep_have_schemes_of_their_own():
     planned = plan(spec)
     assert [cell.spec.sampler.scheme for cell in planned.cells] == ["baoab", "neurons", "neurons"]
     first, second = told([cell.spec for cell in planned.cells])
-    assert first.startswith(f"baoab in 1 of 3 cells: N = {NARROW} is below 4 √(n σ_a²/T)")
+    assert first.startswith(f"baoab in 1 of 3 cells: N = {NARROW} is below 5 √(n σ_a²/T)")
     assert second.endswith("; and so on")
     # Of these, one has a bias that is checked.
     checked = {shard.cell.index for shard in planned.shards() if shard.kind == "check"}
