@@ -15,7 +15,8 @@ from storage.campaign.network_spec import COMPILED
 from storage.campaign.sampler_spec import AUTO, Sampler
 from storage.campaign.spec import Campaign
 
-# N over √(n σ_a²/T) from which on neurons are drawn one after another, in how many dimensions.
+# N over √(n σ_a²/T) from which on neurons are drawn one after another, with few and many inputs.
+# Whoever changes a rule raises ADAPTED_NUMERICS: stored cells have the scheme of the rule before.
 FEW_INPUTS, MANY_INPUTS = 5.0, 0.7
 
 
