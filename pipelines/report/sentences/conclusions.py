@@ -81,8 +81,7 @@ def _theories(tree: "DataTree") -> Iterator[str]:
     if fits is None or not fits.sizes["theory"]:
         return
     if bool(fits["residual"].isnull().all()):
-        progress = group(tree, "progress")
-        known = progress is not None and bool(progress["converged"].any())
+        known = (progress := group(tree, "progress")) is not None and progress["converged"].any()
         why = "the step biases all that has converged" if known else "no dataset has converged"
         yield f"no theory is compared with the ensemble: {why}."
         return
@@ -125,9 +124,8 @@ def _divergence(tree: "DataTree") -> Iterator[str]:
     )
     if not (count := int(diverged.sum())):
         return
-    cells = np.flatnonzero(diverged)
     which = "all" if not sound.sum() else f"{count} of {int((diverged + sound).sum())}"
-    part_of = f"{len(cells)} of" if len(cells) < len(diverged) else "all"
+    part_of = "all" if diverged.all() else f"{np.count_nonzero(diverged)} of"
     where = f" in {part_of} {len(diverged)} cells" if len(diverged) > 1 else ""
     lost = np.flatnonzero((diverged > 0) & (sound == 0))
     left = ""
@@ -179,13 +177,11 @@ def _steps(tree: "DataTree") -> Iterator[str]:
     checked = found.notnull().any("observable").values
     marked = np.flatnonzero(progress["biased"].values > 0)
     if len(marked):
-        named = _places(progress, marked)
-        steps = flat(tree["ensemble"].to_dataset()[["step_size"]])["step_size"]
-        taken = float(steps.isel(cell=marked, dataset=0).min())
+        steps = flat(tree["ensemble"].to_dataset()[["step_size"]]).isel(cell=marked, dataset=0)
+        half = plain(float(steps["step_size"].min()) / 2, 2)
         yield (
-            f"not compared, since the step is too long: {named}. Its bias, extrapolated from half "
-            f"the step, exceeds the error bars; give step_size: {plain(taken / 2, 2)}, half of "
-            f"{'the smallest that' if len(marked) > 1 else 'what'} was taken."
+            f"not compared, since the step is too long: {_places(progress, marked)}. Its bias "
+            f"exceeds the error bars; give step_size: {half}, half of what was taken."
         )
     elif checked.any():
         yield (
