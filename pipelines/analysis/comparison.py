@@ -110,10 +110,19 @@ def compare(store: Store, planned: Plan) -> Comparison:
         error,
         units,
         chains,
-        np.asarray(root["progress"]["converged"][...]) > 0,
+        _comparable(root["progress"]),
         predicted,
         output if times is None else None,
     )
+
+
+def _comparable(progress: Any) -> NDArray[np.bool_]:
+    """Datasets that have converged, of cells whose step has no bias that is seen; (cell, dataset).
+
+    A biased cell would have a theory rejected for what the sampler does.
+    """
+    converged = np.asarray(progress["converged"][...]) > 0
+    return converged & (np.asarray(progress["biased"][...]) == 0)[:, None]
 
 
 def _predicted_errors(

@@ -101,8 +101,8 @@ def _said(kind: Kind, alike: Sequence[Judged], places: str) -> str:
             )
         case "missing":
             return (
-                f"not compared{places} (not predicted, not converged on the same data, or fewer "
-                "than 4 chains or datasets)"
+                f"not compared{places} (not predicted, not converged on the same data, biased by "
+                "the step, or fewer than 4 chains or datasets)"
             )
 
 

@@ -30,7 +30,7 @@ from storage.planning.plan import SAMPLED, WARMUP, Cell, Place, Plan, Shard
 from theory.regression.curve_methods import DOUBLE
 from workers import numerics
 from workers.devices.placement import placement_of
-from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES
+from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES, VECTORS
 from workers.models import nngp_of
 from workers.regression.regression import kernel_of
 from workers.samplers.trajectory import NETWORKS
@@ -178,6 +178,8 @@ def _lanes(spec: Campaign, cell: Cell, count: int, timing: Timing, write: float)
     looks = 0
     if sampler.step_size == "auto":
         looks = 1 + FIRST_ITERATIONS + len(STAGES) * (1 + LATER_ITERATIONS)
+        if sampler.damping is not None:  # and traces
+            looks += (1 + len(STAGES)) * (1 + VECTORS)
     more = spec.sampler.draws // sampler.segment
     first = timing.data + timing.shard + write + (sampler.warmup + looks) * timing.step
     each = timing.shard + write

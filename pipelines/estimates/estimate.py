@@ -23,6 +23,8 @@ from storage.arrays.coordinates import physical_temperature
 from storage.arrays.schema import Variable, chunks
 from storage.campaign.messages import printable
 from storage.campaign.network_spec import ACTIVATIONS
+from storage.campaign.sampler_spec import AUTO
+from storage.planning.choosing import told
 from storage.planning.identity import digest
 from storage.planning.plan import Cell, Plan, plan
 from storage.planning.sweep import excluded_points
@@ -77,6 +79,8 @@ def estimate(
         f"storage  {_bytes(size)} before compression, {objects} objects",
         f"device   {devices.planned(computed, device)}",
     ]
+    if prepared.spec.sampler is not None and prepared.spec.sampler.scheme == AUTO:
+        lines += [f"scheme   {said}" for said in told([cell.spec for cell in planned.cells])]
     if planned.cells:
         block = max(blocks.block_of(cell.spec, prepared).total for cell in _each_size(planned))
         lines.append(f"memory   {_bytes(block)} per block of chains")

@@ -23,6 +23,7 @@ from storage.arrays.schema import (
     has_few_inputs,
 )
 from storage.campaign.data_spec import component_names, may_have_classes, number_of_outputs
+from storage.campaign.sampler_spec import AUTO
 from storage.campaign.spec import Campaign, has_overlaps, is_trajectory
 from storage.planning.excluded import spelling
 from storage.planning.identity import regression_kernel
@@ -70,6 +71,7 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         "width": _coordinate(
             ["cell"], [_network(cell).width for cell in plan.cells], "neurons in a hidden layer"
         ),
+        **_schemes(plan),
         "refined": _coordinate(  # the last: a place is a cell when all else is said of it
             ["cell"],
             origins,
@@ -127,6 +129,15 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
 def _times(spec: Campaign, count: int) -> Coordinate:
     assert spec.sampler is not None
     return _coordinate(["time"], spec.sampler.moments(count), "time", "prior_relaxation_time")
+
+
+def _schemes(plan: Plan) -> dict[str, Coordinate]:
+    """Where the scheme is auto, the one of each cell."""
+    assert plan.spec.sampler is not None
+    if plan.spec.sampler.scheme != AUTO:
+        return {}
+    schemes = [cell.spec.sampler.scheme for cell in plan.cells if cell.spec.sampler is not None]
+    return {"sampler_scheme": _coordinate(["cell"], schemes, "scheme that auto has named")}
 
 
 def _class_coordinate(sizes: Mapping[str, int]) -> dict[str, Coordinate]:

@@ -132,7 +132,7 @@ def check_variables(spec: Campaign) -> dict[str, Variable]:
 
 
 def has_step_check(spec: Campaign) -> bool:
-    """Whether a cell has one more block, at half the step size."""
+    """Whether cells have one more block, at half the step size, where their scheme has a bias."""
     return spec.sampler is not None and spec.sampler.step_check and spec.sampler.bias_order > 0
 
 

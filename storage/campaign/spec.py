@@ -41,6 +41,7 @@ from storage.campaign.theory_spec import THEORIES
 # Raised by hand when a change to the code alters the numbers that a campaign stores.
 NUMERICS = 2
 QUARTIC_NUMERICS = 3  # of campaigns and regressions with a quartic loss
+ADAPTED_NUMERICS = 4  # of ensembles with momenta whose step is found, and of scheme auto
 
 PROBES = 512  # a stored kernel has at most this many points
 PAIR = (0, 1)  # the probe points of correlators

@@ -15,6 +15,7 @@ from storage.campaign.messages import clip, explain, nearest, short, word
 from storage.campaign.plain import MAXIMUM_DEPTH
 from storage.campaign.spec import Campaign, has_overlaps, is_trajectory, problems
 from storage.errors import CampaignError
+from storage.planning.choosing import settled
 from storage.planning.excluded import (
     by_paths,
     check_excluded,
@@ -279,7 +280,10 @@ def excluded_points(spec: Campaign) -> int:
 
 
 def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
-    """The campaign of one point of the grid: the settings put in, the sweep taken out."""
+    """The campaign of one point of the grid: the settings put in, the sweep taken out.
+
+    Where the scheme is auto, it is the one that `storage.planning.choosing` names.
+    """
     return Resolver(spec).at(settings)
 
 
@@ -326,7 +330,7 @@ class Resolver:
                 f"{short(self._names)} to {short(component_names(made.data))}; "
                 "name every order in data.teacher"
             )
-        return made
+        return settled(made)
 
 
 def _keys_by_section(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -225,7 +225,7 @@ class Store:
         group = self.root.require_group(name)
         for key, variable in variables.items():
             shape = tuple(sizes[dim] for dim in variable.dims)
-            if (array := group.get(key)) is not None:
+            if isinstance(array := group.get(key), Array):
                 _grow(array, shape)
             else:
                 create_array(group, key, shape, chunks(variable, sizes, spec), variable)

@@ -38,8 +38,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "scaling": ("standard", "mean_field"),
     "scheme": (
         "baoab", "ula", "ula_layers", "mala", "collapsed", "neurons", "gibbs", "gibbs_moves",
-        "exchange", "sgld", "gd", "sgd", "adam", "prior",
-        "trajectory",
+        "exchange", "sgld", "gd", "sgd", "adam", "prior", "trajectory", "auto",
     ),
     "step": ("number", "auto"),
     "check": ("off", "on"),
@@ -214,7 +213,7 @@ def _sampler(row: Row) -> dict[str, Any]:
         "step_check": row["check"] == "on",
     }
     step = "auto" if row["step"] == "auto" else 0.1
-    if scheme not in ("gibbs", "prior"):
+    if scheme not in ("gibbs", "prior", "auto"):
         sampler["step_size"] = step
     elif row["step"] == "auto":
         sampler["step_size"] = step  # refused

@@ -172,7 +172,7 @@ def _annealed(problem: Problem, position: Tensor, noise: Noise, steps: Noise) ->
         problem.y,
         ramp(ratio * begin, ratio * end, settings.anneal.steps),
         min(1.0, begin / end) ** 0.5 * _number(settings.step_size),  # stiffness is 1/T
-        FRICTION if settings.friction is None else settings.friction,
+        FRICTION if settings.damping is None else settings.damping,
     )
     state = sampler.init(position, noise.at(ANNEALED))
     for step in range(settings.anneal.steps):
@@ -187,9 +187,12 @@ def _adapted(shard: Shard, problem: Problem, position: Tensor, share: float) -> 
     from the prior would carry them up where U is far stiffer than anywhere it matters.
     """
     warmup, steps = problem.settings.warmup, noise_of(shard, STEPS, problem.placement)
-    curvature = noise_of(shard, CURVATURE, problem.placement)
-    normals = curvature.at(0)(position.shape[1:], position.dtype)
-    found = Adaptation(problem, normals[:: problem.replicas])
+    curvature, targets = noise_of(shard, CURVATURE, problem.placement), problem.replicas
+
+    def normals(number: int) -> Tensor:
+        return curvature.at(number)(position.shape[1:], position.dtype)[::targets]
+
+    found = Adaptation(problem, normals)
     found.look(position)
     sampler = sampler_of(problem, found.step_size)
     first = sampler.init(position, noise_of(shard, START, problem.placement).at(INIT))

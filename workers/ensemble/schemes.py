@@ -93,7 +93,7 @@ class Problem:
 def overdamped(problem: Problem) -> Problem:
     """The same, its momenta drawn anew at every step where the scheme has any."""
     settings = problem.settings
-    if settings.friction is None:
+    if settings.damping is None:
         return problem
     heavy = settings.model_copy(update={"friction": NO_INERTIA})
     return replace(problem, spec=problem.spec.model_copy(update={"sampler": heavy}))
@@ -139,7 +139,7 @@ def _underdamped(problem: Problem, step_size: float) -> Sampler[Any]:
     """Those with momenta and a friction."""
     chosen, network = problem.settings, problem.network
     x, y, temperature = problem.x, problem.y, problem.temperature
-    friction = _given(chosen.friction)
+    friction = _given(chosen.damping)
     if chosen.scheme == "baoab":
         return baoab(problem.gradient, step_size, friction)
     if chosen.scheme == "exchange":

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.analysis.measured import CORRELATORS
 from pipelines.analysis.verdicts import DOUBTED, Judged, Kind, digits, percent, size_of, summary
-from pipelines.report.figures.cells import group, label, swept, symbol
+from pipelines.report.figures.cells import flat, group, label, swept, symbol
 from pipelines.report.parts import part
 from pipelines.report.ranking import closest_lines, joint_line
 from pipelines.report.sentences.accuracy_conclusions import accuracy_lines
@@ -82,7 +82,9 @@ def _theories(tree: "DataTree") -> Iterator[str]:
     if fits is None or not fits.sizes["theory"] or is_in_time(fits):
         return
     if bool(fits["residual"].isnull().all()):
-        yield "no theory is compared with the ensemble: no dataset has converged."
+        known = (progress := group(tree, "progress")) is not None and progress["converged"].any()
+        why = "the step biases all that has converged" if known else "no dataset has converged"
+        yield f"no theory is compared with the ensemble: {why}."
         return
     yield from closest_lines(fits)
     if (scaling := _of_the_last_layer(group(tree, "scaling"))) is None:
@@ -123,9 +125,8 @@ def _divergence(tree: "DataTree") -> Iterator[str]:
     )
     if not (count := int(diverged.sum())):
         return
-    cells = np.flatnonzero(diverged)
     which = "all" if not sound.sum() else f"{count} of {int((diverged + sound).sum())}"
-    part_of = f"{len(cells)} of" if len(cells) < len(diverged) else "all"
+    part_of = "all" if diverged.all() else f"{np.count_nonzero(diverged)} of"
     where = f" in {part_of} {len(diverged)} cells" if len(diverged) > 1 else ""
     lost = np.flatnonzero((diverged > 0) & (sound == 0))
     left = ""
@@ -133,7 +134,7 @@ def _divergence(tree: "DataTree") -> Iterator[str]:
         left = f"; nothing is left at {_places(progress, lost)}"
     yield (
         f"{which} chains diverged{where} and {_is(count)} left out{left}: take a smaller "
-        "sampler.step_size, or step_size: auto, with a longer warm-up."
+        "sampler.step_size; where it is auto, a longer warm-up."
     )
 
 
@@ -177,10 +178,11 @@ def _steps(tree: "DataTree") -> Iterator[str]:
     checked = found.notnull().any("observable").values
     marked = np.flatnonzero(progress["biased"].values > 0)
     if len(marked):
-        named = _places(progress, marked)
+        steps = flat(tree["ensemble"].to_dataset()[["step_size"]]).isel(cell=marked, dataset=0)
+        half = plain(float(steps["step_size"].min()) / 2, 2)
         yield (
-            f"the step is too long at {named}: its bias, extrapolated from half the step, "
-            "exceeds the error bars; take a smaller one, or step_size: auto."
+            f"not compared, since the step is too long: {_places(progress, marked)}. Its bias "
+            f"exceeds the error bars; give step_size: {half}, half of what was taken."
         )
     elif checked.any():
         yield (

@@ -120,7 +120,7 @@ MISTAKES = [
     ("linear", "sampler.temperature", 0, ": found 0, wanted a number above 0"),
     ("linear", "sampler.temperature", float("inf"), ": found inf, wanted a finite number"),
     ("linear", "sampler.step_size", MISSING, "sampler: step_size is missing; scheme baoab"),
-    ("linear", "sampler.friction", MISSING, "sampler: friction is missing"),
+    ("linear", "sampler.scheme", "auto", "sampler: step_size is for baoab, ula, mala, collapsed"),
     ("mnist", "sampler.friction", 1, "sampler: friction is for baoab, collapsed, gibbs, exchange"),
     ("prior", "sampler.step_size", 0.1, "scheme prior has none: leave it out"),
     ("prior", "sampler.friction", 0.1, "scheme prior has none: leave it out"),
