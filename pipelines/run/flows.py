@@ -29,8 +29,9 @@ from pipelines.run.draining import Drained, ending
 from storage.errors import CampaignError, IncompleteError
 from storage.reading.document import parse
 
-# While a server is away, Prefect would show each event that it could not send, whole.
+# While a server is away, Prefect would show each event and log that it could not send, whole.
 logging.getLogger("prefect._internal.concurrency").setLevel(logging.CRITICAL)
+logging.raiseExceptions = False
 
 DRAIN = 10.0  # seconds for the last logs and events
 LOOK = 5.0  # seconds between two looks at whether the run was cancelled

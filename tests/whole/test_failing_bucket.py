@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-import zarr
 
 from pipelines.engine import engine
 from storage.errors import CampaignError
@@ -67,17 +66,12 @@ def ours(place: Objects) -> Group:
     return root(Sound(place.child("z"), None))
 
 
-def by_zarr(place: Objects) -> np.ndarray:
-    return np.asarray(zarr.open_array(place.child("z").zarr(), path="x", mode="r", zarr_format=3))
-
-
 ACTS: dict[str, Callable[[Objects], object]] = {
     "put": lambda place: place.put("b", b"2"),
     "create": lambda place: place.create("c", b"3"),
     "get": lambda place: place.get("a") == b"1" * 100,
     "list": lambda place: "a" in place.names(),
     "chunks": lambda place: np.array_equal(ours(place)["x"], VALUES),
-    "chunks by Zarr": lambda place: np.array_equal(by_zarr(place), VALUES),
     "overwrite": lambda place: ours(place)["x"].__setitem__(..., VALUES),
 }
 

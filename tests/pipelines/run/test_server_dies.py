@@ -59,6 +59,7 @@ def test_a_run_outlives_a_server_that_is_started_again(tmp_path, monkeypatch):
             servers.stop(again.process)
 
 
+@pytest.mark.chaos  # Prefect asks for a minute before it gives up
 def test_a_run_whose_server_is_gone_is_one_line_and_goes_on_without_it(tmp_path):
     with local_server(str(tmp_path / "server"), keep=False) as server:
         running = begun(tmp_path / "run", PREFECT_CLIENT_MAX_RETRIES=0)

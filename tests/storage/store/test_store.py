@@ -4,14 +4,13 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from zarr.storage import ObjectStore
 
 from storage.arrays.schema import BIN_RANGE, BINS, CONVENTIONS, SCHEMA_VERSION, Variable
 from storage.backend.reader import open_campaign, open_raw
@@ -20,6 +19,7 @@ from storage.planning.plan import Plan, Shard, plan
 from storage.planning.sweep import DIMENSIONS
 from storage.reading.document import parse
 from storage.store.regions import digest
+from storage.store.sound import Sound
 from storage.store.store import Store, create_array
 from support.fake_shards import TEXT, finish_all, planned, values
 
@@ -70,14 +70,14 @@ def chunks_of(store: Store, shard: Shard) -> list[str]:
     return [store.chunk(shard, name) for name in names]
 
 
-def killed_after(writes: int) -> Callable[..., Awaitable[None]]:
-    """A writer of objects that is killed after so many of them."""
-    put, left = ObjectStore.set, iter(range(writes))
+def killed_after(writes: int) -> Callable[[Sound, str, bytes], None]:
+    """A writer of data.zarr that is killed after so many objects."""
+    write, left = Sound.write, iter(range(writes))
 
-    async def until_killed(self: ObjectStore, *arguments: object) -> None:
+    def until_killed(self: Sound, key: str, data: bytes) -> None:
         if next(left, None) is None:
-            raise OSError("killed")
-        await put(self, *arguments)
+            raise CampaignError("killed")
+        write(self, key, data)
 
     return until_killed
 
@@ -127,7 +127,7 @@ def test_growth_that_was_interrupted_shows_nothing_and_ends_the_same(
     planned(undisturbed, *ALL)
     raw, labelled = open_raw(store.url).load(), open_campaign(store.url).load()
     with monkeypatch.context() as patch:
-        patch.setattr(ObjectStore, "set", killed_after(writes))
+        patch.setattr(Sound, "write", killed_after(writes))
         with pytest.raises(CampaignError, match="killed"):
             planned(store, *ALL)
     xr.testing.assert_identical(open_raw(store.url).load(), raw)
@@ -216,7 +216,7 @@ def test_room_that_was_interrupted_shows_nothing_and_ends_the_same(
     with_room(undisturbed, after, *overrides)
     lengths, labelled = places(store), open_campaign(store.url).load()
     with monkeypatch.context() as patch:
-        patch.setattr(ObjectStore, "set", killed_after(writes))
+        patch.setattr(Sound, "write", killed_after(writes))
         with pytest.raises(CampaignError, match="killed"):
             with_room(store, after, *overrides)
     assert places(store) == lengths

@@ -8,9 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 from fake_card import FakeCard  # as the actors name it, which know no `support`
-from ray import exceptions as errors
 
 from pipelines.run import driving
 from storage.errors import CampaignError
@@ -18,7 +16,7 @@ from storage.files.sealed import seal, unseal
 from support.driving import HERE, contents, prepared, simulate, unlike
 from support.fake_cluster import lanes
 from workers import numerics
-from workers.cluster import actors, pool
+from workers.cluster import actors, pool, remote
 from workers.cluster.actors import About, GpuExecutor
 from workers.cluster.packing import Ran
 from workers.cluster.pool import Request
@@ -35,13 +33,21 @@ ALONE = (
 OWN = (*ALONE, "network.activation=plugin:mortal", "sampler.step_check=false")
 
 
+def rays() -> Any:
+    """Ray with the settings of a run, which it reads when it is imported."""
+    remote._set_environment(None)
+    import ray
+
+    return ray
+
+
 @pytest.fixture(scope="module")
 def attached(tmp_path_factory) -> Iterator[RayExecutor]:
     """A cluster with two GPUs, as far as Ray knows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(HERE)
         patch.setenv("MORTAL_FILE", str(tmp_path_factory.mktemp("mortal") / "died"))
-        patch.setattr(ray, "init", partial(ray.init, num_gpus=2))
+        patch.setattr(rays(), "init", partial(rays().init, num_gpus=2))
         patch.setattr(pool, "RENEW", 0.0)
         patch.setattr(pool, "BACKOFF", 0.1)
         with cluster(cpus=2) as started:
@@ -193,6 +199,7 @@ def submitted(driver: Driver, count: int) -> list[Any]:
 
 def test_every_death_is_the_machines_fault_and_the_suspects_go_on_one_by_one(driver, monkeypatch):
     monkeypatch.setattr("workers.cluster.remote.Store", lambda _: FORGETFUL)
+    errors = rays().exceptions
     deaths = (
         errors.ActorDiedError(),
         errors.ActorUnavailableError("away", None),
@@ -253,7 +260,7 @@ def test_what_can_never_be_is_refused_at_once_in_one_line(monkeypatch):
         Driver(0, monkeypatch)
     assert "\n" not in str(said.value)
     dying = Driver(1, monkeypatch)
-    dying.answers[:] = [errors.ActorDiedError()] * 9
+    dying.answers[:] = [rays().exceptions.ActorDiedError()] * 9
     for _ in range(actors.STILLBORN):
         dying.size()
     with pytest.raises(CampaignError, match=r"^Ray has failed \(actors on GPUs die as") as said:
