@@ -78,7 +78,7 @@ def test_files_that_may_not_grow_are_one_line(size, run, tmp_path):
         refused(run(tmp_path / "stores"), "File too large; raise the limit of a file's size")
 
 
-@pytest.mark.parametrize("more", [2, pytest.param(4, marks=MORE), pytest.param(8, marks=MORE)])
+@pytest.mark.parametrize("more", [2, pytest.param(3, marks=MORE)])
 def test_few_open_files_are_one_line(more, run, tmp_path):
     with limited(resource.RLIMIT_NOFILE, len(os.listdir("/proc/self/fd")) + more):
         status, _, err = run(tmp_path / "stores")
