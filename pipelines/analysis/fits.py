@@ -8,7 +8,7 @@ are two-sided and of Student's t; a comparison of fewer than 4 units has none.
 
 import numpy as np
 
-from pipelines.analysis import free_energy, joint_tests, nuisance, scaling
+from pipelines.analysis import free_energy, joint_tests, nuisance, scaling, verdict_rows
 from pipelines.analysis.comparison import Averages, Comparison, compare, over_datasets
 from pipelines.analysis.convergence import assess
 from pipelines.analysis.regression import exponents, flow, learning_curve
@@ -63,6 +63,9 @@ def fit(store: Store) -> None:
         flow.write(store, planned)
         if learning_curve.predicted_theories(store, planned):
             learning_curve.write(store, planned)
+    store.publish()
+    store.change()
+    verdict_rows.write(store)  # of what is published
     store.publish()
 
 

@@ -1,5 +1,7 @@
 """What theories and observables are called in sentences."""
 
+from pipelines.text.rounding import plain
+
 NAMES = {
     "nngp": "the NNGP",
     "kernel_scaling": "kernel scaling",
@@ -98,6 +100,14 @@ def observable_in_words(observable: str) -> str:
     """The observable in running text."""
     kind, _, rest = observable.partition(" ")
     match kind:
+        case "pool_error" | "quartic_error":
+            return f"the error over the pool{_coupled(rest)}"
+        case "train_error":
+            return "the training error"
+        case "posterior_variance":
+            return "the posterior variance"
+        case "quartic_residual":
+            return f"the mean square residual{_coupled(rest)}"
         case "learnability":
             return "the learnability" if rest == "target" else f"the learnability of {rest}"
         case "mse_mean":
@@ -124,3 +134,7 @@ def observable_in_words(observable: str) -> str:
     layer, _, direction = rest.partition(" ")
     where = "at a point" if direction == "point" else f"along the {direction} direction"
     return f"the pre-activation variance of layer {layer} {where}"
+
+
+def _coupled(coupling: str) -> str:
+    return f" with the quartic coupling u = {plain(float(coupling))}" if coupling else ""

@@ -21,8 +21,8 @@ from pipelines.report.figures.cells import (
     the_abscissa,
 )
 from pipelines.report.figures.panel import Panel
-from pipelines.report.words import SUBSCRIPTS
 from pipelines.text.rounding import SUPERSCRIPTS
+from pipelines.text.settings import SUBSCRIPTS
 
 MOST_DATASETS = 3  # drawn one by one; more are averaged
 MOST_SERIES = 2
