@@ -10,6 +10,7 @@ from pipelines.analysis.verdict_rows import VERDICTS, verdicts
 from pipelines.engine import devices
 from pipelines.progress import pace
 from pipelines.report.table import cell_rows
+from pipelines.report.theory_names import learn
 from pipelines.report.verdict_table import counts
 from pipelines.text import columns
 from pipelines.text.durations import about, duration
@@ -110,7 +111,11 @@ def _kinds(planned: Plan, finished: Finished) -> list[str]:
 
 def _verdicts(store: Store) -> list[str]:
     """How many tests each theory has passed, a line each."""
-    found = counts(verdicts(open_raw(store.url))) if VERDICTS in store.root else []
+    if VERDICTS not in store.root:
+        return []
+    tree = open_raw(store.url)
+    learn(tree)
+    found = counts(verdicts(tree))
     heads = ["verdicts", *[""] * len(found)]
     return [f"{head:10}{line}" for head, line in zip(heads, found, strict=False)]
 

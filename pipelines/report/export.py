@@ -12,6 +12,7 @@ from pipelines.report.parts import part, tell
 from pipelines.report.picture import pdf, svg
 from pipelines.report.provenance import runs
 from pipelines.report.sentences.prose import methods
+from pipelines.report.theory_names import learn
 from pipelines.report.words import listed
 from storage.arrays.attributes import encoded
 from storage.arrays.schema import CONVENTIONS
@@ -32,7 +33,9 @@ def export(store: Store, folder: Path) -> list[Path]:
     planned = stored_plan(store)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = panels(open_campaign(store.url))
+        tree = open_campaign(store.url)
+        learn(tree)
+        found = panels(tree)
         left_out = list(found.left_out)
         written = [
             path for panel in found.made for path in _panel(panel, planned, folder, left_out)

@@ -19,7 +19,7 @@ from pipelines.report.sentences.conclusions import SHOWN, sentences
 from pipelines.report.sentences.extent import not_shown
 from pipelines.report.sentences.prose import abstract
 from pipelines.report.table import cell_rows
-from pipelines.report.theory_names import in_words
+from pipelines.report.theory_names import in_words, learn
 from pipelines.report.verdict_table import verdict_table
 from pipelines.report.words import counted, listed
 from storage.backend.reader import open_campaign
@@ -39,6 +39,7 @@ def write_report(store: Store) -> str:
     """
     planned = stored_plan(store)
     tree = open_campaign(store.url)
+    learn(tree)
     left_out: list[str] = []
     html = page.page(_title(planned), _parts(store, planned, tree, left_out))
     store.objects.put(REPORT, signed(html))

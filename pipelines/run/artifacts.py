@@ -159,12 +159,14 @@ class _Verdicts:
     def _read(self) -> list[str]:
         from pipelines.analysis.verdict_rows import verdicts
         from pipelines.report.sentences.conclusions import conclusions
+        from pipelines.report.theory_names import learn
         from pipelines.report.verdict_table import verdict_table
         from storage.backend.reader import open_campaign
 
         if not any(name in Store(self._url).root for name in RESULTS):
             return _bullets(["Theories are compared when the sampling has ended."])
         tree = open_campaign(self._url)
+        learn(tree)
         table = markdown.table(verdict_table(verdicts(tree)))
         return [*([f"{table}\n"] if table else []), *_bullets(conclusions(tree))]
 
