@@ -18,7 +18,7 @@ from pipelines.analysis.places import group, label, swept, symbol
 from pipelines.analysis.verdicts import DOUBTED, Kind, kinds_of, seen_of, size_of
 from pipelines.text.rounding import plain, uncertain
 from pipelines.theories.theory_groups import group_name
-from storage.arrays.attributes import axes_of
+from storage.arrays.attributes import axes_of, encoded
 from storage.arrays.schema import Variable
 from storage.backend.reader import open_campaign
 from storage.store.results import write_group
@@ -59,13 +59,17 @@ Predicted = Mapping[tuple[str, str], np.ndarray]  # by theory and observable: at
 Columns = dict[str, Any]  # by the names of COLUMNS; what is one for all rows stands alone
 
 
-def write(store: Store) -> None:
-    """Write the group `verdicts` from the groups of fits, which are published."""
+def write(store: Store, words: Mapping[str, str]) -> None:
+    """Write the group `verdicts` from the groups of fits, which are published.
+
+    `words` says what observables are called in a sentence, by their names.
+    """
     found = made_of(open_campaign(store.url))
     if not len(found["kind"]):
         return
     variables = {name: Variable(_ROW, dtype, words) for name, dtype, words in COLUMNS}
     write_group(store, VERDICTS, variables, found, {}, {})
+    store.root[VERDICTS].update_attributes(encoded({"words": dict(words)}))
 
 
 class Verdict(NamedTuple):

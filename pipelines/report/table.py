@@ -10,6 +10,8 @@ from pipelines.report.words import name_and_symbol, number
 from pipelines.text.rounding import UNKNOWN, plain, uncertain
 from storage.arrays.coordinates import physical_temperature
 from storage.backend.reader import open_raw
+from storage.campaign.data_spec import component_names
+from storage.campaign.observables import learnabilities
 from storage.campaign.sampler_spec import LAWLESS
 from storage.planning.plan import Cell, Plan
 from storage.store.store import Store
@@ -29,13 +31,14 @@ def cell_rows(
         else None
         for name in ("/fits", "/progress", "/theory/nngp")
     )
+    learned = learnabilities(component_names(planned.spec.data))
     rows, converged = [], []
     for cell in planned.cells if cells is None else cells:
         row = settings_row(cell) | physical_row(cell)
         if nngp is not None:
             row |= _regime(nngp.isel(cell=cell.index), cell)
         if fits is not None:
-            row |= _learnability(fits.isel(cell=cell.index))
+            row |= _learnability(fits.isel(cell=cell.index), learned)
         if progress is not None:
             one = progress.isel(cell=cell.index)
             row |= _mixing(one) | _step(one, cell)
@@ -80,11 +83,11 @@ def _regime(one: xr.Dataset, cell: Cell) -> dict[str, str]:
     }
 
 
-def _learnability(one: xr.Dataset) -> dict[str, str]:
+def _learnability(one: xr.Dataset, learned: Sequence[str]) -> dict[str, str]:
     """Mean over the datasets that were measured, √(Σ se²)/datasets as its error."""
     row = {}
     for name in one["observable"].values:
-        if not str(name).startswith("learnability"):
+        if name not in learned:
             continue
         part = one.sel(observable=name)
         values, errors = part["measured"].values, part["standard_error"].values

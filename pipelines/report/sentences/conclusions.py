@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.analysis.measured import CORRELATORS
 from pipelines.analysis.verdict_rows import Verdict, verdicts
 from pipelines.report.figures.cells import group, label
 from pipelines.report.parts import part
@@ -16,8 +15,10 @@ from pipelines.report.sentences.refusals import refusal_lines
 from pipelines.report.sentences.shape_conclusions import shape_lines
 from pipelines.report.sentences.undefined import undefined
 from pipelines.report.sentences.verdict_sentences import Line, jointly, nothing_told, of_ensemble
+from pipelines.report.theory_names import learn
 from pipelines.text.rounding import plain
 from pipelines.theories.theory_groups import not_predicted
+from storage.campaign.observables import AT_POINTS, layers_of, learnabilities, name_of
 
 if TYPE_CHECKING:
     from xarray import Dataset, DataTree
@@ -26,7 +27,6 @@ Said = str | Line
 
 MOST_NAMED = 3
 SHOWN = 10  # sentences that a summary has room for
-FIRST = "learnability"
 
 
 def conclusions(tree: "DataTree") -> list[str]:
@@ -41,6 +41,7 @@ def conclusions(tree: "DataTree") -> list[str]:
 
 def sentences(tree: "DataTree", left_out: list[str]) -> list[Line]:
     """The same without those on sentences that failed, which go to `left_out`."""
+    learn(tree)
     lines: list[Line] = []
     for what, say in PARTS.items():
         with part(f"The sentences on {what}", left_out):
@@ -56,15 +57,20 @@ def _theories_in_order(tree: "DataTree") -> Iterator[Said]:
     if nothing := list(nothing_told(rows)):
         yield from nothing
         rows = []
-    fits = group(tree, "fits")
-    closest = list(closest_lines(fits, _observables(rows))) if fits is not None else []
-    first = [FIRST in row.observable for row in rows]
-    yield from (line for line in closest if FIRST in line)
-    yield from of_ensemble([row for row, leads in zip(rows, first, strict=True) if leads])
+    cells = group(tree, "ensemble")
+    learned = [] if cells is None else learnabilities(cells["component"].values)
+    yield from _of(tree, [row for row in rows if row.observable in learned])
     yield from refusal_lines(tree)
     yield from curve_lines(tree)
-    yield from (line for line in closest if FIRST not in line)
-    yield from of_ensemble([row for row, leads in zip(rows, first, strict=True) if not leads])
+    yield from _of(tree, [row for row in rows if row.observable not in learned])
+
+
+def _of(tree: "DataTree", rows: Sequence[Verdict]) -> Iterator[Said]:
+    """Which theory comes closest on each of the observables, then what each verdict is."""
+    fits = group(tree, "fits")
+    if fits is not None:
+        yield from closest_lines(fits, _observables(rows))
+    yield from of_ensemble(rows)
 
 
 def _together(tree: "DataTree") -> Iterator[Said]:
@@ -80,11 +86,10 @@ def _observables(rows: Sequence[Verdict]) -> list[str]:
 def _of_the_last_layer(rows: list[Verdict]) -> list[Verdict]:
     """Of what correlators say the last layer alone: the tables have the others, and all else."""
     names = _observables(rows)
-    if f"{CORRELATORS[0]} 1" not in names:
-        return rows
-    kinds = (*CORRELATORS, "pre_activation_kurtosis")
-    last = max(int(name.split()[1]) for name in names if name.split()[0] in CORRELATORS)
-    return [row for row in rows if row.observable in [f"{kind} {last}" for kind in kinds]]
+    kinds = [record.kind for record in AT_POINTS]
+    layers = layers_of(kinds[0], names)
+    last = [name_of(kind, layers[-1]) for kind in kinds] if layers else names
+    return [row for row in rows if row.observable in last]
 
 
 # -- what may be compared -------------------------------------------------------------------
