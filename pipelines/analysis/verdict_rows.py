@@ -35,6 +35,7 @@ NOT_SIZES = ("theory", "cell", "observable")  # of the dimensions of `scaling`
 LIMIT = "nngp"  # what a network becomes as its width alone grows
 NOT_CONVERGED = "no dataset has converged"
 FEW_UNITS = "fewer than 4 chains or datasets"
+FEW_FOR_ALL = "too few chains or datasets for a test of several observables"
 FEW_REPEATS = "too few repeats with a result, or no size within 0.3 of the pool"
 
 _ROW = ("verdict",)
@@ -156,7 +157,9 @@ def _joint(fits: "Dataset") -> Iterator[Columns]:
         p, seen = float(one["grid_p_value"]), np.atleast_1d(one["joint_seen"].values)
         most = float(np.nanmax(seen)) if np.isfinite(seen).any() else np.nan
         kind = kinds_of([p], [most])
-        yield {"test": "joint", "theory": theory, "kind": kind, "p": p, "seen": most}
+        reason = FEW_FOR_ALL if kind[0] == "missing" else ""
+        about = {"test": "joint", "theory": theory, "kind": kind, "reason": reason}
+        yield about | {"p": p, "seen": most}
 
 
 def _cells(tree: "DataTree", fits: "Dataset") -> Iterator[Columns]:
