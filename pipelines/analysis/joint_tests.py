@@ -1,6 +1,6 @@
 """Each theory as a whole: the observables of a cell tested at once, and theories compared.
 
-The observables of a joint test are the first, in the order of `measured.observable_names`, of those
+The observables of a joint test are the first, in the order of `measured.observables`, of those
 that the theory predicts, at most a third as many as there are independent units: chains pooled over
 datasets where the theory is given the data, datasets where it averages over them. The choice is
 made before the numbers are seen, so that p-values are calibrated.
