@@ -44,7 +44,7 @@ bench: .venv/.installed-dev .venv/.installed-peers .venv/.installed-peers-nt ## 
 	$(BIN)/python tests/benchmarks/bench_steps.py .venv/peers/bin/python
 	$(BIN)/python tests/benchmarks/bench_scaling.py
 	$(BIN)/python tests/benchmarks/bench_ess.py .venv/peers/bin/python
-	$(BIN)/python tests/benchmarks/bench_neurons.py
+	$(BIN)/python tests/benchmarks/bench_regimes.py
 	$(BIN)/python tests/benchmarks/bench_gpr.py .venv/peers-nt/bin/python
 	$(BIN)/python tests/benchmarks/bench_kernels.py .venv/peers-nt/bin/python
 	$(BIN)/python tests/benchmarks/bench_theories.py

@@ -104,6 +104,7 @@ def plan(
     spec: Spec,
     set_: Set = None,
     store: Root = "results",
+    device: Device = "auto",
     plugins: Plug = None,
     every: Every = False,
 ) -> None:
@@ -113,7 +114,7 @@ def plan(
     from pipelines.text import columns
 
     prepared = engine.prepare(_read(spec, set_), store, plugins or ())
-    print(estimate(prepared, every, columns.width()))
+    print(estimate(prepared, every, columns.width(), device))
 
 
 @app.command()

@@ -30,7 +30,7 @@ Workers = Annotated[
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option(help="Where chains run; auto goes on where a campaign began, else on CPUs."),
+    typer.Option(help="Where it computes; auto goes on where a campaign began, else on CPUs."),
 ]
 Only = Annotated[
     list[str] | None,

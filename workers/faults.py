@@ -22,4 +22,5 @@ def fault_of(error: Exception) -> Fault:
     short = isinstance(error, MemoryError | MemoryShortageError)
     if short or "allocate" in str(error):  # torch raises RuntimeError
         return Fault.MEMORY
-    return Fault.MACHINE if isinstance(error, OSError) else Fault.BUG
+    machine = isinstance(error, OSError) or "CUDA error" in str(error)
+    return Fault.MACHINE if machine else Fault.BUG

@@ -1,10 +1,16 @@
 """What decides the bits of a shard: threads, versions and device, fixed once per campaign."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from workers.devices.placement import CUDA, TORCH
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 THREADS = 1  # of BLAS and of torch, within one shard
 
@@ -13,15 +19,22 @@ THREADS = 1  # of BLAS and of torch, within one shard
 def fixed_threads() -> Iterator[None]:
     """Run with a fixed number of BLAS and torch threads, so that sums are taken in one order."""
     import torch
-    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
-        with threadpool_limits(THREADS):
+        with _libraries(len(sys.modules)).limit(limits=THREADS):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _libraries(_: int) -> "ThreadpoolController":
+    """All with threads in this process: to find them takes milliseconds, and imports bring more."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def describe(device: str = "cpu", backend: str = "") -> dict[str, str]:

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,11 +125,12 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
             f"this worker would compute other bits: {unlike}{reason and f' ({reason})'}; use the "
             "same versions and kind of processor, or start the campaign in another store"
         )
-    started = time.time()
+    started, began = time.time(), time.monotonic()
     job.plugins.load()
     numerics.settle(placement.device)
+    told: list[str] = []
     with numerics.fixed_threads():
-        values, state = compute(job, shard, store)
+        values, state = compute(job, shard, store, told.append)
     if not lease.is_current(store.objects, job.epoch):
         raise lease.SupersededError(
             f"{store.url} was taken over by another driver while {shard.name} was computed; this "
@@ -139,11 +141,13 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
         "digests": store.write(shard, values),
         "bytes": sum(value.nbytes for value in values.values()),  # before compression
         "started": started,
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - began,
         **_place(),
     }
     if "status" in values:
         receipt["diverged"] = int(np.count_nonzero(values["status"]))
+    if told:
+        receipt["again_on_cpu"] = told
     if state is not None:
         receipt["checkpoint"] = save(store.objects, checkpoint_name(shard), state)
     if shard.kind == "regression" or (shard.kind in SAMPLED and shard.segment != WARMUP):
@@ -156,15 +160,20 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
     return receipt
 
 
-def compute(job: Job, shard: Shard, store: Store) -> tuple[Values, State | None]:
-    """The numbers of a shard, and the state from which the next one of its lane goes on."""
+def compute(
+    job: Job, shard: Shard, store: Store, tell: Callable[[str], None]
+) -> tuple[Values, State | None]:
+    """The numbers of a shard, and the state from which the next one of its lane goes on.
+
+    `tell` hears of what a device got wrong, and the CPU did again.
+    """
     if shard.kind in SAMPLED:
         return ensemble_run(job, shard, _state_before(job, shard, store))
     from workers.regression import regression
 
-    if shard.kind == "spectrum":
-        return regression.spectrum(shard, job.plugins, job.sources), None
-    return regression.run(shard, job.plugins, job.sources), None
+    act = regression.spectrum if shard.kind == "spectrum" else regression.run
+    placement = placement_of(job.numerics)
+    return act(shard, job.plugins, job.sources, placement, tell), None
 
 
 def ensemble_run(job: Job, shard: Shard, state: State | None) -> tuple[Values, State]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.analysis import trajectories
 from pipelines.analysis.chains import sound_chains
 from pipelines.analysis.mean_output import OBSERVABLE, MeanOutput
 from pipelines.analysis.measured import kurtosis, measure, observables
@@ -20,6 +21,7 @@ from pipelines.theories.theory_groups import group_name
 from storage.campaign.observables import Observable, Observed, in_plain, measured_by
 from storage.campaign.plugins import Plugins
 from storage.campaign.regression_spec import REGRESSION_THEORIES
+from storage.campaign.spec import is_trajectory
 from storage.campaign.theory_spec import AVERAGED_THEORIES
 from storage.errors import CampaignError
 from storage.planning.plan import Plan
@@ -51,6 +53,12 @@ class Comparison:
         """Measured minus predicted where the dataset is compared, the shape of `predicted`."""
         return np.where(self.compared[..., None], self.measured - self.predicted, np.nan)
 
+    @property
+    def words(self) -> dict[str, str]:
+        """Observables in running text by their names, with their times and without."""
+        each = (one for entry in self.entries for one in (entry, replace(entry, time="")))
+        return {one.name: one.words for one in each}
+
 
 @dataclass(frozen=True)
 class Averages:
@@ -78,7 +86,12 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
     directions = coordinates["direction"].values if "direction" in coordinates else ()
     components = [str(part) for part in coordinates["component"].values]
     own = [_own(name, plugins) for name in planned.spec.observe.measure]
-    entries = observables(group, components, [str(d) for d in directions], own)
+    times = coordinates["time"].values if is_trajectory(planned.spec) else None
+    entries = (
+        observables(group, components, [str(d) for d in directions], own)
+        if times is None
+        else trajectories.observables(group, components, times)
+    )
     names = [entry.name for entry in entries]
     shape = (len(planned.cells), group["finished"].shape[1], len(names))
     measured, error = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -90,17 +103,18 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
         if theory not in REGRESSION_THEORIES and group_name(theory) in root
     ]
     for theory in theories:
-        _check(theory, root[group_name(theory)], shape)
+        _check(theory, root[group_name(theory)], shape, times)
     output = MeanOutput.unknown(len(theories), *shape[:2], units.shape[2])
     for number, place in enumerate(np.ndindex(*shape[:2])):
         doing.tell("dataset", number, shape[0] * shape[1])
         found = sound_chains(group, planned, *place)
         chains[place] = len(found.chains)
         if found.enough:
-            values = measure(found, own)
+            values = measure(found, own) if times is None else trajectories.measure(found, times)
             measured[place], error[place] = values.estimate, values.error
             units[place][: len(values.units)] = values.units
-            output.put(place, values.errors, _predicted_errors(root, theories, group, place))
+            if times is None:
+                output.put(place, values.errors, _predicted_errors(root, theories, group, place))
     predicted = np.full((len(theories), *shape), np.nan)
     for index, theory in enumerate(theories):
         for place, entry in enumerate(entries):
@@ -114,11 +128,20 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
         error,
         units,
         chains,
-        np.asarray(root["progress"]["converged"][...]) > 0,
+        _comparable(root["progress"]),
         predicted,
-        output,
+        output if times is None else None,
         tuple(entries),
     )
+
+
+def _comparable(progress: Any) -> NDArray[np.bool_]:
+    """Datasets that have converged, of cells whose step has no bias that is seen; (cell, dataset).
+
+    A biased cell would have a theory rejected for what the sampler does.
+    """
+    converged = np.asarray(progress["converged"][...]) > 0
+    return converged & (np.asarray(progress["biased"][...]) == 0)[:, None]
 
 
 def _predicted_errors(
@@ -134,8 +157,8 @@ def _predicted_errors(
     return errors
 
 
-def _check(theory: str, group: Any, shape: tuple[int, ...]) -> None:
-    known = group["learnability"].shape[:-1]
+def _check(theory: str, group: Any, shape: tuple[int, ...], times: Array | None) -> None:
+    known = group["learnability"].shape[: -1 if times is None else 2]
     if known != shape[: len(known)]:
         raise CampaignError(
             f"{theory} was predicted for {known} cells and datasets, the store has {shape[:2]}; "
@@ -156,8 +179,10 @@ def predicted_of(group: Any, entry: Observed, directions: Sequence[str]) -> Arra
     if entry.kind not in group:
         return np.full((1, 1), np.nan)
     values = np.asarray(group[entry.kind][...])
-    dims = list(group[entry.kind].metadata.dimension_names)
+    dims = list(group[entry.kind].dims)
     at = dict(zip(entry.record.along, entry.places, strict=True))
+    if entry.time:
+        at["time"] = entry.moment
     if entry.record.at is not None:
         dim, label = entry.record.at
         at[dim] = directions.index(label)

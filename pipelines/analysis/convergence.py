@@ -11,7 +11,8 @@ Vehtari et al., R-hat below 1.01 and ESS above 400 with four chains, is for publ
 summaries and needs about ten times as many draws. Errors here come from independent chains, not
 from the ESS, so that slow chains widen an error bar and do not falsify it; the gate has to exclude
 chains that have not yet reached the same distribution. Schemes that target no known law never pass;
-draws of `scheme: prior`, which are independent, always do. All numbers are stored, for who wants
+draws of `scheme: prior`, which are independent, always do, and so do networks in time, which are
+compared with theories in time. All numbers are stored, for who wants
 the strict rule.
 """
 
@@ -28,6 +29,7 @@ from pipelines.analysis.chains import Chains, finished_fraction, sound_chains
 from pipelines.progress import doing
 from storage.arrays.schema import Variable
 from storage.campaign.sampler_spec import LAWLESS
+from storage.campaign.spec import is_trajectory
 from storage.planning.plan import Cell, Plan
 from storage.store.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
 from storage.store.store import Store
@@ -93,7 +95,11 @@ def assess(store: Store) -> None:
     names = quantities(assessed, coordinates["component"].values.tolist())
     coordinates["quantity"] = labels("quantity", names, "scalar whose convergence is assessed")
     values = _values(group, planned, assessed, len(names))
-    checked = step_check.names(group, coordinates["component"].values.tolist())
+    checked = (
+        []
+        if is_trajectory(planned.spec)
+        else step_check.names(group, coordinates["component"].values.tolist())
+    )
     coordinates["observable"] = labels("observable", checked, "what the step size may bias")
     values |= step_check.biases(store.root, planned, checked)
     write_group(store, "progress", VARIABLES | step_check.VARIABLES, values, coordinates, grid)
@@ -124,6 +130,9 @@ def _values(
         values["chains"][place] = len(chains.chains)
         if not chains.enough:
             continue
+        if is_trajectory(planned.spec):
+            values["converged"][place] = True
+            continue
         found = diagnostics(scalars(chains, assessed))
         for name in ("rhat", "ess_bulk", "ess_tail", "mcse"):
             values[name][place] = getattr(found, name)
@@ -143,7 +152,7 @@ def assessed_variables(group: Any) -> dict[str, int | None]:
     """Variables with a number for each draw (None), or with a row of them (how many are taken)."""
     found: dict[str, int | None] = {}
     for name, array in sorted(group.arrays()):
-        dims = array.metadata.dimension_names or ()
+        dims = array.dims
         if "draw" in dims[1:]:
             found[name] = min(math.prod(array.shape[4:]), PROBES) if len(dims) > 4 else None
     return found

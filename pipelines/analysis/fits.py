@@ -2,8 +2,9 @@
 
 Where a theory is given the data the chain is the independent unit: a residual is that of one
 dataset, its error comes from the chains, and errors of different datasets add in squares. Where it
-averages over data the unit is the dataset. Only datasets that have converged are compared. p-values
-are two-sided and of Student's t; a comparison of fewer than 4 units has none.
+averages over data the unit is the dataset. Only datasets that have converged are compared, of
+cells whose step is not seen to bias them. p-values are two-sided and of Student's t; a comparison
+of fewer than 4 units has none.
 """
 
 import numpy as np
@@ -34,7 +35,7 @@ VARIABLES = {
     "compared": Variable(
         ("cell", "dataset"),
         "u1",
-        "whether the dataset has converged, and is compared",
+        "whether the dataset is compared: it has converged, and its step is not seen to bias it",
         attrs={"flag_values": [0, 1], "flag_meanings": "not_compared compared"},
     ),
     "predicted": Variable(_PREDICTED, "f8", "what the theory predicts for the dataset"),
@@ -57,7 +58,7 @@ def fit(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  froz
         if not _assessed(store, planned):
             assess(store)
         comparison = compare(store, planned, plugins)
-        words |= {entry.name: entry.words for entry in comparison.entries}
+        words |= comparison.words
         _write(store, planned, comparison)
         scaling.write(store, planned, comparison)
         free_energy.write(store, planned, comparison)
@@ -74,9 +75,10 @@ def fit(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  froz
 
 
 def _assessed(store: Store, planned: Plan) -> bool:
-    """Whether the convergence of all cells and datasets is stored."""
+    """Whether the convergence and the step checks of all cells and datasets are stored."""
     wanted = (len(planned.cells), planned.most("ensemble", "datasets"))
-    return "progress" in store.root and store.root["progress/converged"].shape == wanted
+    known = "progress" in store.root and "biased" in store.root["progress"]
+    return known and store.root["progress/converged"].shape == wanted
 
 
 def _write(store: Store, planned: Plan, comparison: Comparison) -> None:

@@ -22,6 +22,8 @@ from pipelines.analysis.comparison import Averages, Comparison
 from pipelines.analysis.mean_output import LINEAR, OBSERVABLE
 from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.arrays.schema import Variable
+from storage.campaign.observables import split
+from storage.campaign.theory_spec import PARTICLE_THEORIES
 from theory.statistics import (
     FEWEST_UNITS,
     UNITS_PER_OBSERVABLE,
@@ -124,10 +126,11 @@ def tested(comparison: Comparison, theory: int, cell: int) -> Tested | None:
     """The independent units and the observables of a theory at a cell; None if there are too few.
 
     Units are residuals: measured in a chain (a pseudo-value) minus predicted for its dataset, or of
-    a whole dataset where the theory averages over them.
+    a whole dataset where the theory averages over them. Theories with errors of their own have no
+    joint test: combinations of observables that hardly scatter would see nothing else.
     """
     used = np.flatnonzero(comparison.compared[cell])
-    if not len(used):
+    if not len(used) or comparison.theories[theory] in PARTICLE_THEORIES:
         return None
     predicted = comparison.predicted[theory, cell, used]  # (dataset, observable)
     if comparison.averaged[theory]:
@@ -159,6 +162,7 @@ def _residuals(
     It is not known of a theory without a mean output.
     """
     rows = _known_rows(comparison.units[place]) - predicted
+    rows[:, _errors_in_time(comparison)] = np.nan
     if OBSERVABLE in comparison.observables:
         column, output = comparison.observables.index(OBSERVABLE), comparison.output
         rows[:, column] = np.nan
@@ -166,6 +170,12 @@ def _residuals(
             along = output.along[place][: len(rows), theory]
             rows[:, column] = along - output.gram[place][theory, theory]
     return rows
+
+
+def _errors_in_time(comparison: Comparison) -> list[int]:
+    """Places of `mse_mean` at the times of a trajectory, which is tested alone: it is quadratic."""
+    found = enumerate(map(split, comparison.observables))
+    return [place for place, (kind, time) in found if kind == OBSERVABLE and time]
 
 
 def _move(
@@ -265,6 +275,7 @@ def _common(
     What they predict of it, (theory, observable), is replaced in `predicted`.
     """
     rows = _known_rows(comparison.units[place]).copy()
+    rows[:, _errors_in_time(comparison)] = np.nan
     if OBSERVABLE in comparison.observables:
         column, output = comparison.observables.index(OBSERVABLE), comparison.output
         rows[:, column] = predicted[:, column] = np.nan

@@ -3,9 +3,10 @@
 Rows are made from the groups that the fits have written, and everything that speaks of a theory
 reads them: `status`, the Prefect page, tables, sentences, the export. Nothing else decides.
 
-A cell or a size is one point of the sweep; a limit is a residual at infinite size, from a law in
-1/N; a curve is a whole learning curve; and jointly are all observables of all cells at once. With
-an axis of sizes these stand in for the cells, as they compare the same datasets at every size.
+A cell or a size is one point of the sweep; a time is one of a cell that is followed; a limit is a
+residual at infinite size, from a law in 1/N; a curve is a whole learning curve; and jointly are all
+observables of all cells at once. With an axis of sizes these stand in for the cells, as they
+compare the same datasets at every size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from pipelines.theories.theory_groups import group_name
 from storage.arrays.attributes import axes_of, encoded
 from storage.arrays.schema import Variable
 from storage.backend.reader import open_campaign
+from storage.campaign.observables import by_times, is_in_time
 from storage.store.results import write_group
 from storage.store.store import Store
 from theory.statistics import bonferroni
@@ -29,19 +31,22 @@ if TYPE_CHECKING:
     from xarray import Dataset, DataTree
 
 VERDICTS = "verdicts"  # the name of the group
-TESTS = ("cell", "size", "limit", "curve", "joint")
+TESTS = ("cell", "time", "size", "limit", "curve", "joint")
 WIDTH = "network_width"
 NOT_SIZES = ("theory", "cell", "observable")  # of the dimensions of `scaling`
 LIMIT = "nngp"  # what a network becomes as its width alone grows
 NOT_CONVERGED = "no dataset has converged"
+BIASED = "biased by the step"
 FEW_UNITS = "fewer than 4 chains or datasets"
+NOT_REACHED = f"not reached, or {FEW_UNITS}"
+FEW_ALIKE = f"not converged on the same data, {BIASED}, or {FEW_UNITS}"
 FEW_FOR_ALL = "too few chains or datasets for a test of several observables"
 FEW_REPEATS = "too few repeats with a result, or no size within 0.3 of the pool"
 
 _ROW = ("verdict",)
 # Not among the names that an axis of a sweep may not take: rows have no axes.
 COLUMNS = (
-    ("test", "T", "what was tested: cell, size, limit, curve or joint"),
+    ("test", "T", "what was tested: cell, time, size, limit, curve or joint"),
     ("theory", "T", "theory"),
     ("observable", "T", "what was compared; empty where it is everything together"),
     ("point", "T", "settings of the other axes, where a test is along one of them"),
@@ -131,14 +136,19 @@ def _of_ensemble(tree: "DataTree") -> Iterator[Columns]:
         return
     yield from _joint(fits)
     scaling = group(tree, "scaling")
-    if scaling is None:
+    in_time = is_in_time(fits["observable"].values)
+    if scaling is None or in_time:
         yield from _cells(tree, fits)
+    if scaling is None:
         return
     size = size_name(scaling)
     predicted = [_predicted(scaling, fits, size, cell) for cell in range(scaling.sizes["cell"])]
-    approached = size == WIDTH and _moves_alone(fits, size)
+    approached = not in_time and size == WIDTH and _moves_alone(fits, size)
     yield from _limits(scaling, size, predicted, approached=approached)
-    yield from _sizes(scaling, size, predicted, compared=bool(fits["compared"].any()))
+    if not in_time:
+        reasons = dict.fromkeys(_uncompared(tree, fits.sizes["cell"]))
+        missing = FEW_ALIKE if fits["compared"].any() else "; ".join(reasons)
+        yield from _sizes(scaling, size, predicted, missing)
 
 
 def size_name(scaling: "Dataset") -> str:
@@ -163,32 +173,52 @@ def _joint(fits: "Dataset") -> Iterator[Columns]:
 
 
 def _cells(tree: "DataTree", fits: "Dataset") -> Iterator[Columns]:
-    """Cell by cell, of what a theory speaks of somewhere."""
-    places = [label(fits, cell) for cell in range(fits.sizes["cell"])]
+    """Cell by cell, and at each of its times, of what a theory speaks of somewhere."""
+    cells = np.array([label(fits, cell) for cell in range(fits.sizes["cell"])], dtype=object)
     compared = _along_cells(fits["compared"].any("dataset"))
-    for theory in fits["theory"].values:
-        silent = _silence(tree, str(theory), fits.sizes["cell"])
-        for observable in fits["observable"].values:
-            one = fits.sel(theory=theory, observable=observable)
-            known = _along_cells(one["predicted"].notnull().any("dataset"))
+    in_time = is_in_time(fits["observable"].values)
+    uncompared = _uncompared(tree, fits.sizes["cell"])
+    missing = np.where(compared, NOT_REACHED if in_time else FEW_UNITS, uncompared)
+    for theory in map(str, fits["theory"].values):
+        silent = _silence(tree, theory, fits.sizes["cell"])
+        for observable, named in by_times(fits["observable"].values).items():
+            one = fits.sel(theory=theory, observable=[*named])
+            known = one["predicted"].notnull().any("dataset").transpose("cell", "observable").values
             if not known.any():
                 continue
-            missing = np.where(compared, FEW_UNITS, NOT_CONVERGED)
-            size = size_of(one["mean_predicted"].values, one["mean_residual"].values)
-            tested = max(int(one["p_value"].notnull().sum()), 1)
-            yield _judged(
-                {"test": "cell", "theory": theory, "observable": observable, "place": places},
-                {
-                    "size": one["mean_residual"].values / size,
-                    "error": one["mean_error"].values / size,
-                    "residual": one["mean_residual"].values,
-                    "residual_error": one["mean_error"].values,
-                    "p": bonferroni(one["p_value"].values, tested),
-                    "seen": seen_of(one["mean_error"].values / size, one["degrees"].values, tested),
-                },
-                np.where(known, missing, silent),
-                ~known,
-            )
+            about = {"test": "cell", "place": cells}
+            if in_time:
+                places = np.tile([f"t = {when}" for when in named.values()], len(cells))
+                about = {"test": "time", "point": np.repeat(cells, len(named)), "place": places}
+            why = np.where(known, missing[:, None], silent[:, None]).ravel()
+            about |= {"theory": theory, "observable": observable}
+            yield _judged(about, _means(one.transpose(..., "cell", "observable")), why, ~known)
+
+
+def _means(one: "Dataset") -> Columns:
+    """Residuals over datasets relative to what is predicted, of all that is tested at once."""
+    size = size_of(one["mean_predicted"].values, one["mean_residual"].values)
+    tested = max(int(one["p_value"].notnull().sum()), 1)
+    error = one["mean_error"].values
+    found = {
+        "size": one["mean_residual"].values / size,
+        "error": error / size,
+        "residual": one["mean_residual"].values,
+        "residual_error": error,
+        "p": bonferroni(one["p_value"].values, tested),
+        "seen": seen_of(error / size, one["degrees"].values, tested),
+    }
+    return {name: np.ravel(values) for name, values in found.items()}
+
+
+def _uncompared(tree: "DataTree", cells: int) -> np.ndarray:
+    """Why nothing of a cell is compared where nothing is."""
+    progress = group(tree, "progress")
+    if progress is None or progress.sizes["cell"] != cells:
+        return np.full(cells, NOT_CONVERGED, dtype=object)
+    converged = _along_cells(progress["converged"].any("dataset"))
+    biased = converged & _along_cells(progress["biased"] > 0)
+    return np.where(biased, BIASED, NOT_CONVERGED).astype(object)
 
 
 def _along_cells(values: Any) -> np.ndarray:
@@ -207,7 +237,7 @@ def _silence(tree: "DataTree", theory: str, cells: int) -> np.ndarray:
 def _judged(about: Columns, numbers: Columns, why: np.ndarray, silent: np.ndarray) -> Columns:
     """Rows of numbers with the kind that they say; `why` stands where they say nothing."""
     kind = kinds_of(numbers["p"], numbers["seen"])
-    kind[silent] = "silent"
+    kind[silent.ravel()] = "silent"
     reason = np.where(np.isin(kind, ["missing", "silent"]), why, "")
     return about | numbers | {"kind": kind, "reason": reason}
 
@@ -224,13 +254,16 @@ def _limits(
         theories = [name for name in theories if name == LIMIT]
     laws = scaling.sel(theory=theories)
     comparisons = int(laws["intercept_p_value"].notnull().sum())
+    named = by_times(laws["observable"].values)
+    each = [(kind, *one) for kind, names in named.items() for one in names.items()]
     for theory, cell in product(theories, range(laws.sizes["cell"])):
-        for observable in laws["observable"].values:
-            law = laws.sel(theory=theory, observable=observable).isel(cell=cell)
-            if not predicted[cell][theory, str(observable)].any():
+        for observable, name, when in each:
+            law = laws.sel(theory=theory, observable=name).isel(cell=cell)
+            if not predicted[cell][theory, name].any():
                 continue
             about = {"test": "limit", "theory": theory, "observable": observable}
-            about |= {"point": label(laws, cell), "place": f"1/{symbol(laws, size)} → 0"}
+            place = f"t = {when}" if when else f"1/{symbol(laws, size)} → 0"
+            about |= {"point": label(laws, cell), "place": place}
             yield about | _limit(law, comparisons)
 
 
@@ -269,11 +302,10 @@ def _trend(law: "Dataset", comparisons: int) -> str:
 
 
 def _sizes(
-    scaling: "Dataset", size: str, predicted: Sequence[Predicted], *, compared: bool
+    scaling: "Dataset", size: str, predicted: Sequence[Predicted], missing: str
 ) -> Iterator[Columns]:
     """Size by size, at each point of the other axes."""
     letter = symbol(scaling, size)
-    missing = f"not converged on the same data, or {FEW_UNITS}" if compared else NOT_CONVERGED
     places = [f"{letter} = {value:g}" for value in scaling[size].values]
     for cell in range(scaling.sizes["cell"]):
         point = label(scaling, cell)

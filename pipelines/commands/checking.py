@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 
 from pipelines.report.damage import damaged
 from storage.errors import CampaignError
@@ -91,7 +92,8 @@ class _Note:
 
     def forget(self) -> None:
         """It has ended."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # it lies where this user may not write
+            self._path.unlink(missing_ok=True)
 
     def _read(self) -> frozenset[str]:
         try:

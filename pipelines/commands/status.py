@@ -84,13 +84,17 @@ def _driver(store: Store, finished: Finished, complete: bool) -> str:
             return "none; `finitewidth run` goes on where it stopped"
         if not ended and not store.objects.exists("report/report.html"):
             return "none; all shards are finished, and `finitewidth run` makes the report"
-        took = f"; the last run took {duration(kept.since - kept.began)}" if kept and ended else ""
+        took = (
+            f"; the last run took {duration(pace.elapsed(kept.began, kept.since))}"
+            if kept and ended
+            else ""
+        )
         return f"none; the campaign is finished{took}"
     if kept is None or kept.stage == pace.ENDED:
         return f"{holder}, starting"
     now = time.time()
     by_name = {"/".join(place): count for place, count in finished.items()}
-    spent, left = duration(now - kept.began), about(kept.left(by_name, now))
+    spent, left = duration(pace.elapsed(kept.began, now)), about(kept.left(by_name, now))
     return f"{holder}; {kept.stage}, {spent} so far, {left} left"
 
 

@@ -5,14 +5,16 @@ from typing import NamedTuple
 from pipelines.engine import needs
 from pipelines.engine.engine import Prepared
 from storage.campaign.data_spec import number_of_inputs, number_of_outputs, number_of_test_points
-from storage.campaign.spec import Campaign
+from storage.campaign.spec import Campaign, is_trajectory
 from storage.planning.identity import digest
 from storage.planning.plan import Plan
 from workers.data.datasets import dataset, pool
+from workers.devices.placement import CPU
 from workers.machine import memory
 from workers.machine.cores import available_cores
 from workers.models import network_of
 from workers.networks.networks import Model
+from workers.samplers.trajectory import NETWORKS
 
 SHARD = 500  # bytes by which the driver remembers one
 _inputs: dict[tuple[str, str], int] = {}
@@ -31,10 +33,10 @@ class Block(NamedTuple):
         return sum(self)
 
 
-def require(prepared: Prepared, workers: int | None) -> None:
+def require(prepared: Prepared, workers: int | None, device: str = CPU.device) -> None:
     """Raise CampaignError where memory, or room for a kernel's file, would not suffice here.
 
-    By default there are as many workers as cores.
+    By default there are as many workers as cores. On a GPU kernels take its memory alone.
     """
     planned = prepared.plan
     shards = sum(planned.work.values())
@@ -45,7 +47,8 @@ def require(prepared: Prepared, workers: int | None) -> None:
     )
     if planned.cells:
         _require_block(prepared, planned, workers or available_cores())
-    needs.require(planned, workers)
+    if device == CPU.device:
+        needs.require(planned, workers)
 
 
 def _require_block(prepared: Prepared, planned: Plan, workers: int) -> None:
@@ -76,12 +79,23 @@ def block_of(spec: Campaign, prepared: Prepared) -> Block:
     network, test = model_of(spec, prepared), number_of_test_points(spec.data)
     probes = min(test, spec.observe.points)
     chains = spec.ensemble.block
-    replicas = chains * (1 + len(spec.sampler.ladder))
-    parameters = 6 * item * network.size * replicas
+    replicas, copies = chains * (1 + len(spec.sampler.ladder)), 6
+    if is_trajectory(spec):  # and where they were at earlier times
+        replicas, copies = chains * NETWORKS, 6 + max(spec.observe.lags, default=0)
+    parameters = copies * item * network.size * replicas
     seen = chains * (3 * item * network.units * probes + 3 * 8 * outputs_of(spec))
     series = 2 * 8 * chains * spec.sampler.segment * (probes * network.targets + 8)
+    if is_trajectory(spec):
+        matrices = spec.sampler.segment * (1 + len(spec.observe.lags)) * depth_of(spec)
+        series += 2 * 8 * (matrices * probes**2 + 4 * chains * spec.sampler.segment * test)
     data = inputs_of(spec, prepared) * (test + spec.data.train) * (item + 8)
     return Block(parameters + seen, series, data)
+
+
+def depth_of(spec: Campaign) -> int:
+    """Hidden layers whose kernels are observed."""
+    assert spec.network is not None
+    return spec.network.depth if spec.observe.kernels else 0
 
 
 def outputs_of(spec: Campaign) -> int:

@@ -3,20 +3,18 @@
 from collections.abc import Mapping
 
 from storage.errors import CampaignError
-from storage.files.objects import Objects
-from storage.store import archive
 from workers import numerics
 from workers.devices.placement import CPU, CUDA, device_type
 
 AUTO = "auto"
 
 
-def decided(known: Mapping[str, str], asked: str) -> dict[str, str]:
-    """What a campaign computes with: `known` where it has begun, else what is asked for.
+def wanted(known: Mapping[str, str], asked: str) -> str:
+    """The device of a campaign, as torch names it.
 
     `auto` goes on where a campaign began. A new one it puts on CPUs: no GPU has been asked yet what
     tests/device/check.py asks. Raises CampaignError for a device other than that on which a
-    campaign began, and for one that is not here.
+    campaign began.
     """
     begun = device_type(known["device"]) if known else ""
     if begun and asked not in (AUTO, begun):
@@ -24,7 +22,16 @@ def decided(known: Mapping[str, str], asked: str) -> dict[str, str]:
             f"--device {asked}: this campaign began on {known['device']}, and others compute other "
             "bits; leave --device out, or start it anew with another --store"
         )
-    device = begun or (CPU.device if asked == AUTO else asked)
+    return begun or (CPU.device if asked == AUTO else asked)
+
+
+def decided(known: Mapping[str, str], asked: str) -> dict[str, str]:
+    """What a campaign computes with in this process: `known` where it has begun, else as asked.
+
+    Raises CampaignError for a device other than that on which a campaign began, and for one that
+    is not here.
+    """
+    device = wanted(known, asked)
     if why := numerics.why_no(device):
         raise CampaignError(f"{_wish(known, asked)} needs a GPU, and {why}; {_advice(known)}")
     return dict(known) or numerics.describe(device)
@@ -39,18 +46,11 @@ def _advice(known: Mapping[str, str]) -> str:
     return f"run it where torch finds one, or {other}"
 
 
-def check_executor(computed: Mapping[str, str], executor: str) -> None:
-    """Raise CampaignError for chains on a GPU and shards on Ray, whose tasks ask for CPUs alone."""
-    if device_type(computed["device"]) == CUDA and executor != "inline":
-        raise CampaignError(
-            f"chains run on {computed['device']}, and Ray has no tasks on GPUs yet; add --executor "
-            "inline"
-        )
-
-
-def planned(objects: Objects) -> dict[str, str]:
-    """What a run would compute with, if it is asked for no device."""
-    return archive.numerics(objects) or numerics.describe()
+def planned(known: Mapping[str, str], asked: str) -> str:
+    """What a run would compute with, in words: known where it has begun."""
+    if not known and wanted(known, asked) == CUDA:
+        return f"{CUDA}, as its GPUs are found at the first run"
+    return words(dict(known) or numerics.describe())
 
 
 def words(computed: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ analyzed, and the failure is told at the end.
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +21,10 @@ from pipelines.engine.provenance import provenance
 from pipelines.engine.waves import Wave, merged
 from storage.campaign.data_spec import PLUGIN
 from storage.campaign.plugins import ALLOWED, Plugins, allow, named
-from storage.campaign.spec import Campaign
-from storage.campaign.theories import own
+from storage.campaign.spec import Campaign, is_trajectory
+from storage.campaign.theory_record import own
 from storage.errors import IncompleteError
+from storage.files.compaction import Compaction
 from storage.files.lease import Lease
 from storage.files.objects import Objects
 from storage.files.sealed import seal
@@ -35,6 +36,7 @@ from storage.store.store import Store
 from workers.cluster.pool import Began, Seconds, alike, unheard
 from workers.data.datasets import absolute, check_dataset, check_pool, content_digests
 from workers.ensemble.plugin_checks import check_network
+from workers.ensemble.trajectory_checks import check_step
 from workers.faults import Fault
 from workers.shard import ADVICE, AGAIN, Job, Outcome, attempt
 
@@ -160,6 +162,7 @@ def _check_data(prepared: Prepared) -> None:
         data = check_dataset(cells[0].spec, plugins, sources)
         for spec in {digest([*_networks(cell.spec)]): cell.spec for cell in cells}.values():
             check_network(spec, data, plugins)
+            check_step(spec, data, plugins)
     for cells in _by_data(planned.regressions):
         points = check_pool(cells[0].spec, plugins, sources)
         for cell in cells:
@@ -172,6 +175,8 @@ def _networks(spec: Campaign) -> Iterator[Any]:
     assert spec.sampler is not None
     yield spec.network.model_dump(mode="json")
     yield spec.sampler.precision
+    if is_trajectory(spec):
+        yield spec.sampler.temperature
 
 
 def _by_data(cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -194,7 +199,7 @@ class Drive:
         epoch: int,
         executor: Executor,
         choice: Choice,
-        computed: dict[str, str],
+        computed: Mapping[str, str],
     ) -> None:
         self.prepared = prepared
         self.choice = choice
@@ -202,10 +207,11 @@ class Drive:
         self.executor = executor
         self.store.add_spec(prepared.spec, prepared.sources)
         objects = self.store.objects
-        computed = archive.decide_numerics(objects, computed)
-        self.job = Job(objects, epoch, computed, prepared.plugins, prepared.sources)
+        decided = archive.decide_numerics(objects, computed)
+        self.job = Job(objects, epoch, decided, prepared.plugins, prepared.sources)
         self._record_run(epoch)
         self.finished = self.store.ledger.finished()
+        self._compaction = Compaction(objects, self.finished)
         self.failed: list[Outcome] = []
         self.given_up = {} if choice.retry else self._certain()
         self._plan()
@@ -281,6 +287,7 @@ class Drive:
                 self.failed.append(outcome)
             else:
                 self.finished.add(outcome.shard.name)
+                self._compaction.add(outcome.shard.name, outcome.receipt)
                 self.done += 1
             yield outcome
 
@@ -315,12 +322,15 @@ def drive(
     prepared: Prepared,
     executor: Executor,
     choice: Choice = EVERYTHING,
-    device: str = devices.AUTO,
+    computed: Mapping[str, str] | None = None,
 ) -> Iterator[Drive]:
-    """Hold the campaign's lease, and drive it."""
+    """Hold the campaign's lease, and drive it.
+
+    A new campaign is `computed` with that, by default with what this process has on a CPU.
+    """
     selection.chosen(prepared.plan, choice.only)  # before anything is written
-    known = archive.numerics(prepared.store.objects)
-    computed = devices.decided(known, device)
+    if computed is None:
+        computed = devices.decided(archive.numerics(prepared.store.objects), devices.AUTO)
     with held(prepared.store) as (store, lease):
         driven = Drive(prepared, store, lease.epoch, executor, choice, computed)
         with _shared_files(driven.plan, lease):
@@ -363,8 +373,9 @@ def run(
     from storage.backend.reader import open_campaign
 
     prepared = prepare(spec, root, plugins)
-    blocks.require(prepared, workers=1)
-    with drive(prepared, Inline(), device=device) as driven:
+    computed = devices.decided(archive.numerics(prepared.store.objects), device)
+    blocks.require(prepared, 1, devices.device_type(computed["device"]))
+    with drive(prepared, Inline(), computed=computed) as driven:
         while True:
             for outcome in driven.run(*driven.left):
                 if watch is not None:

@@ -22,7 +22,7 @@ from storage.arrays import schema
 from storage.campaign.data_spec import number_of_test_points
 from storage.campaign.network_spec import Kernel
 from storage.campaign.regression_spec import REGRESSION_THEORIES
-from storage.campaign.spec import Campaign
+from storage.campaign.spec import Campaign, is_trajectory
 from storage.campaign.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from storage.errors import refused
 from storage.planning.identity import digest
@@ -30,9 +30,10 @@ from storage.planning.plan import SAMPLED, WARMUP, Cell, Place, Plan, Shard
 from theory.regression.curve_methods import DOUBLE
 from workers import numerics
 from workers.devices.placement import placement_of
-from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES
+from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES, VECTORS
 from workers.models import nngp_of
 from workers.regression.regression import kernel_of
+from workers.samplers.trajectory import NETWORKS
 
 PATIENCE = 2.0  # seconds for all that is timed
 LONG = 0.5  # seconds: what would take longer is not timed
@@ -177,11 +178,22 @@ def _lanes(spec: Campaign, cell: Cell, count: int, timing: Timing, write: float)
     looks = 0
     if sampler.step_size == "auto":
         looks = 1 + FIRST_ITERATIONS + len(STAGES) * (1 + LATER_ITERATIONS)
+        if sampler.damping is not None:  # and traces
+            looks += (1 + len(STAGES)) * (1 + VECTORS)
     more = spec.sampler.draws // sampler.segment
     first = timing.data + timing.shard + write + (sampler.warmup + looks) * timing.step
     each = timing.shard + write
-    each += sampler.segment * (sampler.thin * timing.step + timing.draw)
+    each += sampler.segment * (_steps(spec) * timing.step + timing.draw)
     return Lanes(count // (1 + more), first, more, each)
+
+
+def _steps(spec: Campaign) -> float:
+    """Steps from one draw to the next; of a trajectory pairs of them, on average."""
+    sampler = spec.sampler
+    assert sampler is not None
+    if is_trajectory(spec):
+        return sampler.pairs(sampler.draws)[-1] / sampler.draws
+    return sampler.thin
 
 
 def _bytes(cell: Cell, prepared: Prepared) -> float:
@@ -202,7 +214,7 @@ def _timings(
 ) -> dict[str, Timing]:
     """For each size, of which a cell is given, what was timed, or is scaled from its neighbour."""
     kinds = {
-        name: _Kind(name, cell, *_products(cell.spec, prepared)) for name, cell in cells.items()
+        name: _Kind(name, cell, *products_of(cell.spec, prepared)) for name, cell in cells.items()
     }
     ordered = sorted(kinds.values(), key=lambda kind: kind.step)
     known, began = {}, time.process_time()
@@ -220,13 +232,15 @@ def _name(kind: _Kind, prepared: Prepared) -> str:
     return f"block {digest([kind.name, prepared.sources])[:32]}"
 
 
-def _products(spec: Campaign, prepared: Prepared) -> tuple[float, float]:
-    """A step is a pass forward and two back, a draw one forward at all points."""
+def products_of(spec: Campaign, prepared: Prepared) -> tuple[float, float]:
+    """Of a block: a step is a pass forward and two back, a draw one forward at all points."""
     assert spec.ensemble is not None
     assert spec.sampler is not None
     each = blocks.model_of(spec, prepared).products * spec.ensemble.block
     replicas = 1 + len(spec.sampler.ladder)
     moves = spec.sampler.moves or 1
+    if is_trajectory(spec):  # two steps of two networks, and one of two more
+        each, moves = each * NETWORKS, 1.5
     points = spec.data.train + number_of_test_points(spec.data) + spec.observe.points
     return 3.0 * each * replicas * moves * spec.data.train, float(each * points)
 

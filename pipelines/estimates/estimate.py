@@ -10,6 +10,7 @@ import torch
 
 from pipelines.engine import blocks, devices, needs
 from pipelines.engine.engine import Prepared
+from pipelines.estimates import gpus
 from pipelines.estimates.costs import Costs, costs
 from pipelines.estimates.speeds import Speeds
 from pipelines.report.class_balance import planned_balance
@@ -22,33 +23,48 @@ from storage.arrays.coordinates import physical_temperature
 from storage.arrays.schema import Variable, chunks
 from storage.campaign.messages import printable
 from storage.campaign.network_spec import ACTIVATIONS
+from storage.campaign.sampler_spec import AUTO
+from storage.planning.choosing import told
 from storage.planning.identity import digest
 from storage.planning.plan import Cell, Plan, plan
 from storage.planning.sweep import excluded_points
 from storage.reading.theory_rules import coverage
+from storage.store import archive
 from theory.kernels.fully_connected import nngp
 from workers.data.datasets import dataset, pool
+from workers.devices.placement import CUDA
 from workers.machine.cores import available_cores
 
+MANY = 1000  # shards of which it matters how long each takes
 TOO_MANY = 100_000  # objects in one store
 TOO_LONG = 7 * 24 * 3600.0  # seconds
 PROFILE = 512  # training points from which the degrees of freedom are estimated at most
 
 
-def estimate(prepared: Prepared, every: bool = False, width: int | None = None) -> str:
+def estimate(
+    prepared: Prepared,
+    every: bool = False,
+    width: int | None = None,
+    device: str = devices.AUTO,
+) -> str:
     """The dry run in words: cells, shards, storage, time, and a table of the cells.
 
     The first few cells, or every one, in lines of a width. Raises CampaignError for what this
-    machine has no memory for.
+    machine has no memory for, and for a device other than that on which the campaign began.
     """
-    blocks.require(prepared, workers=None)
     known = prepared.store
+    computed = archive.numerics(known.objects)
+    device = devices.wanted(computed, device)
+    on_gpu = device == CUDA
+    blocks.require(prepared, None, device)
     stored = known.known()
     planned = prepared.plan
     if stored:
         planned = plan(prepared.spec, stored, prepared.sources, known.rounds())
     finished = planned.of(known.ledger.finished()) if stored else {}
     costing = costs(prepared, planned, Speeds())
+    if on_gpu:
+        costing = gpus.on_a_gpu(costing, prepared, planned)
     shards, done = sum(planned.work.values()), sum(finished.values())
     size, objects = storage_needs(planned)
     ensemble, regression = len(planned.cells), len(planned.regressions)
@@ -61,21 +77,29 @@ def estimate(prepared: Prepared, every: bool = False, width: int | None = None) 
         f"cells    {ensemble} of the ensemble{more}, {regression} of the regression{without}",
         f"shards   {shards}, of which {done} are finished",
         f"storage  {_bytes(size)} before compression, {objects} objects",
-        f"device   {devices.words(devices.planned(known.objects))}",
+        f"device   {devices.planned(computed, device)}",
     ]
+    if prepared.spec.sampler is not None and prepared.spec.sampler.scheme == AUTO:
+        lines += [f"scheme   {said}" for said in told([cell.spec for cell in planned.cells])]
     if planned.cells:
         block = max(blocks.block_of(cell.spec, prepared).total for cell in _each_size(planned))
         lines.append(f"memory   {_bytes(block)} per block of chains")
-    lines += _time_lines(costing, finished)
+    of = "GPU" if on_gpu else "core"
+    if on_gpu:
+        lines += gpus.gpu_lines(costing, prepared, planned, finished)
+    else:
+        lines += _time_lines(costing, finished)
+    if on_gpu or shards > MANY:
+        lines += gpus.short_segments(costing, planned)
     lines += _room_warning(known.url, size)
     if objects > TOO_MANY:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
     lines += planned_balance(prepared, planned)
     lines += coverage(planned)
     if planned.cells:
-        lines += ["", *_cell_lines(planned, prepared, costing, finished, every, width)]
+        lines += ["", *_cell_lines(planned, prepared, costing, finished, every, width, of)]
     for cell in planned.regressions[: None if every else columns.SHOWN]:
-        lines += _regression_lines(cell, prepared)
+        lines += _regression_lines(cell, prepared, on_gpu)
     return "\n".join(lines)
 
 
@@ -143,6 +167,7 @@ def _cell_lines(
     finished: Mapping[Any, int],
     every: bool,
     width: int | None,
+    of: str,
 ) -> list[str]:
     """A table: settings, physical numbers, coupling, degrees of freedom, and what a cell takes."""
     shown = planned.cells if every else planned.cells[: columns.SHOWN]
@@ -157,11 +182,11 @@ def _cell_lines(
             lanes = costing.lanes.get(place)
             seconds += lanes.seconds if lanes else 0
             shards, done = shards + planned.work.get(place, 0), done + finished.get(place, 0)
-        row["core time"] = duration(seconds)
+        row[f"{of} time"] = duration(seconds)
         if finished:
             row["finished"] = f"{done} of {shards}"
         rows.append(row)
-    return columns.table(rows, len(planned.cells), width, keep={"core time", "finished"})
+    return columns.table(rows, len(planned.cells), width, keep={f"{of} time", "finished"})
 
 
 def _coupling(cell: Cell, prepared: Prepared) -> float:
@@ -212,7 +237,7 @@ class _Freedom:
         return torch.linalg.eigvalsh(kernel).clamp_min(0)
 
 
-def _regression_lines(cell: Cell, prepared: Prepared) -> list[str]:
+def _regression_lines(cell: Cell, prepared: Prepared, on_gpu: bool) -> list[str]:
     """Sizes and ridges, how they are computed, and what that takes."""
     regression = cell.spec.regression
     assert regression is not None
@@ -229,16 +254,23 @@ def _regression_lines(cell: Cell, prepared: Prepared) -> list[str]:
     lines = [
         f"  regression: up to {largest} of {points} points{mark}, {regression.repeats} orders",
         f"    ridges by {methods}",
-        f"    {duration(order.seconds)} and {_bytes(order.bytes)} an order, "
-        f"{duration(needed.spectrum_seconds)} and {_bytes(needed.spectrum_bytes)} the spectrum, "
-        f"{_bytes(needed.kernel_bytes)} the kernel of a machine",
     ]
+    lines += gpus.regression_lines(cell.spec) if on_gpu else [_of_cores(needed)]
     if needed.quartic_seconds:
         lines.append(f"    {duration(needed.quartic_seconds)} an order with a quartic loss")
     if needed.decimated_seconds:
         most = duration(needed.decimated_seconds)
         lines.append(f"    then {most} at most for theories with a decimated kernel")
     return lines
+
+
+def _of_cores(needed: needs.Needs) -> str:
+    order, spectrum = needed.order, needed.spectrum_bytes
+    return (
+        f"    {duration(order.seconds)} and {_bytes(order.bytes)} an order, "
+        f"{duration(needed.spectrum_seconds)} and {_bytes(spectrum)} the spectrum, "
+        f"{_bytes(needed.kernel_bytes)} the kernel of a machine"
+    )
 
 
 _WAYS = {

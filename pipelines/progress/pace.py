@@ -41,7 +41,7 @@ class Pace:
             return self._simulation(finished, now) + sum(self.stages.values())
         names = list(self.stages)
         later = sum(self.stages[name] for name in names[names.index(self.stage) + 1 :])
-        expected, spent = self.stages[self.stage], now - self.since
+        expected, spent = self.stages[self.stage], elapsed(self.since, now)
         if part is not None and part > TELLING:
             expected = spent / part
         return max(expected - spent, 0.0) + later
@@ -56,7 +56,7 @@ class Pace:
         if self.stage in self.stages:
             names, expected = list(self.stages), self.stages[self.stage]
             done = simulation + sum(self.stages[n] for n in names[: names.index(self.stage)])
-            spent = (now - self.since) / expected if expected else 1.0
+            spent = elapsed(self.since, now) / expected if expected else 1.0
             done += expected * min(spent if part is None else part, 1.0)
         whole = simulation + sum(self.stages.values())
         return done / whole if whole else 1.0
@@ -73,14 +73,19 @@ class Pace:
             return 0.0
         share = 1 - left / at_first
         if share < TELLING:
-            return max(self.simulation - (now - self.began), 0.0)
+            return max(self.simulation - elapsed(self.began, now), 0.0)
         rest = self.simulation * (1 - share)
-        done, took = self.simulation * share, now - self.began
+        done, took = self.simulation * share, elapsed(self.began, now)
         return rest * (took + rest / 2) / (done + rest / 2)
 
     def keep(self, objects: Objects) -> None:
         """Write it down for `status`."""
         objects.put(NAME, seal(asdict(self)))
+
+
+def elapsed(since: float, now: float) -> float:
+    """Seconds between two moments of `time.time`; none where the clock was set back meanwhile."""
+    return max(now - since, 0.0)
 
 
 def kept(objects: Objects) -> Pace | None:

@@ -11,8 +11,8 @@ from pipelines.text.rounding import UNKNOWN, plain, uncertain
 from storage.arrays.coordinates import physical_temperature
 from storage.backend.reader import open_raw
 from storage.campaign.data_spec import component_names
-from storage.campaign.observables import learnabilities
-from storage.campaign.sampler_spec import LAWLESS
+from storage.campaign.observables import learnabilities, split
+from storage.campaign.sampler_spec import LAWLESS, TRAJECTORY
 from storage.planning.plan import Cell, Plan
 from storage.store.store import Store
 
@@ -35,7 +35,7 @@ def cell_rows(
     rows, converged = [], []
     for cell in planned.cells if cells is None else cells:
         row = settings_row(cell) | physical_row(cell)
-        if nngp is not None:
+        if nngp is not None and "degrees_of_freedom" in nngp:
             row |= _regime(nngp.isel(cell=cell.index), cell)
         if fits is not None:
             row |= _learnability(fits.isel(cell=cell.index), learned)
@@ -85,14 +85,16 @@ def _regime(one: xr.Dataset, cell: Cell) -> dict[str, str]:
 
 def _learnability(one: xr.Dataset, learned: Sequence[str]) -> dict[str, str]:
     """Mean over the datasets that were measured, √(Σ se²)/datasets as its error."""
-    row = {}
-    for name in one["observable"].values:
-        if name not in learned:
+    row, names = {}, [str(name) for name in one["observable"].values]
+    last = next((when for kind, when in map(split, names) if kind in learned), "")
+    for name in names:
+        kind, when = split(name)
+        if kind not in learned or when != last:
             continue
         part = one.sel(observable=name)
         values, errors = part["measured"].values, part["standard_error"].values
         known = np.isfinite(values)
-        title = learnability_title(str(name))
+        title = learnability_title(name)
         row[title] = UNKNOWN
         if known.any():
             error = float(np.sqrt((errors[known] ** 2).sum())) / known.sum()
@@ -126,6 +128,8 @@ def step_in_words(cell: Cell, biased: bool | None) -> str:
     assert sampler is not None
     if sampler.scheme in LAWLESS:
         return "targets no known law"
+    if sampler.scheme == TRAJECTORY:
+        return "extrapolated"
     if not sampler.bias_order:
         return "exact"
     if biased is None:

@@ -4,7 +4,8 @@ import json
 from typing import TYPE_CHECKING
 
 from storage.campaign.observables import in_plain
-from storage.campaign.theories import Theory, introduce, record
+from storage.campaign.theories import introduce, record
+from storage.campaign.theory_record import Theory
 
 if TYPE_CHECKING:
     from xarray import DataTree

@@ -1,7 +1,7 @@
 """Driving a campaign on an executor: Ray, or this process."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -10,6 +10,7 @@ from pipelines.engine import blocks, devices, stages
 from pipelines.engine.engine import Choice, Drive, Inline, Prepared, drive
 from pipelines.engine.waves import Line, lines
 from pipelines.estimates.costs import Costs, costs
+from pipelines.estimates.gpus import on_a_gpu
 from pipelines.estimates.speeds import Speeds
 from pipelines.progress import doing
 from pipelines.progress.pace import ENDED, SIMULATING, Pace
@@ -18,9 +19,10 @@ from pipelines.run.draining import Drained, draining
 from pipelines.run.listening import listening
 from storage.errors import CampaignError
 from storage.store import archive
+from workers.cluster.actors import GpuExecutor
 from workers.cluster.pool import Seconds
 from workers.cluster.remote import RayExecutor, check, cluster
-from workers.devices.placement import TORCH, placement_of
+from workers.devices.placement import CUDA, TORCH, placement_of
 from workers.machine.cores import available_cores
 from workers.numerics import why_torch
 
@@ -37,7 +39,7 @@ class Options:
     retry: bool = False  # also what failed in an earlier run, and would fail again
     durable: bool = False  # what is stored survives a power cut
     folder: str = ""  # where plug-ins may lie; by default the current one
-    device: str = devices.AUTO  # of chains: auto, cpu or cuda
+    device: str = devices.AUTO  # of chains and regressions: auto, cpu or cuda
     metrics: str | None = None  # [host:]port where Prometheus may ask
     log_json: bool = False  # what the run says is for programs
 
@@ -50,38 +52,57 @@ class Options:
 @contextmanager
 def driving(prepared: Prepared, options: Options) -> Iterator[tuple[Drive, Progress]]:
     """Drive a campaign on the executor of the options, telling how it goes."""
+    known = archive.numerics(prepared.store.objects)
+    device = devices.wanted(known, options.device)
     if options.executor == "inline":
-        blocks.require(prepared, workers=1)
-        with drive(prepared, Inline(), options.choice, options.device) as driven:
+        blocks.require(prepared, 1, device)
+        computed = devices.decided(known, options.device)
+        with drive(prepared, Inline(), options.choice, computed) as driven:
             with _progress(driven, 1, options) as progress:
                 _warn(driven, progress)
                 yield driven, progress
             _ended(driven, progress)
         return
-    known = archive.numerics(prepared.store.objects)
-    devices.check_executor(devices.decided(known, options.device), options.executor)
+    on_gpus = device == CUDA
+    computed = known if on_gpus else devices.decided(known, options.device)
     check(options.address)
     if options.address is None:  # workers elsewhere look for themselves
-        blocks.require(prepared, options.workers)
-    with drive(prepared, Inline(), options.choice, options.device) as driven:
-        cores = options.workers or available_cores()
-        with _progress(driven, cores, options) as progress, _on_ray(driven, progress, options):
+        blocks.require(prepared, options.workers, device)
+    with (_on_gpus if on_gpus else _on_cpus)(prepared, options, computed) as driven:
+        yield driven
+
+
+@contextmanager
+def _on_cpus(
+    prepared: Prepared, options: Options, computed: Mapping[str, str]
+) -> Iterator[tuple[Drive, Progress]]:
+    """A cluster for the shards that are left, if there are any."""
+    cores = options.workers or available_cores()
+    with drive(prepared, Inline(), options.choice, computed) as driven:
+        with _progress(driven, cores, options) as progress, ExitStack() as stack:
+            if driven.left:
+                _warn(driven, progress)
+                progress.say("starting Ray")
+                executor = stack.enter_context(cluster(options.address, options.workers))
+                driven.executor = executor
+                stack.enter_context(_files_elsewhere(driven, executor))
             yield driven, progress
         _ended(driven, progress)
 
 
 @contextmanager
-def _on_ray(driven: Drive, progress: Progress, options: Options) -> Iterator[None]:
-    """A cluster for the shards that are left, if there are any."""
-    if not driven.left:
-        yield
-        return
-    _warn(driven, progress)
-    progress.say("starting Ray")
-    with cluster(options.address, options.workers) as executor:
-        driven.executor = executor
-        with _files_elsewhere(driven, executor):
-            yield
+def _on_gpus(
+    prepared: Prepared, options: Options, known: Mapping[str, str]
+) -> Iterator[tuple[Drive, Progress]]:
+    """The cluster comes first, since its GPUs say what a new campaign computes with."""
+    with cluster(options.address, options.workers) as attached:
+        executor = GpuExecutor(attached)
+        computed = known or executor.describe(CUDA)
+        with drive(prepared, executor, options.choice, computed) as driven:
+            with _progress(driven, 1, options) as progress, _files_elsewhere(driven, executor):
+                _warn(driven, progress)
+                yield driven, progress
+            _ended(driven, progress)
 
 
 @contextmanager
@@ -119,7 +140,10 @@ def _progress(driven: Drive, cores: int, options: Options) -> Iterator[Progress]
 
 
 def _costs(driven: Drive) -> Costs:
-    return costs(driven.prepared, driven.plan, Speeds(), measure=False)
+    found = costs(driven.prepared, driven.plan, Speeds(), measure=False)
+    if placement_of(driven.job.numerics).device == CUDA:
+        return on_a_gpu(found, driven.prepared, driven.plan)
+    return found
 
 
 def _seconds(driven: Drive) -> Seconds:

@@ -3,6 +3,7 @@
 Bodies of flows and tasks are short, since Prefect pickles them by value when it serves them.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from prefect.exceptions import FailedRun
 from prefect.futures import wait
 from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -26,6 +28,9 @@ from pipelines.run import artifacts, driving, handing, runs
 from pipelines.run.draining import Drained, ending
 from storage.errors import CampaignError, IncompleteError
 from storage.reading.document import parse
+
+# While a server is away, Prefect would show each event that it could not send, whole.
+logging.getLogger("prefect._internal.concurrency").setLevel(logging.CRITICAL)
 
 DRAIN = 10.0  # seconds for the last logs and events
 LOOK = 5.0  # seconds between two looks at whether the run was cancelled
@@ -133,11 +138,17 @@ def _simulate(driven: engine.Drive, progress: Progress) -> None:
 def run(prepared: engine.Prepared, options: driving.Options) -> None:
     """Run the flow in this process against the Prefect server of the environment.
 
-    Raises CampaignError where the campaign failed; the traceback is in the UI.
+    Raises CampaignError where the campaign failed; the traceback is in the UI. Also where the
+    server is gone for good: Prefect asks it again and again before it gives up.
     """
     try:
         with tags(*runs.tags(prepared, options.executor)):
             state = campaign(**handing.parameters(prepared, options), return_state=True)
+    except httpx.TransportError as error:
+        raise CampaignError(
+            f"the Prefect server at {PREFECT_API_URL.value()} does not answer any more ({error}); "
+            "what is finished is kept, and the same command goes on"
+        ) from None
     finally:
         _drain()
     if state.is_cancelled():

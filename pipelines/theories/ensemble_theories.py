@@ -46,6 +46,7 @@ class Problem:
     spec: Campaign
     data: Dataset
     plugins: Plugins
+    times: tuple[float, ...] = ()  # at which networks are looked at, where they are followed
 
     @property
     def network(self) -> Network:
@@ -121,10 +122,10 @@ def nngp(problem: Problem) -> Prediction:
     if problem.y.ndim == 1:
         evidence = log_evidence(problem.train, problem.y, problem.temperature)
         found["free_energy"] = -evidence.numpy()
-    return found | _prior_weights(problem)
+    return found | prior_weights(problem)
 
 
-def _prior_weights(problem: Problem) -> Prediction:
+def prior_weights(problem: Problem) -> Prediction:
     """Weights that have not learned: first-layer ones in prior variances, and the readout's."""
     readout = problem.network.physical_weight_variance[-1]
     found = {"weight_norm": np.array(readout * number_of_outputs(problem.spec.data))}
@@ -303,13 +304,13 @@ def _layer_kernels(problem: Problem, x: Tensor) -> Tensor:
     network = problem.network
     return torch.stack(
         [
-            nngp_of(_cut(network, level), x, phi=problem.own_activation)
+            nngp_of(cut(network, level), x, phi=problem.own_activation)
             for level in range(1, network.depth + 1)
         ]
     )
 
 
-def _cut(network: Network, depth: int) -> Network:
+def cut(network: Network, depth: int) -> Network:
     """The network whose readout is the layer above the first `depth` hidden ones."""
     variances = {
         "weight_variance": network.weights[: depth + 1],

@@ -22,6 +22,7 @@ from pipelines.theories import (
     kernel_scalings,
     prior_theories,
     regression_theories,
+    trajectory_theories,
 )
 from pipelines.theories.attempts import each, explained
 from pipelines.theories.ensemble_theories import Prediction, Problem
@@ -31,8 +32,9 @@ from storage.arrays.schema import Variable, ensemble_sizes, ensemble_variables
 from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
 from storage.campaign.plugins import Plugins, named
 from storage.campaign.regression_spec import REGRESSION_THEORIES
-from storage.campaign.spec import Campaign
-from storage.campaign.theories import described, introduce, own, record
+from storage.campaign.spec import Campaign, is_trajectory
+from storage.campaign.theories import introduce, record
+from storage.campaign.theory_record import described, own
 from storage.campaign.theory_spec import AVERAGED_THEORIES
 from storage.errors import CampaignError
 from storage.planning.plan import Cell, Plan
@@ -103,7 +105,8 @@ def _without_index(theory: Callable[..., Iterable[Prediction]]) -> Callable[...,
     return lambda problem, widths, index: theory(problem, widths)
 
 
-# By the names of their records in `storage.campaign.theories`.
+# By the names of their records in `storage.campaign.theories`; those of networks in time are in
+# `trajectory_theories`.
 NUMBERS = {
     "nngp": Numbers(
         _of_all(ensemble_theories.nngp), (REGIME, EVIDENCE, READOUT), classes=True, weights=True
@@ -178,7 +181,7 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
     for done, (cells, index) in enumerate(itertools.product(together.values(), range(datasets))):
         doing.tell("dataset", done, len(together) * datasets)
         data = dataset(cells[0].spec, index, plugins, planned.sources)
-        problem = Problem(cells[0].spec, data, plugins)
+        problem = Problem(cells[0].spec, data, plugins, _times(planned))
         for theory, group in groups.items():
             known = [cell for cell in cells if not reasons[theory][cell.index, index]]
             for cell, found in _predictions(theory, problem, known, index):
@@ -188,6 +191,14 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
                     _write(group, (cell.index, index), found)
     for theory in groups:
         write_reasons(store, theory, reasons[theory])
+
+
+def _times(planned: Plan) -> tuple[float, ...]:
+    """At which networks are looked at, in all specs of the campaign."""
+    sampler = planned.spec.sampler
+    if sampler is None or not is_trajectory(planned.spec):
+        return ()
+    return tuple(sampler.moments(planned.most("sampler", "draws")))
 
 
 def _predict_averaged(store: Store, planned: Plan) -> None:
@@ -212,6 +223,9 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
     if number_of_outputs(planned.spec.data) > 1:
         mean = variables["output_mean"]
         variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
+    if is_trajectory(planned.spec):
+        variables = trajectory_theories.variables(variables, ensemble_variables(planned.spec))
+        return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
     variables |= _own(planned.spec) if theory not in NUMBERS else _beside(planned, NUMBERS[theory])
     group = create_group(store, group_name(theory), variables, sizes, coordinates, grid)
     if theory not in NUMBERS and (known := described(record(theory))):
@@ -274,6 +288,8 @@ def _evaluate(
 ) -> Iterable[Prediction]:
     """The prediction for each of the cells, which differ in width alone."""
     widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
+    if problem.times:
+        return trajectory_theories.evaluate(theory, problem, widths)
     if theory in NUMBERS:
         return NUMBERS[theory].evaluate(problem, widths, index)
     return (_users(theory, cell.spec, problem) for cell in cells)
@@ -320,8 +336,11 @@ def _write(group: Any, place: tuple[int, int], values: Prediction) -> None:
         array = group[name]
         if value.ndim == 0:
             array[place] = value
-        elif array.metadata.dimension_names[2] == "layer":  # a cell may be less deep than others
-            shape = (len(value), *array.shape[3:])
-            array[(*place, slice(0, len(value)))] = np.broadcast_to(value, shape)
+        elif "layer" in (names := array.dims):  # maybe less deep than others
+            axis = names.index("layer") - 2
+            layers = value.shape[axis]
+            shape = (*value.shape[:axis], layers, *array.shape[axis + 3 :])
+            here = (*place, *[slice(None)] * axis, slice(0, layers))
+            array[here] = np.broadcast_to(value, shape)
         else:
             array[place] = value

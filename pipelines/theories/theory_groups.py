@@ -34,7 +34,7 @@ Reasons = np.ndarray[Any, Any]  # of text, empty where there is a prediction: (c
 
 def reasons_of(theory: str, cells: Sequence[Cell], datasets: int | None = None) -> Reasons:
     """Why a theory does not hold for cells; empty where it does. By dataset, if there are any."""
-    held = record(theory).holds  # a plug-in's, too
+    held = record(theory).conditions  # a plug-in's, too
     found = np.array(
         [next(filter(None, (each(cell.spec) for each in held)), "") for cell in cells], dtype=object
     )

@@ -23,7 +23,8 @@ from storage.arrays.schema import (
     has_few_inputs,
 )
 from storage.campaign.data_spec import component_names, may_have_classes, number_of_outputs
-from storage.campaign.spec import Campaign, has_overlaps
+from storage.campaign.sampler_spec import AUTO
+from storage.campaign.spec import Campaign, has_overlaps, is_trajectory
 from storage.planning.excluded import spelling
 from storage.planning.identity import regression_kernel
 from storage.planning.plan import Cell, Plan
@@ -70,6 +71,7 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         "width": _coordinate(
             ["cell"], [_network(cell).width for cell in plan.cells], "neurons in a hidden layer"
         ),
+        **_schemes(plan),
         "refined": _coordinate(  # the last: a place is a cell when all else is said of it
             ["cell"],
             origins,
@@ -93,6 +95,9 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         name: _coordinate([name], np.arange(sizes[name]), long_name)
         for name, long_name in long_names.items()
     }
+    if is_trajectory(plan.spec):
+        coordinates["time"] = _times(plan.spec, sizes["time"])
+        del coordinates["draw"]
     if plan.spec.ensemble is not None and plan.spec.ensemble.start == "both":
         starts = [("prior", "teacher")[chain % 2] for chain in range(sizes["chain"])]
         coordinates["start"] = _coordinate(["chain"], starts, "where the chain began")
@@ -116,8 +121,23 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     if plan.spec.observe.lags:
         coordinates["lag"] = _coordinate(["lag"], list(plan.spec.observe.lags), "draws", "draw")
     if has_overlaps(plan.spec) and plan.spec.observe.overlaps:
-        coordinates |= _overlap_coordinates(sizes)
+        found = _overlap_coordinates(sizes)
+        coordinates |= {"part": found["part"]} if is_trajectory(plan.spec) else found
     return coordinates
+
+
+def _times(spec: Campaign, count: int) -> Coordinate:
+    assert spec.sampler is not None
+    return _coordinate(["time"], spec.sampler.moments(count), "time", "prior_relaxation_time")
+
+
+def _schemes(plan: Plan) -> dict[str, Coordinate]:
+    """Where the scheme is auto, the one of each cell."""
+    assert plan.spec.sampler is not None
+    if plan.spec.sampler.scheme != AUTO:
+        return {}
+    schemes = [cell.spec.sampler.scheme for cell in plan.cells if cell.spec.sampler is not None]
+    return {"sampler_scheme": _coordinate(["cell"], schemes, "scheme that auto has named")}
 
 
 def _class_coordinate(sizes: Mapping[str, int]) -> dict[str, Coordinate]:

@@ -21,6 +21,7 @@ GROUPS: dict[Kind, str] = {
     "spectrum": "regression",
 }
 FLAG = "finished"
+OF_SEGMENTS = frozenset({"segment", "draw", "time"})  # a chunk along these is that of a segment
 _CHUNK = re.compile(r"(.+)/c((?:/\d+)*)")
 
 
@@ -32,6 +33,7 @@ def place_of(shard: Shard) -> dict[str, int]:
         "block": shard.block,
         "chain": shard.block,
         "draw": shard.segment,
+        "time": shard.segment,
         "segment": shard.segment,
         "repeat": shard.repeat,
     }
@@ -53,9 +55,9 @@ class Stored(Chunked):
         if shard.kind in ("regression", "spectrum"):
             return ("repeat" in self.dims) == (shard.kind == "regression")
         if shard.segment != WARMUP:
-            return "segment" in self.dims or "draw" in self.dims
+            return not OF_SEGMENTS.isdisjoint(self.dims)
         of_block = "block" in self.dims or shard.block == 0
-        return of_block and not {"segment", "draw", "chain"}.intersection(self.dims)
+        return of_block and {*OF_SEGMENTS, "chain"}.isdisjoint(self.dims)
 
 
 class Layout:
@@ -88,8 +90,8 @@ def shard_at(stored: Stored, place: Sequence[int], cells: Sequence[Cell]) -> Sha
             return Shard("regression", cell, repeat=at["repeat"])
         return Shard("spectrum", cell)
     kind: Kind = "ensemble" if group == GROUPS["ensemble"] else "check"
-    block, segment = at.get("block", at.get("chain", 0)), at.get("segment", at.get("draw", WARMUP))
-    return Shard(kind, cell, at.get("dataset", 0), block, segment)
+    segment = next((at[dim] for dim in OF_SEGMENTS if dim in at), WARMUP)
+    return Shard(kind, cell, at.get("dataset", 0), at.get("block", at.get("chain", 0)), segment)
 
 
 @lru_cache(maxsize=8)

@@ -6,9 +6,10 @@ touch the same object.
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
+from storage.arrays.trajectory_schema import in_time
+from storage.arrays.variable import Variable
 from storage.campaign.data_spec import (
     component_names,
     may_have_classes,
@@ -17,7 +18,7 @@ from storage.campaign.data_spec import (
     number_of_test_points,
 )
 from storage.campaign.network_spec import ARCHITECTURES
-from storage.campaign.spec import PROBES, Campaign, has_overlaps
+from storage.campaign.spec import PROBES, Campaign, has_overlaps, is_trajectory
 from storage.planning.plan import Plan
 
 SCHEMA_VERSION = 1
@@ -26,7 +27,7 @@ CONVENTIONS = "CF-1.11"
 BINS = 200
 BIN_RANGE = 6.0  # prior standard deviations; the outermost bins are open to infinity
 ORDERS = 7  # raw moments 0 to 6
-GROWING = ("cell", "dataset", "chain", "draw", "block", "segment", "repeat")
+GROWING = ("cell", "dataset", "chain", "draw", "time", "block", "segment", "repeat")
 NEURONS = 64  # whose overlaps are stored one by one
 OVERLAP_BINS, OVERLAP_RANGE = 240, 24.0  # of q = w·w*, which is ±1 in a specialized neuron
 READOUT_BINS, READOUT_RANGE = 40, 10.0
@@ -57,17 +58,6 @@ _DRAW = (*_CHAIN, "draw")
 _SEGMENT = (*_CHAIN, "segment")
 _BLOCK = ("cell", "dataset", "block", "segment")
 _PRE_ACTIVATION = (*_SEGMENT, "layer", "direction")
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A stored array: dimensions, dtype and what a reader must know of it."""
-
-    dims: tuple[str, ...]
-    dtype: str
-    long_name: str
-    units: str = "1"
-    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
@@ -132,7 +122,7 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
     if number_of_outputs(spec.data) > 1:
         for name in variables.keys() & set(WITH_TARGETS):
             variables[name] = replace(variables[name], dims=(*variables[name].dims, "target"))
-    return variables
+    return in_time(variables) if is_trajectory(spec) else variables
 
 
 def check_variables(spec: Campaign) -> dict[str, Variable]:
@@ -142,7 +132,7 @@ def check_variables(spec: Campaign) -> dict[str, Variable]:
 
 
 def has_step_check(spec: Campaign) -> bool:
-    """Whether a cell has one more block, at half the step size."""
+    """Whether cells have one more block, at half the step size, where their scheme has a bias."""
     return spec.sampler is not None and spec.sampler.step_check and spec.sampler.bias_order > 0
 
 
@@ -299,6 +289,7 @@ def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
         "dataset": plan.most("ensemble", "datasets"),
         "chain": chains,
         "draw": draws,
+        "time": draws,
         "block": chains // spec.ensemble.block,
         "segment": draws // spec.sampler.segment,
         "layer": layers(spec),
@@ -355,7 +346,8 @@ def chunks(variable: Variable, sizes: Mapping[str, int], spec: Campaign) -> tupl
     """One outer chunk: what one shard writes."""
     lengths = {"cell": 1, "dataset": 1, "block": 1, "segment": 1, "repeat": 1}
     if spec.ensemble is not None and spec.sampler is not None:
-        lengths |= {"chain": spec.ensemble.block, "draw": spec.sampler.segment}
+        segment = spec.sampler.segment
+        lengths |= {"chain": spec.ensemble.block, "draw": segment, "time": segment}
     return tuple(lengths.get(dim, max(sizes[dim], 1)) for dim in variable.dims)
 
 

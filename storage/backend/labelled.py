@@ -15,7 +15,8 @@ from storage.backend.lazy import Finished, LazyArray, Masked, Reader, Stored, Un
 from storage.backend.snapshot import Snapshot
 from storage.errors import CampaignError
 
-SHARDS = {"chain": "block", "draw": "segment"}  # dimension -> the one that counts its shards
+# dimension -> the one that counts its shards
+SHARDS = {"chain": "block", "draw": "segment", "time": "segment"}
 
 
 def dataset(snapshot: Snapshot, path: str, dropped: set[str]) -> Dataset:

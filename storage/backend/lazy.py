@@ -34,9 +34,10 @@ class Stored:
             if numbers is None:
                 return _by_zarr(array, indices)
             try:
-                return chunks.read(array.store.read, numbers, indices)
+                values = chunks.read(array.store.sound.fetch, numbers, indices)
             except UnreadableError as error:
                 raise damaged(self.snapshot.url, error.key, error.reason) from error
+            return values.astype(object) if values.dtype.kind == "T" else values
 
 
 def _by_zarr(array: Any, indices: Indices) -> np.ndarray:

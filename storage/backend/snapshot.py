@@ -29,9 +29,9 @@ class Snapshot:
     @property
     def store(self) -> Any:
         """The hierarchy for Zarr, read only, each object checked where it can be."""
-        from storage.store.sound import sound
+        from storage.store.sound_objects import sound
 
-        return sound(Objects(self.url), read_only=True)
+        return sound(Objects(self.url))
 
     @cached_property
     def root(self) -> Any:
@@ -63,14 +63,12 @@ class Snapshot:
         return {}
 
     def numbers(self, path: str) -> Chunked | None:
-        """How an array is read chunk by chunk; None where that is left to Zarr.
-
-        In a bucket Zarr asks for many chunks at once; text it decodes itself.
-        """
+        """How an array is read chunk by chunk; None where it is packed as none of ours is."""
         if path not in self._numbers:
-            array = self.array(path)
-            by_zarr = array.store.objects.remote or array.dtype.kind == "T"
-            found = None if by_zarr else Chunked.parsed(path, array.metadata.to_dict())
+            try:
+                found = Chunked.parsed(path, self.array(path).metadata.to_dict())
+            except ValueError:
+                found = None  # Zarr reads it
             self._numbers[path] = found
         return self._numbers[path]
 

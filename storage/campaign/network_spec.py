@@ -21,6 +21,7 @@ from storage.campaign.messages import nearest, short
 ACTIVATIONS = (
     "linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic", "sigmoid", "softplus", "silu",
 )  # fmt: skip
+COMPILED = ("erf", "gelu", "linear", "quadratic", "relu", "tanh")  # have a kernel in workers.fused
 ARCHITECTURES = ("fcn", "cnn")
 CONVOLUTION = ("patches", "image", "pool_after", "head")  # settings of a cnn alone
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from storage.errors import CampaignError
 
+AT = " at "  # before the time in the name of an observable of networks in time
+
 
 @dataclass(frozen=True)
 class Observable:
@@ -33,6 +35,8 @@ class Observed:
     record: Observable
     labels: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
+    time: str = ""  # when, of networks that are followed
+    moment: int = 0  # the place of that time along `time`
 
     @property
     def kind(self) -> str:
@@ -41,19 +45,40 @@ class Observed:
 
     @property
     def name(self) -> str:
-        """The name in the store: `pre_activation_variance 1 top`."""
-        return name_of(self.kind, *self.labels)
+        """The name in the store: `pre_activation_variance 1 top`, `loss at 0.5`."""
+        return name_of(self.kind, *self.labels) + (f"{AT}{self.time}" if self.time else "")
 
     @property
     def words(self) -> str:
         """The observable in running text."""
         words = self.record.words
-        return words if isinstance(words, str) else words(*self.labels)
+        said = words if isinstance(words, str) else words(*self.labels)
+        return f"{said} at t = {self.time}" if self.time else said
 
 
 def name_of(kind: str, *labels: object) -> str:
     """The name that the store has for an observable."""
     return " ".join([kind, *map(str, labels)])
+
+
+def split(name: str) -> tuple[str, str]:
+    """What an observable is, and when; without a time it is empty."""
+    what, at, time = name.rpartition(AT)
+    return (what, time) if at else (name, "")
+
+
+def is_in_time(names: Iterable[object]) -> bool:
+    """Whether these are observables of networks in time."""
+    return any(split(str(name))[1] for name in names)
+
+
+def by_times(names: Sequence[object]) -> dict[str, dict[str, str]]:
+    """By observables, of the names in a store: their names, with the time of each, in order."""
+    found: dict[str, dict[str, str]] = {}
+    for name in map(str, reversed(names)):  # the last time is stored first
+        observable, when = split(name)
+        found.setdefault(observable, {})[name] = when
+    return dict(reversed(found.items()))
 
 
 def learnabilities(components: Iterable[object]) -> list[str]:
@@ -137,6 +162,11 @@ RECORDS = (
         ("layer", "direction"),
         variable="moment",
     ),
+)
+OF_TIMES = ("learnability", "mse_mean", "predictive_variance", "weight_norm", "hidden_variance")
+IN_TIME = (  # of networks in time, at each of the times
+    Observable("loss", "the training loss", variable="loss"),
+    *(record for record in RECORDS if record.kind in OF_TIMES),
 )
 CURVES = (
     Observable("pool_error", "the error over the pool", of="curve"),

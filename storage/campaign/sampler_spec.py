@@ -8,13 +8,17 @@ from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag, 
 from pydantic_core import PydanticCustomError
 
 from storage.campaign.frozen import MOST, Count, Frozen, Many, refusal
+from storage.campaign.times_spec import Times
 
 Precision = Literal["float32", "float64"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
+AUTO = "auto"  # a scheme that `storage.planning.choosing` names for each cell, and a step
+
 # What a scheme reads beside temperature, warmup, draws, thin, segment and precision. `gibbs` needs
 # its settings where the hidden layers are not linear: a campaign checks that, since it knows them.
 SETTINGS: dict[str, tuple[str, ...]] = {
+    AUTO: (),
     "baoab": ("step_size", "friction"),
     "ula": ("step_size",),
     "mala": ("step_size",),
@@ -27,13 +31,19 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "sgd": ("step_size", "batch"),
     "adam": ("step_size",),
     "prior": (),
+    "trajectory": ("step_size", "dynamics", "times"),
 }
-OWN_SETTINGS = ("step_size", "friction", "moves", "batch", "ladder")
-BIAS_ORDER = {"baoab": 2, "ula": 1, "collapsed": 2, "gibbs": 2, "exchange": 2, "sgld": 1}
+OWN_SETTINGS = ("step_size", "friction", "moves", "batch", "ladder", "dynamics", "times")
+OPTIONAL = ("friction",)  # settings that have a value where none is given
+FRICTION = 0.5  # within a quarter of the best for stiff and for soft problems, as measured
+BIAS_ORDER = {  # of auto: of the schemes that it may name
+    AUTO: 2, "baoab": 2, "ula": 1, "collapsed": 2, "gibbs": 2, "exchange": 2, "sgld": 1,
+}  # fmt: skip
 ADAPTIVE = (  # know step_size: auto
     "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange",
 )  # fmt: skip
 ANNEALED = ("baoab", "ula", "mala", "collapsed", "gibbs")  # may follow an annealed start
+TRAJECTORY = "trajectory"  # of networks in time, which are compared with theories in time
 LAWLESS = ("gd", "sgd", "adam")  # target no known law: for comparison only
 LARGEST_ANGLE = math.pi / 2  # a step of neurons, which leaves nothing of a neuron's weights
 SHORTEST_ADAPTATION = 20  # steps of warm-up that step_size: auto needs
@@ -73,23 +83,27 @@ class Sampler(Frozen):
     """Langevin dynamics towards exp(-L/T) times the prior, in coordinates whitened by the prior."""
 
     scheme: Literal[
-        "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange", "sgld", "gd", "sgd",
-        "adam", "prior",
+        "auto", "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange", "sgld", "gd",
+        "sgd", "adam", "prior", "trajectory",
     ]  # fmt: skip
-    """What moves the weights"""
+    """What moves the weights; `auto` names neurons or baoab for each cell"""
     temperature: PositiveFloat
     """Temperature: variance of the targets' noise, before the division by chi [y²]"""
     step_size: StepSize | None = None
     """Step ε; `auto` finds it in the warm-up, ula takes a list with one for each layer, and for
     neurons it is the angle of a turn, at most π/2 [relaxation time of the prior, or radian]"""
     friction: PositiveFloat | None = None
-    """Friction γ [1/relaxation time of the prior]"""
+    """Friction γ of the schemes that have one; without it 0.5 [1/relaxation time of the prior]"""
     moves: Count | None = None
     """gibbs: steps of the hidden weights for each readout drawn [steps]"""
     batch: Count | None = None
     """sgld, sgd: training points in each estimate of the gradient [points]"""
     ladder: Many[PositiveFloat] = ()
     """exchange: temperatures of the replicas beside the target's [y²]"""
+    dynamics: Literal["langevin", "gradient_flow"] | None = None
+    """trajectory: Langevin dynamics with weight decay, or gradient flow without decay and noise"""
+    times: Times | None = None
+    """trajectory: when networks are looked at, once for each draw"""
     anneal: Anneal | None = None
     """How the temperature of the warm-up runs, with ensemble.start anneal"""
     warmup: Annotated[int, Field(ge=0, le=MOST)]
@@ -111,10 +125,33 @@ class Sampler(Frozen):
             raise PydanticCustomError("sampler", "{problem}", {"problem": problem})
         return self
 
+    def moments(self, count: int) -> list[float]:
+        """The first times at which a trajectory is looked at, in relaxation times of the prior.
+
+        So many of them: a store may have more than this spec asks for.
+        """
+        assert self.times is not None
+        assert isinstance(self.step_size, float)
+        return self.times.moments(self.step_size, count)
+
+    def pairs(self, count: int) -> list[int]:
+        """Pairs of steps of a trajectory up to each of them."""
+        assert self.times is not None
+        assert isinstance(self.step_size, float)
+        return self.times.pairs(self.step_size, count)
+
     @property
     def bias_order(self) -> int:
         """p of a bias of order ε^p; 0 of a scheme without bias, or without a law."""
-        return BIAS_ORDER.get(self.scheme, 0) if self.step_size is not None else 0
+        known = self.step_size is not None or self.scheme == AUTO
+        return BIAS_ORDER.get(self.scheme, 0) if known else 0
+
+    @property
+    def damping(self) -> float | None:
+        """The friction of a scheme with momenta, given or not; None of one without."""
+        if "friction" not in SETTINGS[self.scheme] or self.step_size is None:
+            return None
+        return FRICTION if self.friction is None else self.friction
 
 
 def _problems(sampler: Sampler) -> Iterator[str]:
@@ -124,17 +161,17 @@ def _problems(sampler: Sampler) -> Iterator[str]:
         if key in given and key not in known:
             owners = [name for name, keys in SETTINGS.items() if key in keys]
             yield f"{key} is for {', '.join(owners)}; scheme {scheme} has none: leave it out"
-        if key in known and key not in given and (scheme != "gibbs" or given):
+        missing = key in known and key not in given and key not in OPTIONAL
+        if missing and (scheme != "gibbs" or given):
             yield f"{key} is missing; scheme {scheme} needs it"
     step = sampler.step_size
     if isinstance(step, tuple) and scheme != "ula":
         yield f"step_size is a list; scheme {scheme} has one step for all layers"
-    if step == "auto" and scheme not in ADAPTIVE:
+    if step == AUTO and scheme not in ADAPTIVE:
         yield f"step_size is auto; scheme {scheme} needs a number"
-    if step == "auto" and sampler.warmup < SHORTEST_ADAPTATION:
-        yield (
-            f"warmup is {sampler.warmup}; step_size auto needs {SHORTEST_ADAPTATION} steps or more"
-        )
+    if AUTO in (step, scheme) and sampler.warmup < SHORTEST_ADAPTATION:
+        what = "step_size" if step == AUTO else "scheme"
+        yield f"warmup is {sampler.warmup}; {what} auto needs {SHORTEST_ADAPTATION} steps or more"
     if scheme == "neurons" and isinstance(step, float) and step > LARGEST_ANGLE:
         yield (
             f"step_size is {step:g}; scheme neurons turns by an angle of at most 1.5708 (pi/2); "
@@ -152,6 +189,18 @@ def _problems(sampler: Sampler) -> Iterator[str]:
             f"draws is {sampler.draws}, not a multiple of segment {sampler.segment}; choose a "
             "segment that divides draws"
         )
+    if scheme == TRAJECTORY:
+        yield from _trajectory_problems(sampler)
+
+
+def _trajectory_problems(sampler: Sampler) -> Iterator[str]:
+    for key, wanted in (("warmup", 0), ("thin", 1)):
+        if (found := getattr(sampler, key)) != wanted:
+            yield f"{key} is {found}; scheme trajectory is observed from its start: wanted {wanted}"
+    if sampler.times is not None and isinstance(sampler.step_size, float):
+        problem = sampler.times.problem(sampler.step_size, sampler.draws)
+        if problem is not None:
+            yield f"times: {problem}"
 
 
 class Ensemble(Frozen):

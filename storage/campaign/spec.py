@@ -27,13 +27,21 @@ from storage.campaign.network_spec import (
 )
 from storage.campaign.refine_spec import Refine
 from storage.campaign.regression_spec import Cutoff, Quartic
-from storage.campaign.sampler_spec import ANNEALED, Ensemble, Precision, Sampler, Seed
+from storage.campaign.sampler_spec import (
+    ANNEALED,
+    TRAJECTORY,
+    Ensemble,
+    Precision,
+    Sampler,
+    Seed,
+)
 from storage.campaign.spaced import SCHEMA as SPACED
 from storage.campaign.theory_spec import THEORIES
 
 # Raised by hand when a change to the code alters the numbers that a campaign stores.
 NUMERICS = 2
 QUARTIC_NUMERICS = 3  # of campaigns and regressions with a quartic loss
+ADAPTED_NUMERICS = 4  # of ensembles with momenta whose step is found, and of scheme auto
 
 PROBES = 512  # a stored kernel has at most this many points
 PAIR = (0, 1)  # the probe points of correlators
@@ -122,7 +130,7 @@ class Observe(Frozen):
     """Store the kernel of each layer at the first two probe points in every draw, and observe
     pre-activations at the first point alone beside those along directions"""
     lags: Many[Count] = ()
-    """Distances between the two times of two-time kernels [draws]"""
+    """Distances between the two times of two-time kernels; of a trajectory, times before [draws]"""
     measure: Many[PluginName] = ()
     """Observables of your own, as `module:name`"""
 
@@ -184,6 +192,7 @@ def problems(spec: Campaign) -> Iterator[str]:
     yield from _data_problems(spec)
     yield from _observe_problems(spec)
     yield from _prior_problems(spec)
+    yield from _trajectory_problems(spec)
     if spec.refine is not None and spec.ensemble is None:
         yield "refine adds cells of an ensemble; add one, or leave refine out"
 
@@ -278,6 +287,27 @@ def _prior_problems(spec: Campaign) -> Iterator[str]:
                 )
 
 
+def is_trajectory(spec: Campaign) -> bool:
+    """Whether networks are followed in time."""
+    return spec.sampler is not None and spec.sampler.scheme == TRAJECTORY
+
+
+def _trajectory_problems(spec: Campaign) -> Iterator[str]:
+    """What networks in time cannot do, and what is not observed of them."""
+    if not is_trajectory(spec):
+        return
+    if spec.network is not None and spec.network.architecture != "fcn":
+        found = word(spec.network.architecture)
+        yield f"sampler.scheme: trajectory is for fcn; found architecture {found}: take ula"
+    if spec.refine is not None:
+        yield "refine goes by draws of a posterior; scheme trajectory has none: leave refine out"
+    for key in ("histograms", "correlators"):
+        if getattr(spec.observe, key):
+            yield f"observe.{key} are not of scheme trajectory; set observe.{key}: false"
+    if spec.observe.measure:
+        yield "observe.measure is not of scheme trajectory; leave it out"
+
+
 def _is_uniform(kernel: Kernel | None) -> bool:
     return kernel is not None and kernel.prior == "uniform"
 
@@ -297,7 +327,10 @@ def _observe_problems(spec: Campaign) -> Iterator[str]:
         return
     if not spec.observe.kernels:
         yield "observe.lags are of two-time kernels: set observe.kernels: true, or leave them out"
-    if max(lags) >= sampler.segment:
+    if is_trajectory(spec):  # which keeps where it was
+        if max(lags) >= sampler.draws:
+            yield f"observe.lags: a lag of {max(lags)} needs more draws; found {sampler.draws}"
+    elif max(lags) >= sampler.segment:
         yield (
             f"observe.lags: a lag of {max(lags)} draws needs segments of more draws; found "
             f"{sampler.segment}"
@@ -322,9 +355,9 @@ def _start_problems(spec: Campaign) -> Iterator[str]:
         yield "sampler.step_size: auto adapts at one temperature; give a number with start anneal"
     if start == "both" and ensemble.chains < 4:
         yield f"ensemble.start: both needs at least 4 chains; found {ensemble.chains}"
-    if start != "prior" and scheme == "prior":
-        yield f"ensemble.start: {start} means nothing to scheme prior; leave it out"
-    if start == "anneal" and scheme not in (*ANNEALED, "prior"):
+    if start != "prior" and scheme in ("prior", TRAJECTORY):
+        yield f"ensemble.start: {start} means nothing to scheme {scheme}; leave it out"
+    if start == "anneal" and scheme not in (*ANNEALED, "prior", TRAJECTORY):
         yield f"ensemble.start: anneal is for {', '.join(ANNEALED)}; found scheme {scheme}"
 
 

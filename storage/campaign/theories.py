@@ -1,15 +1,11 @@
 """Theories: one record for each, from which rules, schema, analysis, words and colours derive.
 
-The numbers of a theory are in `pipelines.theories`, under the same name. A theory of the user's own
-is a record too, in a plug-in: what it predicts is then part of it.
+The numbers of a theory are in `pipelines.theories`, under the same name.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 from storage.campaign.theory_conditions import (
-    Condition,
     activation,
     architecture,
     architecture_of_the_data,
@@ -25,41 +21,12 @@ from storage.campaign.theory_conditions import (
     outputs_that_scale,
     points_as_drawn,
     prior,
+    that_settles,
     two_inputs,
     wide_enough_to_scale,
     without_bias,
 )
-from storage.errors import CampaignError
-
-Given = Literal["data", "average", "pool", "draws"]
-Colour = Literal["blue", "orange", "green", "purple", "yellow", "sky", "grey", ""]
-Line = str | tuple[float, tuple[float, ...]]  # dashes, as Matplotlib has them
-
-
-@dataclass(frozen=True)
-class Theory:
-    """What a theory is called, what it is given, where it holds and how it is drawn."""
-
-    name: str = ""  # in a spec; of a plug-in module:attribute
-    title: str = ""  # in legends and tables; by default the name
-    words: str = ""  # in a sentence: the NNGP
-    meaning: str = ""  # in the methods
-    papers: tuple[str, ...] = ()  # keys of theory/references.bib
-    bibtex: str = ""  # of papers that are not there
-    colour: Colour = ""  # by default one that follows from the name
-    line: Line = "-."
-    given: Given = "data"  # of each dataset; averaged over data; the pool's spectrum; its draws
-    learns: bool = False  # whether features adapt to data
-    cuts: bool = False  # whether modes below a cutoff are integrated out
-    needs: tuple[str, ...] = ()  # settings of the campaign without which it says nothing
-    holds: tuple[Condition, ...] = ()  # all must; what a cell lacks is stored as the reason
-    predict: Callable[[Any, Any], Any] | None = None  # of a plug-in: (spec, dataset) -> numbers
-
-    @property
-    def of_regression(self) -> bool:
-        """Whether it speaks of the regression, and not of the ensemble."""
-        return self.given in ("pool", "draws")
-
+from storage.campaign.theory_record import Theory
 
 INDEX_ACTIVATIONS = ("erf", "relu", "linear")  # whose overlaps with polynomials are known
 _FEATURES = (architecture("fcn"), one_output, gaussian_weights)
@@ -86,7 +53,8 @@ RECORDS = (
         papers=("lee2018deep", "matthews2018gaussian"),
         colour="blue",
         line=(0, (5, 2)),
-        holds=(architecture("fcn", "cnn"),),
+        times="too",
+        holds=(architecture("fcn", "cnn"), that_settles),
     ),
     Theory(
         "kernel_scaling",
@@ -199,6 +167,48 @@ RECORDS = (
             without_bias,
             gaussian_weights,
         ),
+    ),
+    Theory(
+        "gradient_flow",
+        title="gradient flow, NTK",
+        words="gradient flow with the NTK",
+        meaning=(
+            "gradient flow with the tangent kernel of infinite width (Jacot et al. 2018; Lee et "
+            "al. 2019)"
+        ),
+        papers=("jacot2018neural", "lee2019wide"),
+        colour="orange",
+        line=(0, (1, 1.5)),
+        times="only",
+    ),
+    Theory(
+        "volterra",
+        title="Langevin, N = ∞",
+        words="Langevin dynamics at infinite width",
+        meaning=(
+            "Langevin dynamics with weight decay at infinite width, a linear equation with memory "
+            "that begins with the NTK and ends at the NNGP (Avidan, Li and Sompolinsky 2023)"
+        ),
+        papers=("avidan2023connecting",),
+        colour="green",
+        line="-",
+        times="only",
+        holds=(that_settles,),
+    ),
+    Theory(
+        "mean_field",
+        title="mean field",
+        words="the mean field of one layer",
+        meaning=(
+            "the mean field of one hidden layer, in which each neuron learns features in the "
+            "field of all (Bordelon and Pehlevan 2022)"
+        ),
+        papers=("bordelon2022self",),
+        colour="green",
+        line="-",
+        times="only",
+        particles=True,
+        holds=(depth(1), one_output),
     ),
     Theory(
         "gfl",
@@ -364,25 +374,3 @@ _INTRODUCED: dict[str, Theory] = {}  # theories of users, by module:attribute
 def introduce(theory: Theory) -> None:
     """Have `record` know a theory of a user's own, from its plug-in or from a store."""
     _INTRODUCED[theory.name] = theory
-
-
-def own(name: str, found: Any) -> Theory:
-    """The record of a theory of the user's own: theirs, or one around a function.
-
-    Raises CampaignError where it is neither.
-    """
-    if isinstance(found, Theory):
-        if not callable(found.predict) or found.given != "data":
-            raise CampaignError(f"{name}: wanted a Theory of given data that has predict")
-        return replace(found, name=name)
-    if not callable(found):
-        raise CampaignError(
-            f"{name} is {type(found).__name__}; wanted a function of spec and dataset, or a Theory"
-        )
-    return Theory(name, predict=found)
-
-
-def described(theory: Theory) -> dict[str, Any]:
-    """What a store keeps of a record: all but its functions."""
-    kept = ("title", "words", "meaning", "papers", "bibtex", "colour")
-    return {name: value for name in kept if (value := getattr(theory, name))}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from storage.campaign.data_spec import number_of_outputs
 from storage.campaign.messages import short, word
 from storage.campaign.network_spec import Network
+from storage.campaign.sampler_spec import TRAJECTORY
 from storage.campaign.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
 
 if TYPE_CHECKING:  # its theories are named by those who ask for these conditions
@@ -89,6 +90,23 @@ def prior(cell: "Campaign") -> str | None:
     return None if found == "prior" else f"scheme {found}, wanted prior"
 
 
+def without_times(cell: "Campaign") -> str | None:
+    """The ensemble has a law."""
+    return "scheme trajectory, wanted one that samples a law" if _in_time(cell) else None
+
+
+def with_times(cell: "Campaign") -> str | None:
+    """Networks are followed in time."""
+    found = word(cell.sampler.scheme) if cell.sampler is not None else "none"
+    return None if _in_time(cell) else f"scheme {found}, wanted trajectory"
+
+
+def that_settles(cell: "Campaign") -> str | None:
+    """Networks in time forget where they began."""
+    dynamics = cell.sampler.dynamics if cell.sampler is not None else None
+    return "dynamics gradient_flow, wanted langevin" if dynamics == "gradient_flow" else None
+
+
 def gaussian_weights(cell: "Campaign") -> str | None:
     """Weights are Gaussian under the prior."""
     return _one_of("prior", _network(cell).prior, ("gaussian",))
@@ -141,6 +159,10 @@ def odd_target(cell: "Campaign") -> str | None:
     orders = getattr(cell.data, "teacher", {})
     even = isinstance(cell.data, AbsIndex) or any(order % 2 == 0 for order in orders)
     return "an even part of the target, wanted none" if even else None
+
+
+def _in_time(cell: "Campaign") -> bool:
+    return cell.sampler is not None and cell.sampler.scheme == TRAJECTORY
 
 
 def _one_of(key: str, found: str, wanted: tuple[str, ...]) -> str | None:

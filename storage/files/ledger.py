@@ -11,10 +11,10 @@ from storage.errors import CampaignError
 from storage.files.objects import Objects
 from storage.files.sealed import seal, unseal
 
-_RECEIPTS = "ledger/receipts"
+RECEIPTS = "ledger/receipts"
 _FAILURES = "ledger/failures"
 # A shard's name has no dot: a copy that somebody made is no receipt.
-_SHARD = re.compile(rf"{_RECEIPTS}/([^.]+)\.json")
+_SHARD = re.compile(rf"{RECEIPTS}/([^.]+)\.json")
 _FAILURE = re.compile(rf"{_FAILURES}/([^.]+)-(\d+)\.json")
 _READERS = 16  # receipts read side by side: on S3 each is a round trip
 _BATCH = 1024  # receipts held in memory at once
@@ -64,7 +64,7 @@ class Ledger:
     def finished(self) -> set[str]:
         """The shards that have a receipt, by one listing."""
         return {
-            match[1] for name in self.objects.names(_RECEIPTS) if (match := _SHARD.fullmatch(name))
+            match[1] for name in self.objects.names(RECEIPTS) if (match := _SHARD.fullmatch(name))
         }
 
     def receipts(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -111,7 +111,7 @@ class Ledger:
 
 
 def _receipt(shard: str) -> str:
-    return f"{_RECEIPTS}/{shard}.json"
+    return f"{RECEIPTS}/{shard}.json"
 
 
 def _json(shard: str, record: Mapping[str, object], indent: int | None = None) -> bytes:

@@ -19,10 +19,15 @@ def seal(record: Mapping[str, object], indent: int | None = None) -> bytes:
     NumPy scalars are stored as numbers; NaN, infinity and whatever else JSON has no word for are a
     ValueError.
     """
-    plain = json.loads(json.dumps(dict(record), allow_nan=False, default=_scalar))
+    plain = json.loads(text(record))
     sealed = plain | {SEAL: digest(plain)}
-    text = json.dumps(sealed, sort_keys=indent is None, indent=indent, ensure_ascii=indent is None)
-    return f"{text}\n".encode()
+    lines = json.dumps(sealed, sort_keys=indent is None, indent=indent, ensure_ascii=indent is None)
+    return f"{lines}\n".encode()
+
+
+def text(record: Mapping[str, object]) -> str:
+    """A record without a digest, in one line; ValueError as by `seal`."""
+    return json.dumps(dict(record), allow_nan=False, default=_scalar)
 
 
 def unseal(data: bytes) -> dict[str, Any]:

@@ -1,14 +1,11 @@
-"""A place for objects as Zarr uses it: failures are one line, and foreign files are not seen.
+"""A place for objects as Zarr reads it: failures are one line, and foreign files are not seen.
 
-What Zarr reads and writes passes here twice: as objects, and as chunks that are decoded.
+What Zarr reads passes here twice: as objects, and as chunks that are decoded. It writes nothing.
 """
 
-import asyncio
 import json
-import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import zarr
@@ -20,28 +17,22 @@ from zarr.registry import register_pipeline
 from zarr.storage import ObjectStore
 
 from storage.errors import CampaignError, damaged
-from storage.files import on_disk
 from storage.files.objects import READ
 
 if TYPE_CHECKING:
     from storage.files.objects import Objects
 
 
-_KEY = re.compile(r"(.*/)?(zarr\.json|c(/\d+)*)")  # metadata, or a chunk
-
-
 class ZarrObjects(ObjectStore[LocalStore | S3Store]):
     """What `Objects.zarr` gives."""
 
-    def __init__(
-        self, store: LocalStore | S3Store, *, read_only: bool = False, objects: "Objects"
-    ) -> None:
-        super().__init__(store, read_only=read_only)
+    def __init__(self, store: LocalStore | S3Store, objects: "Objects") -> None:
+        super().__init__(store, read_only=True)
         self.objects = objects
 
     def with_read_only(self, read_only: bool = False) -> Self:
-        """The same place, to be read or also written."""
-        return type(self)(self.store, read_only=read_only, objects=self.objects)
+        """The same place: it is never written."""
+        return type(self)(self.store, self.objects)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -49,11 +40,14 @@ class ZarrObjects(ObjectStore[LocalStore | S3Store]):
         """The bytes of an object, None where there is none."""
         with self.objects.explained("read", key, READ):
             found = await super().get(key, prototype, byte_range)
-        if found is not None and key.endswith("zarr.json"):
-            self._check_metadata(key, found.to_bytes())
+        if found is not None:
+            self.check_metadata(key, found.to_bytes())
         return found
 
-    def _check_metadata(self, key: str, data: bytes) -> None:
+    def check_metadata(self, key: str, data: bytes) -> None:
+        """CampaignError where these should be metadata, and cannot be read as such."""
+        if not key.endswith("zarr.json"):
+            return
         try:
             json.loads(data)
         except ValueError as error:
@@ -70,41 +64,6 @@ class ZarrObjects(ObjectStore[LocalStore | S3Store]):
         """Whether there is an object of this name."""
         with self.objects.explained("read", key, READ):
             return await super().exists(key)
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write an object."""
-        with self.objects.writing("write", key):
-            if self.objects.forced:
-                await self._force(key, value, replacing=True)
-            else:
-                await super().set(key, value)
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Write an object if there is none."""
-        with self.objects.writing("write", key):
-            if self.objects.forced:
-                await self._force(key, value, replacing=False)
-            else:
-                await super().set_if_not_exists(key, value)
-
-    async def _force(self, key: str, value: Buffer, replacing: bool) -> None:
-        self._check_writable()
-        path = Path(self.objects.url, key)
-        await asyncio.to_thread(on_disk.write, path, value.to_bytes(), replacing=replacing)
-
-    async def delete(self, key: str) -> None:
-        """Remove an object; it need not exist."""
-        with self.objects.writing("delete", key):
-            if self.objects.forced:
-                with suppress(FileNotFoundError):
-                    await asyncio.to_thread(on_disk.remove, Path(self.objects.url, key))
-            else:
-                await super().delete(key)
-
-    async def delete_dir(self, prefix: str) -> None:
-        """Remove all objects of Zarr's below a prefix."""
-        for name in filter(_KEY.fullmatch, self.objects.names(prefix.strip("/"))):
-            await self.delete(name)
 
     async def list_prefix(self, prefix: str) -> AsyncGenerator[str, None]:
         """The names of all objects below a prefix."""
@@ -138,14 +97,6 @@ class ExplainedPipeline(BatchedCodecPipeline):
         batch = list(batch_info)
         with _decoded(batch):
             await super().read_batch(batch, out, drop_axes)
-
-    async def write_batch(
-        self, batch_info: Iterable[Any], value: NDBuffer, drop_axes: tuple[int, ...] = ()
-    ) -> None:
-        """Encode and write chunks; those that are written in part are decoded before."""
-        batch = list(batch_info)
-        with _decoded(batch):
-            await super().write_batch(batch, value, drop_axes)
 
 
 @contextmanager

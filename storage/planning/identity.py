@@ -6,12 +6,14 @@ Files and modules of the user's enter by the sha256 of their content, never by t
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from storage.campaign.frozen import Frozen
-from storage.campaign.spec import NUMERICS, QUARTIC_NUMERICS, Campaign
+from storage.campaign.sampler_spec import AUTO
+from storage.campaign.spec import ADAPTED_NUMERICS, NUMERICS, QUARTIC_NUMERICS, Campaign
 
 # name of a file or module -> sha256 of its content; and how its test points are taken
 Sources = Mapping[str, str]
@@ -51,7 +53,20 @@ def campaign_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
 
 
 def numerics_of(spec: Campaign) -> int:
-    """The number that a change of what is computed raises."""
+    """The number that a change of what is computed raises: the largest of its parts."""
+    return max(_ensemble_numerics(spec), _regression_numerics(spec))
+
+
+def _ensemble_numerics(spec: Campaign) -> int:
+    if (sampler := spec.sampler) is None:
+        return NUMERICS
+    swept = [axis.get("sampler.step_size", []) for axis in spec.sweep.values()]
+    found = AUTO in [sampler.step_size, *itertools.chain.from_iterable(swept)]
+    adapted = sampler.scheme == AUTO or (sampler.damping is not None and found)
+    return ADAPTED_NUMERICS if adapted else NUMERICS
+
+
+def _regression_numerics(spec: Campaign) -> int:
     quartic = spec.regression is not None and spec.regression.quartic is not None
     return QUARTIC_NUMERICS if quartic else NUMERICS
 
@@ -60,7 +75,7 @@ def cell_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
     """Identity of one resolved cell of the ensemble; with the seed it keys the noise."""
     return digest(
         {
-            "numerics": NUMERICS,
+            "numerics": _ensemble_numerics(spec),
             "version": spec.version,
             "sources": dict(sources),
             "data": _data(spec),
@@ -75,7 +90,7 @@ def regression_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
     """Identity of one regression: cells that differ in what it does not see share it."""
     return digest(
         {
-            "numerics": numerics_of(spec),
+            "numerics": _regression_numerics(spec),
             "version": spec.version,
             "sources": dict(sources),
             "data": _data(spec, "train"),

@@ -158,7 +158,7 @@ class Plan:
         """How many cells the campaign may still add: whole ones, by what is left of its budget."""
         if self.spec.refine is None:
             return 0
-        shards = sum(_counts("ensemble", self.spec).values())
+        shards = sum(_counts("ensemble", self.spec, self.spec).values())
         added = sum(cell.refined for cell in self.cells)
         return max(self.spec.refine.budget // shards - added, 0)
 
@@ -170,7 +170,7 @@ class Plan:
             for cells, section in ((self.regressions, "regression"), (self.cells, "ensemble"))
             for cell in cells
             if cell.identity in self.current
-            for kind, count in _counts(section, self.spec).items()
+            for kind, count in _counts(section, self.spec, cell.spec).items()
         }
 
     def of(self, names: Iterable[str]) -> Counter[Place]:
@@ -219,8 +219,8 @@ class Plan:
             yield from lane
 
 
-def _counts(section: str, spec: Campaign) -> dict[Kind, int]:
-    """How many shards of each kind a cell has."""
+def _counts(section: str, spec: Campaign, cell: Campaign) -> dict[Kind, int]:
+    """How many shards of each kind the spec asks of a cell."""
     if section == "regression":
         assert spec.regression is not None
         return {"spectrum": 1, "regression": spec.regression.repeats}
@@ -228,8 +228,17 @@ def _counts(section: str, spec: Campaign) -> dict[Kind, int]:
     assert spec.sampler is not None
     lane = 1 + spec.sampler.draws // spec.sampler.segment
     lanes = spec.ensemble.datasets * (spec.ensemble.chains // spec.ensemble.block)
-    check = spec.sampler.step_check and spec.sampler.bias_order
-    return {"ensemble": lanes * lane, "check": lane} if check else {"ensemble": lanes * lane}
+    counts: dict[Kind, int] = {"ensemble": lanes * lane}
+    if _is_checked(cell, spec):
+        counts["check"] = lane
+    return counts
+
+
+def _is_checked(cell: Campaign, spec: Campaign) -> bool:
+    """Whether the spec asks for a step check, and the cell's scheme has a bias."""
+    assert spec.sampler is not None
+    assert cell.sampler is not None
+    return spec.sampler.step_check and cell.sampler.bias_order > 0
 
 
 def _ensemble_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
@@ -239,7 +248,7 @@ def _ensemble_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
     for dataset in range(spec.ensemble.datasets):
         for block in range(spec.ensemble.chains // spec.ensemble.block):
             yield tuple(Shard("ensemble", cell, dataset, block, segment) for segment in segments)
-    if spec.sampler.step_check and spec.sampler.bias_order:
+    if _is_checked(cell.spec, spec):
         yield tuple(Shard("check", cell, segment=segment) for segment in segments)
 
 

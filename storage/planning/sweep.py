@@ -14,8 +14,9 @@ from storage.campaign.frozen import Frozen
 from storage.campaign.messages import clip, explain, nearest, short, word
 from storage.campaign.observables import LEARNABILITY, observed
 from storage.campaign.plain import MAXIMUM_DEPTH
-from storage.campaign.spec import Campaign, has_overlaps, problems
+from storage.campaign.spec import Campaign, has_overlaps, is_trajectory, problems
 from storage.errors import CampaignError
+from storage.planning.choosing import settled
 from storage.planning.excluded import (
     by_paths,
     check_excluded,
@@ -74,9 +75,11 @@ VARIABLES = (
     "t", "tested", "averaged", "applies",
     "correlator", "probe_input", "kernel_mean", "kernel_variance", "correlation",
     "pre_activation_kurtosis", "accuracy", "pool_accuracy", "test_accuracy",
+    "output_odd", "loss_change", "learnability_change", "output_mean_change", "numerical_error",
 )  # fmt: skip
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")
+OF_TIMES = ("sampler.step_size", "sampler.warmup", "sampler.thin")  # which all cells share
 FIXED_DATA = ("source", "test", "outputs", "folder", "file", "subset")  # of shapes, or of files
 MAXIMUM_CELLS = 100_000
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
@@ -182,6 +185,8 @@ def _check_path(spec: Campaign, where: str, path: str) -> None:
         raise CampaignError(f"{where} is a section; wanted a setting of it, such as data.train")
     if getattr(spec, section) is None:
         raise CampaignError(f"{where} cannot be swept: there is no section {section}; add it")
+    if path in OF_TIMES and is_trajectory(spec):
+        raise CampaignError(f"{where} fixes the times of a trajectory: make it another campaign")
     if section == "sampler" and key not in SWEPT_SAMPLER:
         raise CampaignError(f"{where} cannot be swept; {nearest(key, SWEPT_SAMPLER)}")
     if section == "data" and key.partition(".")[0] in FIXED_DATA:
@@ -280,7 +285,10 @@ def excluded_points(spec: Campaign) -> int:
 
 
 def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
-    """The campaign of one point of the grid: the settings put in, the sweep taken out."""
+    """The campaign of one point of the grid: the settings put in, the sweep taken out.
+
+    Where the scheme is auto, it is the one that `storage.planning.choosing` names.
+    """
     return Resolver(spec).at(settings)
 
 
@@ -327,7 +335,7 @@ class Resolver:
                 f"{short(self._names)} to {short(component_names(made.data))}; "
                 "name every order in data.teacher"
             )
-        return made
+        return settled(made)
 
 
 def _keys_by_section(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from storage.campaign.spec import Campaign
-from storage.campaign.theories import BY_NAME, Theory
+from storage.campaign.theories import BY_NAME
+from storage.campaign.theory_record import Theory
 from storage.campaign.theory_spec import group_name
 from storage.errors import CampaignError
 from storage.planning.plan import Plan
@@ -22,8 +23,8 @@ def misfit(theory: str, cell: Campaign) -> str | None:
 
 
 def _misfits(theory: str, cell: Campaign) -> Iterator[str]:
-    record = BY_NAME.get(theory)
-    for condition in record.holds if record is not None else ():  # a plug-in's is not read here
+    record = BY_NAME.get(theory, Theory(theory))  # a plug-in's own is not read here
+    for condition in record.conditions:
         if (found := condition(cell)) is not None:
             yield found
 

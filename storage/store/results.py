@@ -22,6 +22,7 @@ from storage.arrays.coordinates import (
 from storage.arrays.schema import Variable, ensemble_sizes, regression_sizes
 from storage.campaign.spec import Campaign
 from storage.planning.plan import Plan, plan
+from storage.store.hierarchy import Group
 from storage.store.store import Store, create_array
 from storage.store.wanted import METADATA
 
@@ -42,21 +43,19 @@ def remove_groups(store: Store, *names: str) -> None:
     Those of other stages go, too, where their metadata are missing or damaged: they are made anew.
     Readers are told before the first number goes: what is missing would be read as not known.
     """
-    from zarr.core.sync import sync
-
-    place = store.root.store
+    place = store.root.place
     store.change()
     broken = [name for name in RESULTS if not store.wanted.is_described(name)]
     for name in broken:
-        sync(place.delete_dir(name))
+        place.delete_below(name)
     present = [name for name in names if name in store.root]
     for name in present:
-        sync(place.delete(f"{name}/{METADATA}"))
+        place.delete(f"{name}/{METADATA}")
     if present or broken:
         store.publish()
         store.change()
     for name in names:
-        sync(place.delete_dir(name))
+        place.delete_below(name)
 
 
 def create_group(
@@ -67,7 +66,7 @@ def create_group(
     coordinates: Mapping[str, Coordinate],
     grid: Mapping[str, Any],
     separate: Sequence[str] = SEPARATE,
-) -> Any:
+) -> Group:
     """A new group, its arrays empty, with the coordinates that they use."""
     group = store.root.require_group(name)
     for key, variable in variables.items():

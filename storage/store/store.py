@@ -1,8 +1,8 @@
 """A campaign's directory: specs, ledger, checkpoints, and data.zarr that xarray opens as it is."""
 
 import json
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from storage.arrays.coordinates import (
     regression_coordinates,
 )
 from storage.arrays.layout import GROUPS, Layout, Stored, layout
-from storage.arrays.resizing import dims_of, resize
+from storage.arrays.nodes import EMPTY, PLAIN, serialized
 from storage.arrays.schema import (
     CONVENTIONS,
     COORDINATE_CHUNK,
@@ -42,15 +42,12 @@ from storage.files.ledger import Ledger
 from storage.files.objects import Objects
 from storage.planning.plan import Plan, Round, Shard
 from storage.store import archive
+from storage.store.hierarchy import Array, Group, root
 from storage.store.regions import chunk_of, read_region, write_region
+from storage.store.sound import Sound
 from storage.store.wanted import METADATA, Wanted
 
-_EMPTY = {
-    "zarr_format": 3,
-    "node_type": "group",
-    "attributes": {},
-    "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": {}},
-}
+_WRITERS = 16  # regions of a shard written side by side in a bucket, where each is a round trip
 
 
 class Store:
@@ -110,20 +107,17 @@ class Store:
     # -- the Zarr hierarchy -----------------------------------------------------------------
 
     @cached_property
-    def root(self) -> Any:
+    def root(self) -> Group:
         """The root group of data.zarr, for making groups and arrays; `publish` shows them.
 
         What is read of it is checked, as `storage.store.sound` says.
         """
-        import zarr
-
-        self.objects.create("data.zarr/zarr.json", json.dumps(_EMPTY).encode())
-        return zarr.open_group(self._sound(), mode="r+", use_consolidated=False)
+        return root(Sound(self._data, self.wanted))
 
     def _published(self) -> dict[str, Any]:
         """The hierarchy as readers see it: one object holds the metadata of all arrays."""
         try:
-            return json.loads(self.objects.get(f"data.zarr/{METADATA}") or json.dumps(_EMPTY))
+            return json.loads(self.objects.get(f"data.zarr/{METADATA}") or json.dumps(EMPTY))
         except ValueError as error:
             raise damaged(self.data, METADATA, error) from None
 
@@ -142,14 +136,6 @@ class Store:
             raise ValueError(f"{path}: no such array is published in {self.data}")
         return self._layout.arrays[path]
 
-    def _zarr(self) -> Any:
-        return self._data.zarr()
-
-    def _sound(self) -> Any:
-        from storage.store.sound import SoundObjects
-
-        return SoundObjects(self._zarr().store, objects=self._data, wanted=self.wanted)
-
     def change(self) -> None:
         """Say that groups, arrays or coordinates will be other than they are; `publish` ends it."""
         self.wanted.digests.begin()
@@ -159,14 +145,8 @@ class Store:
 
         The last act of whoever makes or extends a group: until then readers see it as it was.
         """
-        import zarr
-        from zarr.errors import ZarrUserWarning
-
         self.change()
-        with warnings.catch_warnings():
-            # of consolidated metadata not being in the specification, and of killed writers' files
-            warnings.simplefilter("ignore", ZarrUserWarning)
-            zarr.consolidate_metadata(self._sound())
+        self.root.publish()
         self.__dict__.pop("_layout", None)
         self._keep_digests()
 
@@ -217,8 +197,11 @@ class Store:
         if published["attributes"] != published["attributes"] | wanted:
             self.change()
             published["attributes"] |= wanted
-            self.objects.put(f"data.zarr/{METADATA}", json.dumps(published, indent=2).encode())
+            self.objects.put(f"data.zarr/{METADATA}", serialized(published))
             self._keep_digests()
+
+    def _fetch(self, keys: Sequence[str]) -> Iterator[bytes | None]:
+        return map(self._data.get, keys)
 
     def _check_cells(self, name: str, wanted: int) -> None:
         """Raise ValueError where readers see more cells in a group than that."""
@@ -228,7 +211,7 @@ class Store:
         (found,) = members[f"{name}/cell"]["shape"]
         if f"{name}/refined" in members:
             refined = Chunked.parsed(f"{name}/refined", members[f"{name}/refined"])
-            origins = read(self._data.get, refined, (np.arange(found),))
+            origins = read(self._fetch, refined, (np.arange(found),))
             found -= int((origins == ORIGINS["unused"]).sum())
         if found > wanted:
             raise ValueError(
@@ -242,8 +225,8 @@ class Store:
         group = self.root.require_group(name)
         for key, variable in variables.items():
             shape = tuple(sizes[dim] for dim in variable.dims)
-            if key in group:
-                _grow(group[key], shape)
+            if isinstance(array := group.get(key), Array):
+                _grow(array, shape)
             else:
                 create_array(group, key, shape, chunks(variable, sizes, spec), variable)
 
@@ -266,10 +249,14 @@ class Store:
         (cell, dataset, block, segment, repeat). Raises ValueError where a region is not exactly
         one chunk.
         """
-        return {
-            name: write_region(self._data, self._array(shard, name), shard, value)
-            for name, value in values.items()
-        }
+
+        def region(name: str) -> str:
+            return write_region(self._data, self._array(shard, name), shard, values[name])
+
+        if not self.objects.remote:
+            return {name: region(name) for name in values}
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            return dict(zip(values, pool.map(region, values), strict=True))
 
     def read(self, shard: Shard, names: list[str]) -> dict[str, np.ndarray]:
         """A shard's region of each variable, as `write` took it."""
@@ -292,64 +279,49 @@ def checkpoint_name(shard: Shard) -> str:
 
 
 def create_array(
-    group: Any, name: str, shape: tuple[int, ...], chunk: tuple[int, ...], variable: Variable
-) -> Any:
-    """A Zarr array with named dimensions; floats fill with NaN, integers with 0, text with ""."""
-    from zarr.codecs import ZstdCodec
-
+    group: Group, name: str, shape: tuple[int, ...], chunk: tuple[int, ...], variable: Variable
+) -> Array:
+    """The array of a variable, nothing but fill values yet."""
+    attributes = {"long_name": variable.long_name, "units": variable.units, **variable.attrs}
     dtype = np.dtype(variable.dtype)
-    return group.create_array(
-        name,
-        shape=shape,
-        chunks=chunk,
-        dtype=dtype,
-        fill_value={"f": np.nan, "T": ""}.get(dtype.kind, 0),
-        dimension_names=variable.dims,
-        compressors=[ZstdCodec(level=1, checksum=True)],
-        attributes={"long_name": variable.long_name, "units": variable.units, **variable.attrs},
-    )
+    return group.create_array(name, shape, chunk, dtype, variable.dims, attributes)
 
 
-def _write_coordinate(group: Any, name: str, coordinate: Coordinate) -> None:
+def _write_coordinate(group: Group, name: str, coordinate: Coordinate) -> None:
     values = coordinate.values
     if values.dtype.kind in "UO":
         values = values.astype(np.dtypes.StringDType())
     array = group.get(name)
-    if array is None or array.dtype != values.dtype or dims_of(array) != coordinate.dims:
+    if not isinstance(array, Array) or array.dtype != values.dtype or array.dims != coordinate.dims:
         array = _create_coordinate(group, name, coordinate.dims, values)
     if array.shape != values.shape:
-        resize(array, values.shape)
+        array.resize(values.shape)
     if not np.array_equal(array[...], values, equal_nan=values.dtype.kind == "f"):
         array[...] = values
     _update_attributes(array, coordinate.attrs)
 
 
-def _create_coordinate(group: Any, name: str, dims: tuple[str, ...], values: np.ndarray) -> Any:
+def _create_coordinate(group: Group, name: str, dims: tuple[str, ...], values: np.ndarray) -> Array:
     """An array that grows within its chunks, so that whoever saw it shorter reads it still."""
+    group.delete(name)  # one of another kind
     lengths = zip(dims, values.shape, strict=True)
-    return group.create_array(
-        name,
-        shape=values.shape,
-        chunks=tuple(COORDINATE_CHUNK if dim in GROWING else max(n, 1) for dim, n in lengths),
-        dtype=values.dtype,
-        fill_value=np.nan if values.dtype.kind == "f" else None,
-        dimension_names=dims,
-        overwrite=True,
-    )
+    chunks = [COORDINATE_CHUNK if dim in GROWING else max(n, 1) for dim, n in lengths]
+    return group.create_array(name, values.shape, chunks, values.dtype, dims, {}, PLAIN)
 
 
-def _grow(array: Any, shape: tuple[int, ...]) -> None:
+def _grow(array: Array, shape: tuple[int, ...]) -> None:
     """Extend an array; along `cell`, where it may have had room, any length will do."""
-    lengths = zip(dims_of(array), shape, array.shape, strict=True)
+    lengths = zip(array.dims, shape, array.shape, strict=True)
     if any(new < old for dim, new, old in lengths if dim != "cell"):
         raise ValueError(
-            f"{array.name}: found shape {array.shape}, wanted {shape}: an array never shrinks; "
+            f"{array.path}: found shape {array.shape}, wanted {shape}: an array never shrinks; "
             "plan with all specs of the store"
         )
     if array.shape != shape:
-        resize(array, shape)
+        array.resize(shape)
 
 
-def _update_attributes(node: Any, wanted: Mapping[str, Any]) -> None:
-    if any(node.attrs.get(key) != value for key, value in wanted.items()):
-        node.update_attributes(dict(wanted))
+def _update_attributes(node: Group | Array, wanted: Mapping[str, Any]) -> None:
+    known = node.attrs
+    if any(known.get(key) != value for key, value in wanted.items()):
+        node.update_attributes(wanted)

@@ -12,6 +12,8 @@ import numpy as np
 
 from storage.arrays.layout import FLAG, GROUPS, Layout
 from storage.errors import CampaignError
+from storage.files import segments
+from storage.files.compaction import Compaction
 from storage.files.objects import Objects
 from storage.planning.plan import Shard
 from storage.store import kept
@@ -36,11 +38,14 @@ def repair(store: Store, found: Sequence[Bad]) -> None:
         elif each.cure is Cure.FORGET:
             store.objects.delete(each.name)
     derived = [each.name for each in found if each.cure is Cure.DERIVE]
-    if derived:
-        _derive(store, derived)
+    for name in filter(segments.is_segment, derived):
+        store.objects.delete(name)
+    if others := [name for name in derived if not segments.is_segment(name)]:
+        _derive(store, others)
     shards = [each.name for each in found if each.cure is Cure.COMPUTE]
     if shards:
         _clear(store, shards)
+    Compaction(store.objects, store.ledger.finished())
 
 
 def _clear_folders(objects: Objects) -> None:
@@ -96,12 +101,15 @@ def _delete(store: Store, key: str) -> None:
 def _clear(store: Store, names: Sequence[str]) -> None:
     """Clear shards, so that the next run computes them again.
 
-    The receipt goes first: whenever this is interrupted, what has lost its receipt is computed
-    again. Chunks that cannot be read are removed, so that readers find NaN instead of an error.
+    The receipt goes first, but for its copies: whenever this is interrupted, what has lost its
+    receipt is computed again. Chunks that cannot be read are removed, so that readers find NaN
+    instead of an error.
     """
     known = {shard.name: shard for lane in lanes_of(store) for shard in lane}
     layout = Layout(store.objects.get("data.zarr/zarr.json") or b"{}")
-    for shard in (known[name] for name in names if name in known):
+    cleared = [known[name] for name in names if name in known]
+    segments.drop(store.objects, (shard.name for shard in cleared))
+    for shard in cleared:
         store.ledger.clear(shard.name)
         for chunk in _unreadable(store.objects, layout, shard):
             _remove(store.objects, chunk)

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from copy import copy
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from storage.arrays.layout import FLAG, GROUPS, Layout, Stored
 from storage.errors import CampaignError
 from storage.files.checkpoint import CorruptCheckpoint, load
 from storage.files.ledger import Ledger
-from storage.files.objects import READ, Objects
+from storage.files.objects import Objects
 from storage.planning.plan import SAMPLED, WARMUP, Lane, Shard
 from storage.store.store import Store, checkpoint_name
 
@@ -167,19 +166,8 @@ class _Checks:
             yield "its checkpoint is missing"
 
     def _region(self, stored: Stored, shard: Shard) -> bytes | None:
-        data = _content(self.objects, f"data.zarr/{stored.chunk(shard)}")
+        data = self.objects.get(f"data.zarr/{stored.chunk(shard)}")
         return None if data is None else stored.decoded(data)
-
-
-def _content(objects: Objects, name: str) -> bytes | None:
-    """The bytes of an object; a file is read as such, which takes a quarter of the time."""
-    if objects.remote:
-        return objects.get(name)
-    with objects.explained("read", name, READ):
-        try:
-            return Path(objects.url, name).read_bytes()
-        except FileNotFoundError:
-            return None
 
 
 def _brief(error: Exception) -> str:

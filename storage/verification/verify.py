@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from storage.arrays.layout import GROUPS
 from storage.errors import CampaignError
+from storage.files import segments
+from storage.files.compaction import contradiction
 from storage.files.lease import holder
 from storage.files.objects import Objects
 from storage.files.sealed import unseal
@@ -19,13 +21,14 @@ from storage.store.store import Store
 from storage.verification import shard_checks
 
 _RECORD = re.compile(
-    r"(provenance/(digests|stages|failed_stages|run-\d{4,})|ledger/pace|ledger/failures/[^.]+-\d+)"
-    r"\.json"
+    r"(provenance/(digests|stages|failed_stages|run-\d{4,})|ledger/(pace|packing)"
+    r"|ledger/failures/[^.]+-\d+)\.json"
 )
 _ROOT = "data.zarr/zarr.json"
 _MEASURED = frozenset(GROUPS.values())
 _LEASE = re.compile(r"ledger/lease/\d+\.json")
-_OBJECT = re.compile(r".+\.(json|yaml|npz|html|png|svg|[0-9a-f]{64})")  # what no folder is called
+# What no folder is called.
+_OBJECT = re.compile(r".+\.(jsonl?|yaml|npz|html|png|svg|[0-9a-f]{64})")
 
 
 class Cure(StrEnum):
@@ -68,6 +71,7 @@ def verify(
         for name, reason, source in kept.damaged(objects)
     ]
     bad += _records(objects)
+    bad += _segments(objects)
     if (lanes := _lanes(store, bad)) is not None:
         bad += _listed(store)
         if _ROOT not in {each.name for each in bad}:  # else nobody can tell where shards lie
@@ -125,6 +129,14 @@ def _records(objects: Objects) -> Iterator[Bad]:
                 yield Bad(name, reason, Cure.DERIVE if name == DIGESTS else Cure.FORGET)
         elif _LEASE.fullmatch(name) and (reason := _unsealed(objects, name)):
             yield Bad(name, f"{reason}; the next driver waits for it in vain", Cure.NONE)
+
+
+def _segments(objects: Objects) -> Iterator[Bad]:
+    """Copies of receipts, of which a driver may take some away while this looks."""
+    for name, lines in segments.each(objects):
+        reason = "it is not as it was written" if lines is None else contradiction(objects, lines)
+        if reason and objects.exists(name):
+            yield Bad(name, reason, Cure.DERIVE)
 
 
 def _unsealed(objects: Objects, name: str) -> str:

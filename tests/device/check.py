@@ -19,6 +19,7 @@ from torch import Tensor
 
 from theory.finite_width.scale_mixture import linear_posterior
 from theory.kernels.fully_connected import nngp_and_ntk
+from theory.regression.learning_curve import LearningCurve, learning_curve
 from workers import philox
 from workers.devices.graphs import Steps
 from workers.networks import networks
@@ -297,7 +298,7 @@ def regression(machine: Machine) -> dict[str, Any]:
         "activation": "erf",
         "weight_variance": [1.0] * 4,
         "bias_variance": 0.1,
-        "tile": 32 if machine.tiny else 2048,
+        "tile": 32 if machine.tiny else None,
     }
     both = nngp_and_ntk(x, **network)
     here = nngp_and_ntk(x[:few].cpu(), **network)
@@ -310,17 +311,33 @@ def regression(machine: Machine) -> dict[str, Any]:
     values, vectors = torch.linalg.eigh(kernel)
     orthogonal = float((vectors.T @ vectors - torch.eye(n, device=x.device)).abs().max())
     decomposed = float((kernel @ vectors - vectors * values).norm() / kernel.norm())
+    sizes = [(place + 1) * few // 20 for place in range(20)] if machine.tiny else CURVE
+    order, told = torch.randperm(n, generator=torch.Generator().manual_seed(1)), list[str]()
+
+    def curve(matrix: Tensor, upto: int) -> LearningCurve:
+        some = sizes[:upto]
+        return learning_curve(matrix, y.cpu(), order, some, RIDGES, tell=told.append)
+
+    whole, some = curve(kernel, len(sizes)), curve(kernel.cpu(), 3)
+    apart = float((whole.posterior_variance[:3] / some.posterior_variance - 1).abs().max())
     return {
-        "ok": max(error, residual, orthogonal, decomposed) < 1e-9,
+        "ok": max(error, residual, orthogonal, decomposed, apart) < 1e-9 and not told,
         "points": n,
         "error of the kernel": error,
         "residual of the solve": residual,
         "residual of the decomposition": decomposed,
         "eigenvectors from orthogonal": orthogonal,
+        "variance of a curve from the CPU's": apart,
+        "done again on the CPU": len(told),
+        "20 sizes and 4 ridges, s": machine.seconds(lambda: curve(kernel, len(sizes)), 1),
         "NNGP and NTK, s": machine.seconds(lambda: nngp_and_ntk(x, **network), 2),
         "solve, s": machine.seconds(lambda: _solved(ridged, y), 2),
         "decomposition, s": machine.seconds(lambda: torch.linalg.eigh(kernel), 1),
     }
+
+
+CURVE = [100 * (place + 1) for place in range(19)] + [8000]  # training points
+RIDGES = [0.1, 0.3, 1.0, 3.0]
 
 
 def _solved(matrix: Tensor, y: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "scaling": ("standard", "mean_field"),
     "scheme": (
         "baoab", "ula", "ula_layers", "mala", "collapsed", "neurons", "gibbs", "gibbs_moves",
-        "exchange", "sgld", "gd", "sgd", "adam", "prior",
+        "exchange", "sgld", "gd", "sgd", "adam", "prior", "trajectory", "auto",
     ),
     "step": ("number", "auto"),
     "check": ("off", "on"),
@@ -198,6 +198,8 @@ def _variances(row: Row, depth: int) -> float | list[float]:
 
 def _sampler(row: Row) -> dict[str, Any]:
     scheme = row["scheme"]
+    if scheme == "trajectory":
+        return _trajectory(row)
     draws = {"many": 120, "few": 8, "1": 1}[row["draws"]]
     parts = {"one": 1, "two": 2, "each_draw": draws if draws < 20 else 4}[row["segments"]]
     sampler: dict[str, Any] = {
@@ -211,7 +213,7 @@ def _sampler(row: Row) -> dict[str, Any]:
         "step_check": row["check"] == "on",
     }
     step = "auto" if row["step"] == "auto" else 0.1
-    if scheme not in ("gibbs", "prior"):
+    if scheme not in ("gibbs", "prior", "auto"):
         sampler["step_size"] = step
     elif row["step"] == "auto":
         sampler["step_size"] = step  # refused
@@ -228,6 +230,23 @@ def _sampler(row: Row) -> dict[str, Any]:
     if row["start"] == "anneal":
         sampler["anneal"] = {"temperature": 3 * sampler["temperature"], "steps": 20}
     return sampler
+
+
+def _trajectory(row: Row) -> dict[str, Any]:
+    """Steps so short that they are stable whatever the data are."""
+    draws = 1 if row["draws"] == "1" else 8
+    parts = {"one": 1, "two": 2, "each_draw": draws}[row["segments"]]
+    return {
+        "scheme": "trajectory",
+        "dynamics": "gradient_flow" if row["check"] == "on" else "langevin",
+        "temperature": _TEMPERATURES[row["temperature"]],
+        "step_size": 1e-8,
+        "times": {"first": 1e-7, "ratio": 1.5},
+        "warmup": 0,
+        "draws": draws,
+        "segment": max(draws // parts, 1),
+        "precision": row["precision"],
+    }
 
 
 def _ensemble(row: Row) -> dict[str, Any]:
@@ -252,7 +271,8 @@ def _observe(row: Row) -> dict[str, Any]:
         "no_kernels": {"kernels": False},
         "correlators": {"correlators": True, "points": 4},
     }
-    return observe[row["observe"]]
+    of_times = {"histograms": False} if row["scheme"] == "trajectory" else {}
+    return observe[row["observe"]] | of_times
 
 
 def _regression(row: Row) -> dict[str, Any] | None:

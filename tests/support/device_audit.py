@@ -41,6 +41,7 @@ class Audit(TorchDispatchMode):
         self.synchronizations: Counter[str] = Counter()
         self.copies: Counter[str] = Counter()  # between the CPU and the device
         self.doubles: Counter[str] = Counter()  # outputs of float64
+        self.largest = 0  # numbers that came home at once
 
     def __enter__(self) -> "Audit":
         self._settings = shapes.patch(meta_nonzero_assume_all_nonzero=True)
@@ -80,6 +81,7 @@ class Audit(TorchDispatchMode):
         if source.device.type != DEVICE:
             return func(*args, **kwargs)
         self.synchronizations[place()] += 1
+        self.largest = max(self.largest, source.numel())
         if name == "copy_":
             return given[0].fill_(1)
         dtype = kwargs.get("dtype") or source.dtype

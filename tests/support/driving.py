@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -37,9 +38,9 @@ def prepared(root: object, *overrides: str) -> engine.Prepared:
     return engine.prepare(small(*overrides), str(root), [PLUGIN])
 
 
-def simulate(campaign: engine.Prepared) -> list[Outcome]:
+def simulate(campaign: engine.Prepared, computed: Any = None) -> list[Outcome]:
     """Run what is left of a campaign in this process."""
-    with engine.drive(campaign, engine.Inline()) as driven:
+    with engine.drive(campaign, engine.Inline(), computed=computed) as driven:
         return [outcome for wave in driven.left for outcome in driven.run(wave)]
 
 

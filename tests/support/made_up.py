@@ -3,7 +3,7 @@
 import numpy as np
 
 from storage.campaign.observables import Observable
-from storage.campaign.theories import Theory
+from storage.campaign.theory_record import Theory
 
 
 def _largest(outputs, fields, data):

@@ -1,6 +1,7 @@
 """Code of a user's own that does what tests ask for by environment variables."""
 
 import os
+import signal
 import time
 import traceback
 from hashlib import sha256
@@ -38,7 +39,7 @@ def mortal(h):
     file = Path(os.environ["MORTAL_FILE"])
     if not file.exists() and not tried():
         file.touch()
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)
     return torch.tanh(h)
 
 

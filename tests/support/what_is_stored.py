@@ -9,6 +9,7 @@ from support.driving import contents
 UNLIKE = (
     "ledger/lease/",
     "ledger/pace.json",
+    "ledger/segments/",
     "provenance/run-",
     "copies/provenance/run-",
     "provenance/stages.json",

@@ -53,7 +53,7 @@ def receipts(store: Store) -> dict[str, bytes]:
 
 def at_work(run: Tree) -> list[psutil.Process]:
     """Workers that compute a shard now."""
-    return [each for each in run.living() if title(each).startswith("ray::_attempt")]
+    return [each for each in run.living() if title(each).startswith("ray::attempted")]
 
 
 def title(process: psutil.Process) -> str:

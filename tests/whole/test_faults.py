@@ -16,6 +16,7 @@ from pipelines.commands.checking import ROUNDS, look
 from pipelines.engine import stages
 from storage.backend.reader import open_campaign
 from storage.errors import CampaignError
+from storage.files import compaction
 from storage.files.lease import acquire
 from storage.store.store import Store
 from storage.verification.repair import repair
@@ -36,7 +37,7 @@ SETTINGS = (
 # Of these nothing follows, and what they say besides being JSON nobody can tell.
 UNTOLD = ("ledger lease",)
 # Notes, without which stages run again or nobody knows what failed once: their loss is no damage.
-NOTES = ("provenance/stages.json", "ledger failures", "ledger pace.json")
+NOTES = ("provenance/stages.json", "ledger failures", "ledger pace.json", "ledger segments")
 # A shard without a receipt is one that is not finished, and nothing is lost: a run computes it.
 UNFINISHED = ("receipts spectrum", "receipts ensemble warm", "receipts check warm")
 
@@ -45,7 +46,9 @@ UNFINISHED = ("receipts spectrum", "receipts ensemble warm", "receipts check war
 def finished(tmp_path_factory) -> Store:
     """A campaign that has come to its end, with its report."""
     campaign = prepared(tmp_path_factory.mktemp("finished"), *SETTINGS)
-    simulate(campaign)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compaction, "SIZE", 5)
+        simulate(campaign)
     campaign.store.ledger.fail("ensemble/0123456789abcdef/d0000-b0000-s00000", {"error": "x"})
     stages.analyze(campaign.store, campaign.plugins)
     return campaign.store

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.engine import engine
 from storage.errors import CampaignError
-from storage.files import lease
+from storage.files import compaction, lease
 from storage.files.lease import SupersededError
 from storage.files.objects import Objects
 from storage.reading.document import parse
@@ -34,6 +34,7 @@ cli.main()
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch):
     plain_report(monkeypatch)
+    monkeypatch.setattr(compaction, "SIZE", 3)
 
 
 class Overtaken:

@@ -1,5 +1,6 @@
 """After a power cut a durable store has the data of its receipts, and the next run goes on."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from support.what_is_stored import stored
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="")]
 
 CUTS = 6  # evenly over all that is done
+PARTS = 4  # of cuts at every event, so that none takes long
 SEEDS = 200  # of cuts where nothing is forced: few of them leave a receipt
 RUNS = 2  # of these, followed by a run
 
@@ -63,13 +65,40 @@ def test_receipts_outlast_a_power_cut_with_their_data(tmp_path):
     assert unlike(stored(top), stored(tmp_path / "any other")) == []
     counts = [round((i + 1) * len(events) / CUTS) for i in range(CUTS)]
     for count in counts:
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        restored(events, count, top, folder)
-        assert broken(folder) == []
+        folder = cut(events, count, top, tmp_path)
         if count in counts[:: CUTS // RUNS]:
             run(folder)
             assert unlike(stored(top), stored(folder)) == []
+
+
+def cut(events: list[Event], count: int, top: Path, place: Path) -> Path:
+    """A folder as the power was cut after so many events: what has a receipt is whole."""
+    folder = place / str(count)
+    folder.mkdir()
+    restored(events, count, top, folder)
+    assert broken(folder) == []
+    return folder
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_power_cut_at_any_event_leaves_receipts_with_their_data(part, tmp_path):
+    top = tmp_path / "durable"
+    top.mkdir()
+    with recorded(top) as events:
+        run(top)
+    wanted, differing = stored(top), {}
+    counts = range(part, len(events) + 1, PARTS)
+    for count in counts:
+        folder = cut(events, count, top, tmp_path)
+        if count % (PARTS * 16) == part:
+            run(folder)
+            if other := unlike(wanted, stored(folder)):
+                differing[count] = other[:4]
+        shutil.rmtree(folder)
+    print(f"{len(counts)} cuts at {len(events)} events, {len(differing)} left a trace")
+    assert differing == {}
 
 
 def test_without_forcing_they_need_not(tmp_path):

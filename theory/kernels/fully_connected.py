@@ -26,6 +26,7 @@ from theory.kernels.variances import layer_variances
 from theory.numerics.precision import check_diagonals
 
 TILE = 256  # rows and columns of a tile, of which four stay in cache
+DEVICE_TILE = 2048  # elsewhere than on a CPU, where each tile is some dozens of launches
 GROUP = 3  # tiles of columns that are ready at a time
 
 
@@ -44,7 +45,7 @@ def nngp(
     activation: Activation,
     weight_variance: Sequence[float],
     bias_variance: float | Sequence[float],
-    tile: int = TILE,
+    tile: int | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """Covariance of the outputs: K = σ_a² E[φφ]_{K_{depth-1}}, (n1, n2).
@@ -74,7 +75,7 @@ def pre_activation_kernels(
     activation: Activation,
     weight_variance: Sequence[float],
     bias_variance: float | Sequence[float],
-    tile: int = TILE,
+    tile: int | None = None,
 ) -> tuple[Tensor, ...]:
     """Covariances K_0, ..., K_{depth-1} of the pre-activations of every hidden layer.
 
@@ -100,7 +101,7 @@ def ntk(
     activation: Activation,
     weight_variance: Sequence[float],
     bias_variance: float | Sequence[float],
-    tile: int = TILE,
+    tile: int | None = None,
 ) -> Tensor:
     """Neural tangent kernel in NTK parametrisation, all weights and hidden biases trained.
 
@@ -127,7 +128,7 @@ def nngp_and_ntk(
     activation: Activation,
     weight_variance: Sequence[float],
     bias_variance: float | Sequence[float],
-    tile: int = TILE,
+    tile: int | None = None,
 ) -> Kernels:
     """Both at the cost of the second. Arguments as in `nngp`."""
     network = _network(x1, depth, activation, weight_variance, bias_variance, slopes=True)
@@ -177,13 +178,15 @@ def _assemble(
     x2: Tensor | None,
     evaluate: Evaluate,
     own: Own,
-    tile: int,
+    tile: int | None,
     out: tuple[Tensor, ...] = (),
 ) -> tuple[Tensor, ...]:
     """Matrices (n1, n2) put together from tiles; the lower half suffices where x2 is None.
 
     Where points are equal, each is a number of its own: see `theory.kernels.coincidence`.
     """
+    if tile is None:
+        tile = TILE if x1.device.type == "cpu" else DEVICE_TILE
     _check_inputs(x1, x2, tile)
     columns, together = (x1, x1) if x2 is None else (x2, torch.cat([x1, x2]))
     points = points_of(network, together)

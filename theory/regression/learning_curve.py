@@ -10,7 +10,16 @@ from torch import Tensor
 
 from theory.accuracy import right_class
 from theory.regression import nested, spectral
-from theory.regression.pool import Array, Panels, Pool, panels_of
+from theory.regression.on_device import (
+    DevicePool,
+    Tell,
+    nested_factors,
+    pool_on,
+    spectral_factors,
+    times,
+    unheard,
+)
+from theory.regression.pool import Array, Panels, Places, Pool, panels_of
 from theory.regression.refinement import ACCEPTED, TRUSTED, Factor, Fit, fitted
 from theory.words import check_word
 
@@ -60,11 +69,14 @@ def learning_curve(
     modes: Tensor | None = None,
     classes: Tensor | None = None,
     methods: Sequence[Method] = (),
+    tell: Tell = unheard,
 ) -> LearningCurve:
     """Regression on the first points of one order of a pool, for every size and ridge.
 
     kernel is that of the pool, (M, M), or a function that goes through its rows: an iterator of
-    (slice, float64 array). y are the targets without noise, (M,) or (M, outputs). `order` names the
+    (slice, float64 array). One on a device is worked with there, in double precision whatever the
+    methods; `tell` hears of what was done again on the CPU. y are the targets without noise, (M,)
+    or (M, outputs). `order` names the
     points drawn, one after another; a point may be drawn more than once. `label_noise` is added to
     the labels of the draws: (draws,) or (draws, outputs). Held out are the points given as such,
     or else those of the pool that were not drawn. `modes` are unit vectors over the pool,
@@ -85,7 +97,7 @@ def learning_curve(
     for method in get_args(Method):
         some = [ridge for ridge, its in wanted.items() if its == method]
         if some:
-            _fill(found, distinct, some, method)
+            _fill(found, distinct, some, method, tell)
     return found.curve(sizes, ridges)
 
 
@@ -102,16 +114,24 @@ class _Task:
         modes: Tensor | None,
         classes: Tensor | None,
     ) -> None:
-        panels = panels_of(_array(kernel)) if isinstance(kernel, Tensor) else kernel
         self.targets = _columns(y)
-        self.pool = Pool(panels, len(self.targets), order.cpu().numpy())
+        self.pool = _pool(kernel, order.cpu().numpy(), len(self.targets))
         self.labels = self.targets[self.pool.order]
         if label_noise is not None:
             self.labels = self.labels + _columns(label_noise)[: len(self.labels)]
-        self.heldout = None if heldout is None else (_array(heldout.kernel), _columns(heldout.y))
+        self.heldout = None if heldout is None else (_rows(heldout.kernel), _columns(heldout.y))
         self.classes = None if classes is None else classes.double()
         self.modes = np.empty((len(self.targets), 0)) if modes is None else _array(modes)
         self.projected = self.pool.times_points(self.modes)  # Kv at every point
+
+
+def _pool(kernel: Tensor | Panels, order: Places, points: int) -> Pool:
+    """On the device of the kernel, if it lies on one."""
+    if not isinstance(kernel, Tensor):
+        return Pool(kernel, points, order)
+    if kernel.device.type != "cpu":
+        return pool_on(kernel, order)
+    return Pool(panels_of(_array(kernel)), points, order)
 
 
 class _Table:
@@ -143,19 +163,22 @@ class _Table:
         )
 
 
-def _fill(table: _Table, sizes: Sequence[int], ridges: Sequence[float], method: Method) -> None:
+def _fill(
+    table: _Table, sizes: Sequence[int], ridges: Sequence[float], method: Method, tell: Tell
+) -> None:
     """Regressions of increasing sizes; what one way cannot do is left to another."""
-    for ridge, count in _try(table, sizes, ridges, method).items():
+    for ridge, count in _try(table, sizes, ridges, method, tell).items():
         if count:
-            _fill(table, sizes[:count], [ridge], "double")
+            _fill(table, sizes[:count], [ridge], "double", tell)
 
 
 def _try(
-    table: _Table, sizes: Sequence[int], ridges: Sequence[float], method: Method
+    table: _Table, sizes: Sequence[int], ridges: Sequence[float], method: Method, tell: Tell
 ) -> dict[float, int]:
     """Fill in what works; ridges that need another factor, and how many of the sizes it is for."""
     left: dict[float, int] = {}
-    for place, factor in enumerate(_factors(table.task.pool, sizes, ridges, method), start=1):
+    factors = _factors(table.task.pool, sizes, ridges, method, tell)
+    for place, factor in enumerate(factors, start=1):
         usable = method == "spectrum" or bool(factor.sound.all())
         fit = fitted(factor, table.task.labels) if usable else None
         if method == "single" and (fit is None or not (fit.first_residual <= TRUSTED).all()):
@@ -171,8 +194,11 @@ def _try(
 
 
 def _factors(
-    pool: Pool, sizes: Sequence[int], ridges: Sequence[float], method: Method
+    pool: Pool, sizes: Sequence[int], ridges: Sequence[float], method: Method, tell: Tell
 ) -> Iterator[Factor]:
+    if isinstance(pool, DevicePool):
+        made = spectral_factors if method == "spectrum" else nested_factors
+        return made(pool, sizes, ridges, tell)
     drawn = Pool(pool.panels, pool.points, pool.order[: sizes[-1]])
     if method == "spectrum":
         return spectral.factors(drawn, sizes, ridges)
@@ -235,11 +261,16 @@ def _heldout(
     kernel, y = task.heldout
     spread = np.zeros((task.pool.points, fit.weights[0].size))
     np.add.at(spread, factor.pool.order, fit.weights.reshape(len(fit.weights), -1))
-    predicted = (kernel @ spread).reshape(len(kernel), *fit.weights.shape[1:])
+    predicted = times(kernel, spread).reshape(len(kernel), *fit.weights.shape[1:])
     return {
         "heldout_error": np.square(predicted - y[:, None, :]).mean(axis=(0, 2)),
         "heldout_accuracy": _right(predicted, y, task.classes).mean(axis=0),
     }
+
+
+def _rows(kernel: Tensor) -> Array | Tensor:
+    """At home, or on its device."""
+    return _array(kernel) if kernel.device.type == "cpu" else kernel.double()
 
 
 def _array(tensor: Tensor) -> Array:

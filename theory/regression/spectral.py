@@ -33,9 +33,9 @@ class Spectral:
 
     def solve(self, right: Array) -> Array:
         """(K + T)⁻¹ of every column: (n, ridge, output)."""
-        modes = (self._vectors.T @ right.reshape(len(right), -1)).reshape(right.shape)
+        modes = self._to_modes(right.reshape(len(right), -1)).reshape(right.shape)
         modes /= self._shifted[:, :, None]
-        return (self._vectors @ modes.reshape(len(right), -1)).reshape(right.shape)
+        return self._from_modes(modes.reshape(len(right), -1)).reshape(right.shape)
 
     def log_determinant(self) -> Array:
         """ln det(K + T) for each ridge."""
@@ -43,7 +43,7 @@ class Spectral:
 
     def products(self, left: Array, right: Array) -> Array:
         """l·(K + T)⁻¹r of columns (n, modes) for each ridge, (ridge, modes)."""
-        both = (self._vectors.T @ left) * (self._vectors.T @ right)
+        both = self._to_modes(left) * self._to_modes(right)
         return (1 / self._shifted).T @ both
 
     def variance(self) -> Array:
@@ -52,9 +52,25 @@ class Spectral:
         Tλ/(λ + T) of each mode at the points drawn; k - |k·u|²/(λ + T) at the others.
         """
         never = self.pool.first == len(self._values)
+        weight = self._squares_of_drawn()
+        modes = (weight * self._values)[:, None] * self.ridges - self._gained_by_others()[:, None]
+        return self.pool.diagonal[never].sum() + (modes / self._shifted).sum(axis=0)
+
+    # -- what is done with U, and elsewhere on another device -------------------------------------
+
+    def _to_modes(self, columns: Array) -> Array:
+        return self._vectors.T @ columns
+
+    def _from_modes(self, columns: Array) -> Array:
+        return self._vectors @ columns
+
+    def _squares_of_drawn(self) -> Array:
+        """Σ U² over first draws, (mode,)."""
+        return np.square(self._vectors[self.pool.is_first]).sum(axis=0)
+
+    def _gained_by_others(self) -> Array:
+        """Σ (k·u)² over points that are never drawn, (mode,)."""
         gained = np.zeros(len(self._values))
         for rows in self.pool.others():
             gained += np.square(rows @ self._vectors).sum(axis=0)
-        weight = np.square(self._vectors[self.pool.is_first]).sum(axis=0)
-        modes = (weight * self._values)[:, None] * self.ridges - gained[:, None]
-        return self.pool.diagonal[never].sum() + (modes / self._shifted).sum(axis=0)
+        return gained

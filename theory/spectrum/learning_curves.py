@@ -12,11 +12,13 @@ arXiv:1906.05301) for the equivalent kernel and its next order.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from theory.numerics import device_linear
 from theory.numerics.eigen import decompose
 
 Numbers = float | Tensor
@@ -46,15 +48,18 @@ class PoolSpectrum(NamedTuple):
     coefficients: Tensor  # (M,) or (M, outputs): w_k = v_k·y / √M
 
 
-def pool_spectrum(kernel: Tensor, y: Tensor) -> PoolSpectrum:
+def pool_spectrum(
+    kernel: Tensor, y: Tensor, tell: Callable[[str], None] = lambda _: None
+) -> PoolSpectrum:
     """Eigenvalues λ of K/M and coefficients w_k = v_k·y/√M of the targets of a pool of M points.
 
-    kernel is (M, M), y (M,) or (M, outputs). Raises ValueError for a kernel with an eigenvalue
+    kernel is (M, M), y (M,) or (M, outputs). A kernel on a device is decomposed there; `tell` hears
+    of a decomposition that did not hold, and was done again on the CPU. Raises ValueError for a
+    kernel with an eigenvalue
     that is negative beyond rounding; those that are rounding are returned as zeros.
     """
     points = len(kernel)
-    found = decompose(kernel.cpu().double().numpy() / points)
-    values, vectors = (torch.from_numpy(array).to(kernel.device) for array in found)
+    values, vectors = _decomposed(kernel, tell)
     rounding = points * torch.finfo(kernel.dtype).eps * float(values[-1].abs())
     if not float(values[0]) >= -rounding:
         raise ValueError(
@@ -63,6 +68,19 @@ def pool_spectrum(kernel: Tensor, y: Tensor) -> PoolSpectrum:
         )
     coefficients = vectors.T @ y.double() / points**0.5
     return PoolSpectrum(values.clamp_min(0).flip(0), coefficients.flip(0))
+
+
+def _decomposed(kernel: Tensor, tell: Callable[[str], None]) -> tuple[Tensor, Tensor]:
+    """Eigenvalues of K/M, smallest first, and eigenvectors, where the kernel is."""
+    points = len(kernel)
+    if kernel.device.type != "cpu":
+        values, vectors, wrong = device_linear.decompose(kernel.double() / points)
+        if not wrong:
+            return values, vectors
+        tell(f"spectrum of {points} points: {wrong}")
+    found = decompose(kernel.cpu().double().numpy() / points)
+    values, vectors = (torch.from_numpy(array).to(kernel.device) for array in found)
+    return values, vectors
 
 
 def effective_ridge(

@@ -54,6 +54,7 @@ class Ending(NamedTuple):
 
     outcome: Outcome
     node: str = ""
+    roomier: bool = False  # it lacked memory beside neighbours, of which there are fewer now
 
 
 class Cluster(Protocol):
@@ -233,6 +234,8 @@ class Pool:
         fault, request = ending.outcome.fault, work.request
         if fault is Fault.MACHINE and work.attempts < ATTEMPTS:
             request = replace(request, avoiding=ending.node)
+        elif ending.roomier:
+            pass
         elif fault is Fault.MEMORY and request.cores < self._size.largest:
             cores = min(2 * request.cores, self._size.largest)
             place = _place(work.shard)

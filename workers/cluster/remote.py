@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from storage.errors import CampaignError, UnreachableError
 from storage.planning.plan import Lane, Shard
 from storage.store.store import Store
+from workers.cluster.packing import Ran
 from workers.cluster.pool import Began, Ending, Pool, Request, Seconds, Size, alike, unheard
 from workers.faults import Fault
 from workers.machine.cores import available_cores
@@ -39,25 +40,30 @@ YOUNG = 60  # seconds: a folder as new as that may not be locked yet
 _locks: dict[str, int] = {}  # descriptors by folder
 
 
-class _Reply(NamedTuple):
+class Reply(NamedTuple):
     """What comes back from a worker: an outcome without its shard, and where it was computed."""
 
     node: str
     receipt: dict[str, Any] | None
     reason: str = ""
     fault: Fault | None = None
+    ran: Ran | None = None  # on a GPU
 
 
-def _attempt(job: Job, shard: Shard) -> _Reply:
-    """On a worker: the attempt at a shard."""
+def node() -> str:
+    """On a worker: the id of its node."""
     import ray
 
-    node = ray.get_runtime_context().get_node_id()
+    return ray.get_runtime_context().get_node_id()
+
+
+def attempted(job: Job, shard: Shard) -> Reply:
+    """On a worker: the attempt at a shard."""
     try:
         found = attempt(job, shard)
     except UnreachableError as error:
-        return _Reply(node, None, str(error), Fault.MACHINE)
-    return _Reply(node, found.receipt, found.reason, found.fault)
+        return Reply(node(), None, str(error), Fault.MACHINE)
+    return Reply(node(), found.receipt, found.reason, found.fault)
 
 
 class RayExecutor:
@@ -80,10 +86,10 @@ class RayExecutor:
         if nodes_elsewhere:  # else the raylet that died was the only one
             self._deaths += (errors.LocalRayletDiedError,)
         self.nodes_elsewhere = nodes_elsewhere
-        self._task = ray.remote(num_cpus=1, max_retries=0)(_attempt)
+        self._task = ray.remote(num_cpus=1, max_retries=0)(attempted)
         self._nodes: dict[str, int] = {}  # cores of each that is alive, by its id
         self._running: dict[Any, tuple[Job, Shard]] = {}
-        self._done: SimpleQueue[tuple[Any, Future[_Reply]]] = SimpleQueue()
+        self._done: SimpleQueue[tuple[Any, Future[Reply]]] = SimpleQueue()
         self.watch = watch
         self.stop = threading.Event()
 
@@ -162,13 +168,13 @@ class RayExecutor:
         tasks = [task.options(scheduling_strategy=each).remote(*arguments) for each in strategies]
         self._ray.wait(tasks, num_returns=len(tasks), timeout=CONNECT)
 
-    def _ending(self, attempt: Any, found: "Future[_Reply]") -> Ending:
+    def _ending(self, attempt: Any, found: "Future[Reply]") -> Ending:
         """How an attempt ended; CampaignError where that ends the run."""
         from ray import exceptions as errors
 
         job, shard = self._running.pop(attempt)
         try:
-            node, receipt, reason, fault = found.result()
+            node, receipt, reason, fault, _ = found.result()
         except self._deaths as error:
             memory = isinstance(error, errors.OutOfMemoryError)
             fault = Fault.MEMORY if memory else Fault.MACHINE
@@ -183,11 +189,12 @@ class RayExecutor:
             raise
         except errors.RayError as error:
             reason = str(error).partition("\n")[0]
-            raise _failed(f"{type(error).__name__}: {reason}") from None
+            raise failed(f"{type(error).__name__}: {reason}") from None
         return Ending(Outcome(shard, receipt, reason, fault), node)
 
 
-def _failed(reason: str) -> CampaignError:
+def failed(reason: str) -> CampaignError:
+    """What ends a run that no other attempt would save."""
     return CampaignError(
         f"Ray has failed ({reason}); what is finished is kept: run the same command again"
     )
@@ -232,7 +239,7 @@ def _watch_of(ray: Any) -> Callable[[], None]:
 
     def watch() -> None:
         if head.process.poll() is not None:
-            raise _failed(f"its head ended with status {head.process.returncode}")
+            raise failed(f"its head ended with status {head.process.returncode}")
 
     return watch
 

@@ -5,6 +5,7 @@ graph has them at once. It works where the state lies, so a state that is passed
 the same memory, and the numbers of the steps, which key the noise, are counted on the device.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -17,6 +18,8 @@ from workers.sampler import Sampler, State
 MOST = 20  # steps in a graph: further ones save nothing
 # Schemes whose steps the host need not know about; others factor matrices, or look at neurons.
 CAPTURED = ("adam", "baoab", "exchange", "gd", "mala", "prior", "sgd", "sgld", "ula")
+# Lanes share a GPU, each in a thread: what waits for all of it must not meet a capture.
+CAPTURING = threading.Lock()
 
 S = TypeVar("S", bound=State)
 Launch = Callable[[], None]
@@ -58,12 +61,13 @@ def _parts(state: State) -> tuple[Tensor, ...]:
 
 def captured(body: Launch) -> Launch:
     """A graph of what a body launches; it is run first, on a stream of its own, to warm up."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        body()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        body()
+    with CAPTURING:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            body()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            body()
     return graph.replay

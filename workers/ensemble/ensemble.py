@@ -12,7 +12,7 @@ from storage.arrays.schema import CHECKED, has_few_inputs
 from storage.campaign.data_spec import may_have_classes
 from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import Campaign, Observe
+from storage.campaign.spec import Campaign, Observe, is_trajectory
 from storage.planning.identity import Sources, seed_of
 from storage.planning.plan import WARMUP, Shard
 from workers.data.balance import stored_counts
@@ -21,6 +21,7 @@ from workers.data.datasets import dataset
 from workers.devices.backends import backend_of
 from workers.devices.graphs import CAPTURED, MOST, Steps
 from workers.devices.placement import CPU, CUDA, Placement
+from workers.ensemble import trajectories
 from workers.ensemble.adaptation import CALM, WINDOW, Adaptation, stages
 from workers.ensemble.schemes import Problem, overdamped, sampler_of, state_of
 from workers.ensemble.starts import aligned
@@ -73,6 +74,8 @@ def run(
     assert saved is not None
     state = _loaded(problem, saved)
     sampler = sampler_of(problem, state.step_size)
+    if is_trajectory(spec):
+        return _in_time(shard, problem, observed, sampler, steps, state)
     record = Record(observed, state.sound, problem.x)
     widths = observed.network.standard_deviations.to(problem.x)
     advance = _advancing(problem, sampler, steps, state)
@@ -83,6 +86,20 @@ def run(
     if shard.kind == "check":
         values = {name: value for name, value in values.items() if name in CHECKED}
     return values, _saved(state._replace(sound=torch.as_tensor(values["status"] == 0)))
+
+
+def _in_time(
+    shard: Shard,
+    problem: Problem,
+    observed: Observed,
+    sampler: Sampler[Any],
+    noise: Noise,
+    state: _State,
+) -> tuple[Arrays, Arrays]:
+    """A segment of a trajectory."""
+    begin = trajectories.Segment({}, state.chains, state.sound, state.step)
+    end = trajectories.run(problem, observed, sampler, noise, begin, shard.segment)
+    return end.values, _saved(_State(end.state, end.step, end.sound, state.step_size))
 
 
 def _advancing(
@@ -156,7 +173,7 @@ def _annealed(problem: Problem, position: Tensor, noise: Noise, steps: Noise) ->
         problem.y,
         ramp(ratio * begin, ratio * end, settings.anneal.steps),
         min(1.0, begin / end) ** 0.5 * _number(settings.step_size),  # stiffness is 1/T
-        FRICTION if settings.friction is None else settings.friction,
+        FRICTION if settings.damping is None else settings.damping,
     )
     state = sampler.init(position, noise.at(ANNEALED))
     for step in range(settings.anneal.steps):
@@ -171,9 +188,12 @@ def _adapted(shard: Shard, problem: Problem, position: Tensor, share: float) -> 
     from the prior would carry them up where U is far stiffer than anywhere it matters.
     """
     warmup, steps = problem.settings.warmup, noise_of(shard, STEPS, problem.placement)
-    curvature = noise_of(shard, CURVATURE, problem.placement)
-    normals = curvature.at(0)(position.shape[1:], position.dtype)
-    found = Adaptation(problem, normals[:: problem.replicas])
+    curvature, targets = noise_of(shard, CURVATURE, problem.placement), problem.replicas
+
+    def normals(number: int) -> Tensor:
+        return curvature.at(number)(position.shape[1:], position.dtype)[::targets]
+
+    found = Adaptation(problem, normals)
     found.look(position)
     sampler = sampler_of(problem, found.step_size)
     first = sampler.init(position, noise_of(shard, START, problem.placement).at(INIT))

@@ -3,19 +3,21 @@
 import statistics
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from storage.campaign.plugins import Plugins
+from storage.campaign.spec import is_trajectory
 from storage.planning.identity import Sources
 from storage.planning.plan import Shard
 from workers import numerics
 from workers.data.datasets import dataset
 from workers.devices.placement import Placement
 from workers.ensemble import ensemble
-from workers.ensemble.schemes import sampler_of
-from workers.measurement.record import Record
+from workers.ensemble.schemes import Problem, sampler_of
+from workers.measurement.instant import Instant
+from workers.measurement.record import Observed, Record
 
 ENOUGH = 0.1  # seconds that steps are repeated for
 MOST = 40  # steps at most
@@ -52,18 +54,22 @@ def rehearse(shard: Shard, plugins: Plugins, sources: Sources, placement: Placem
         def step() -> None:
             state[0] = sampler.step(state[0], noise.at(1))
 
-        chains = len(position) // problem.replicas
-        sound = torch.ones(chains, dtype=torch.bool, device=position.device)
-        record = Record(observed, sound, problem.x)
-        widths = observed.network.standard_deviations.to(problem.x)
-
-        def draw() -> None:
-            record.add(state[0].position[:: problem.replicas] * widths)
-
+        look = _looking(observed, problem, len(position) // problem.replicas)
+        draw = lambda: look(state[0])  # noqa: E731
         return Rehearsal(drawn - began, made - again, _each(step), _each(draw))
 
 
-def _each(act: Callable[[], None]) -> float:
+def _looking(observed: Observed, problem: Problem, chains: int) -> Callable[[Any], object]:
+    """What measures a state of the sampler."""
+    if is_trajectory(problem.spec):
+        return Instant(observed, problem.x).series
+    sound = torch.ones(chains, dtype=torch.bool, device=problem.x.device)
+    record = Record(observed, sound, problem.x)
+    widths = observed.network.standard_deviations.to(problem.x)
+    return lambda state: record.add(state.position[:: problem.replicas] * widths)
+
+
+def _each(act: Callable[[], object]) -> float:
     """Seconds of an act: the median of a few, behind the first, which warms up.
 
     Unless it is long: then it stands for all.
@@ -74,7 +80,7 @@ def _each(act: Callable[[], None]) -> float:
     return statistics.median(seconds[1:] or seconds)
 
 
-def _timed(act: Callable[[], None]) -> float:
+def _timed(act: Callable[[], object]) -> float:
     began = time.process_time()
     act()
     return time.process_time() - began

@@ -27,6 +27,7 @@ from workers.samplers.metropolis import MetropolisState
 from workers.samplers.neurons import Neurons, NeuronsState, neurons
 from workers.samplers.prior import PriorState, prior
 from workers.samplers.sgld import SGLDState, sgld
+from workers.samplers.trajectory import TrajectoryState, trajectory
 from workers.samplers.ula import ULAState, ula
 
 STATES: dict[str, Any] = {
@@ -41,6 +42,7 @@ STATES: dict[str, Any] = {
     "sgd": SGDState,
     "adam": AdamState,
     "prior": PriorState,
+    "trajectory": TrajectoryState,
 }
 T = TypeVar("T")
 
@@ -91,7 +93,7 @@ class Problem:
 def overdamped(problem: Problem) -> Problem:
     """The same, its momenta drawn anew at every step where the scheme has any."""
     settings = problem.settings
-    if settings.friction is None:
+    if settings.damping is None:
         return problem
     heavy = settings.model_copy(update={"friction": NO_INERTIA})
     return replace(problem, spec=problem.spec.model_copy(update={"sampler": heavy}))
@@ -105,6 +107,11 @@ def sampler_of(problem: Problem, step_size: float) -> Sampler[Any]:
         case "prior":
             assert problem.spec.network is not None
             return prior(problem.spec.network.prior)
+        case "trajectory":
+            lags = max(problem.spec.observe.lags, default=0)
+            langevin = chosen.dynamics == "langevin"
+            signs = mirror(problem)
+            return trajectory(problem.gradient, step_size, signs, langevin=langevin, lags=lags)
         case "ula":
             return ula(problem.gradient, _by_parameter(problem, step_size))
         case "mala":
@@ -132,7 +139,7 @@ def _underdamped(problem: Problem, step_size: float) -> Sampler[Any]:
     """Those with momenta and a friction."""
     chosen, network = problem.settings, problem.network
     x, y, temperature = problem.x, problem.y, problem.temperature
-    friction = _given(chosen.friction)
+    friction = _given(chosen.damping)
     if chosen.scheme == "baoab":
         return baoab(problem.gradient, step_size, friction)
     if chosen.scheme == "exchange":
@@ -188,6 +195,15 @@ def moving(problem: Problem, position: Tensor) -> tuple[Gradient, Tensor]:
         return energy, slope[:, :hidden].contiguous()
 
     return gradient, start
+
+
+def mirror(problem: Problem) -> Tensor:
+    """-1 at the weights of the readout and 1 at all others, (parameter,): f of these is -f."""
+    network = problem.network
+    assert isinstance(network, Layered)
+    signs, readout = problem.x.new_ones(network.size), network.layers[-1]
+    signs[readout.start : readout.stop] = -1
+    return signs
 
 
 def _by_parameter(problem: Problem, step_size: float) -> Tensor:

@@ -49,7 +49,7 @@ class Observed:
         return min(self.spec.observe.points, len(self.data.x_test))
 
 
-def _classes(data: Dataset) -> Tensor | None:
+def classes_of(data: Dataset) -> Tensor | None:
     """The targets of the classes, (class, output); None where targets are no classes."""
     found = class_counts({"train": data.y_clean, "test": data.y_test})
     return None if found is None else torch.as_tensor(found[0]).reshape(len(found[0]), -1)
@@ -72,7 +72,7 @@ class Record:
         self._x_test = placed(data.x_test)
         components = torch.as_tensor(data.components)
         self._learnability = Learnability(components.reshape(-1, components.shape[-1]), device)
-        classes = _classes(data)
+        classes = classes_of(data)
         self._classes = None if classes is None else classes.to(device)
         self._label = torch.as_tensor(data.y_test, device=device)
         self._bounds = OUT_OF_BOUNDS * observed.network.standard_deviations.to(like)

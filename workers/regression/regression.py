@@ -21,15 +21,17 @@ from storage.planning.identity import (
     seed_of,
 )
 from storage.planning.plan import Cell, Shard
+from theory.numerics import device_linear
 from theory.numerics.eigen import leading
 from theory.regression.curve_methods import Choice, choose, eigen_bytes
 from theory.regression.learning_curve import Heldout, learning_curve
+from theory.regression.on_device import Tell, unheard
 from theory.spectrum.learning_curves import pool_spectrum
 from workers import numerics
 from workers.data.balance import class_counts, stored_counts
 from workers.data.dataset import Pool
 from workers.data.datasets import pool
-from workers.devices.placement import TORCH
+from workers.devices.placement import CPU, TORCH, Placement
 from workers.machine import memory, node_cache
 from workers.machine.node_cache import SharedArray
 from workers.models import nngp_of
@@ -48,55 +50,83 @@ class Problem:
     """What all shards of a regression have in common."""
 
     points: Pool
-    kernel: SharedArray  # (pool, pool)
-    modes: SharedArray  # (pool, mode): unit vectors, leading first
+    kernel: SharedArray | Tensor  # (pool, pool); on a device there
+    modes: np.ndarray  # (pool, mode): unit vectors, leading first
     heldout: Heldout | None
 
+    @property
+    def whole(self) -> Tensor:
+        """The kernel as a tensor, wherever it is."""
+        return self.kernel if isinstance(self.kernel, Tensor) else torch.from_numpy(self.values)
 
-def spectrum(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:
+    @property
+    def values(self) -> np.ndarray:
+        """The kernel on the CPU."""
+        return self.kernel.cpu().numpy() if isinstance(self.kernel, Tensor) else self.kernel.values
+
+
+def spectrum(
+    shard: Shard,
+    plugins: Plugins,
+    sources: Sources,
+    placement: Placement = CPU,
+    tell: Tell = unheard,
+) -> Arrays:
     """Eigenvalues of K/M over the pool of M points, and the target's coefficients.
 
-    Raises CampaignError for a kernel that is not positive semi-definite, and for lack of memory.
+    `tell` hears of what a device got wrong and the CPU did again. Raises CampaignError for a kernel
+    that is not positive semi-definite, and for lack of memory.
     """
-    problem = _problem(shard.cell, plugins, sources)
-    memory.require(eigen_bytes(len(problem.points.x)), shard.name, SMALLER)
-    kernel = torch.from_numpy(problem.kernel.values)
+    problem = _problem(shard.cell, plugins, sources, placement)
+    if placement.device == CPU.device:
+        memory.require(eigen_bytes(len(problem.points.x)), shard.name, SMALLER)
+    kernel = problem.whole
     try:
-        found = pool_spectrum(kernel, torch.as_tensor(problem.points.y))
+        found = pool_spectrum(kernel, torch.as_tensor(problem.points.y).to(kernel.device), tell)
     except ValueError as error:
         raise CampaignError(f"{shard.name}: {error}") from None
-    values = {"eigenvalue": found.eigenvalues.numpy(), "coefficient": found.coefficients.numpy()}
+    names = {"eigenvalue": found.eigenvalues, "coefficient": found.coefficients}
+    values = {name: value.cpu().numpy() for name, value in names.items()}
     if may_have_classes(shard.cell.spec.data):
         points = problem.points
         values |= stored_counts({"pool": points.y, "heldout": points.y_heldout})
     return values
 
 
-def run(shard: Shard, plugins: Plugins, sources: Sources) -> Arrays:
+def run(
+    shard: Shard,
+    plugins: Plugins,
+    sources: Sources,
+    placement: Placement = CPU,
+    tell: Tell = unheard,
+) -> Arrays:
     """Regression on one random order of the pool, for every size and ridge.
 
-    A regression that failed is nan, and `refused` says why. Raises CampaignError for lack of
-    memory.
+    A regression that failed is nan, and `refused` says why. `tell` hears of what a device got wrong
+    and the CPU did again. Raises CampaignError for lack of memory.
     """
     spec = shard.cell.spec
     assert spec.regression is not None
     chosen = choice(spec)
-    problem = _problem(shard.cell, plugins, sources)
-    memory.require(chosen.bytes, shard.name, SMALLER)
+    problem = _problem(shard.cell, plugins, sources, placement)
+    if placement.device == CPU.device:
+        memory.require(chosen.bytes, shard.name, SMALLER)
+    kernel = problem.kernel
     curve = learning_curve(
-        problem.kernel.panels,
+        kernel if isinstance(kernel, Tensor) else kernel.panels,
         torch.as_tensor(problem.points.y),
         _order(shard, sources),
         spec.regression.train,
         spec.regression.ridges,
         label_noise=_label_noise(shard, sources),
         heldout=problem.heldout,
-        modes=torch.from_numpy(problem.modes.values),
+        modes=torch.from_numpy(problem.modes),
         classes=_classes(spec, problem.points),
         methods=chosen.methods,
+        tell=tell,
     )
     learnability = np.full((*curve.pool_error.shape, len(problem.points.x)), np.nan)
-    learnability[..., : problem.modes.values.shape[1]] = curve.learnability.numpy()
+    learnability[..., : problem.modes.shape[1]] = curve.learnability.numpy()
     values = {
         "train_error": curve.train_error,
         "posterior_variance": curve.posterior_variance,
@@ -133,7 +163,7 @@ def _quartic(shard: Shard, problem: Problem, sources: Sources) -> Arrays:
     y = torch.as_tensor(problem.points.y)
     order, labels = draws(shard.cell, shard.repeat, y, sources)
     return quartic_curve(
-        problem.kernel.values,
+        problem.values,
         y,
         order,
         labels,
@@ -184,20 +214,32 @@ def forget(cells: Sequence[Cell]) -> None:
     node_cache.remove([name for cell in cells for name in _names(cell)])
 
 
-def _problem(cell: Cell, plugins: Plugins, sources: Sources) -> Problem:
+def _problem(cell: Cell, plugins: Plugins, sources: Sources, placement: Placement) -> Problem:
     """The pool, its kernel and the kernel's leading modes; kept from one repeat to the next."""
-    key = (cell.identity, plugins)
-    if key not in _problems:
-        _problems.clear()
-        points = pool(cell.spec, plugins, sources)
+    key = (cell.identity, plugins, placement.device)
+    if (known := _problems.get(key)) is not None:
+        return known
+    _problems.clear()
+    points = pool(cell.spec, plugins, sources)
+    if placement.device == CPU.device:
         kernel = _shared_kernel(cell, points)
-        _problems[key] = Problem(
-            points, kernel, _shared_modes(cell, kernel), _heldout(points, cell.spec)
-        )
-    return _problems[key]
+        modes = _shared_modes(cell, kernel).values
+    else:
+        kernel = nngp_of(kernel_of(cell.spec), _inputs(cell.spec, points, placement))
+        modes = device_linear.leading(kernel.double(), min(MODES, len(points.x)))
+    made = Problem(points, kernel, modes, _heldout(points, cell.spec, placement))
+    _problems[key] = made
+    return made
 
 
-_problems: dict[tuple[str, Plugins], Problem] = {}  # at most one
+_problems: dict[tuple[str, Plugins, str], Problem] = {}  # at most one
+
+
+def _inputs(spec: Campaign, points: Pool, placement: Placement) -> Tensor:
+    """The pool on a device, in the precision of the kernel."""
+    assert spec.regression is not None
+    dtype = getattr(torch, spec.regression.precision)
+    return torch.as_tensor(points.x, dtype=dtype, device=placement.device)
 
 
 def _shared_kernel(cell: Cell, points: Pool) -> SharedArray:
@@ -229,12 +271,14 @@ def _names(cell: Cell) -> tuple[str, str]:
     return f"{name}-kernel", f"{name}-modes"
 
 
-def _heldout(points: Pool, spec: Campaign) -> Heldout | None:
+def _heldout(points: Pool, spec: Campaign, placement: Placement) -> Heldout | None:
     """Points outside the pool, where the source gives them; otherwise those that are not drawn."""
     assert spec.regression is not None
     if "heldout" not in spec.regression.evaluate or not len(points.x_heldout):
         return None
-    kernel = nngp_of(kernel_of(spec), torch.as_tensor(points.x_heldout), torch.as_tensor(points.x))
+    outside, inside = (torch.as_tensor(x) for x in (points.x_heldout, points.x))
+    device = placement.device
+    kernel = nngp_of(kernel_of(spec), outside.to(device), inside.to(device))
     return Heldout(kernel, torch.as_tensor(points.y_heldout))
 
 

@@ -146,7 +146,7 @@ def _current(store: Store, theory: str, shape: tuple[int, ...]) -> Any:
     """The group of a theory, which must know all cells and repeats."""
     group = store.root[group_name(theory)]
     error = group["quartic_error" if theory == QUARTIC_THEORY else "pool_error"]
-    found = error.shape[: 2 if "repeat" in error.metadata.dimension_names else 1]
+    found = error.shape[: 2 if "repeat" in error.dims else 1]
     if found != shape[: len(found)]:
         raise CampaignError(
             f"{theory} was predicted for {found} cells and repeats, the store has {shape}; run "

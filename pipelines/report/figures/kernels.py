@@ -26,7 +26,7 @@ def panel(tree: DataTree) -> Panel | None:
     """Measured, predicted and their difference for the first and the last cell of the sweep."""
     cells = group(tree, "ensemble")
     found = _theory(tree)
-    if cells is None or "kernel" not in cells or found is None:
+    if cells is None or "kernel_square" not in cells or found is None:
         return None
     theory, predicted = found
     data = compare(cells, predicted).assign_attrs(theory=theory)

@@ -13,6 +13,7 @@ from pipelines.report.figures import (
     flow,
     functions,
     histograms,
+    in_time,
     kernels,
     layers,
     learnability,
@@ -33,6 +34,7 @@ from pipelines.report.parts import part
 
 # What a panel shows, for campaigns that lack it.
 PANELS: dict[str, Callable[[DataTree], Panel | None]] = {
+    "networks in time": in_time.panel,
     "random functions": functions.panel,
     "order and chaos": phases.panel,
     "correlations through the layers": layers.panel,

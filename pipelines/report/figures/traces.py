@@ -22,7 +22,7 @@ COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE)
 def panel(tree: DataTree) -> Panel | None:
     """Loss, learnability and squared readout norm of a few chains of the least mixed dataset."""
     cells, progress = group(tree, "ensemble"), group(tree, "progress")
-    if cells is None or not bool(cells["loss"].notnull().any()):
+    if cells is None or "draw" not in cells.dims or not bool(cells["loss"].notnull().any()):
         return None
     place = worst(cells, progress)
     data = traces(cells.isel(place))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.analysis.verdict_rows import Verdict, verdicts
-from pipelines.report.figures.cells import group, label
+from pipelines.report.figures.cells import flat, group, label
 from pipelines.report.parts import part
 from pipelines.report.ranking import closest_lines
 from pipelines.report.sentences.accuracy_conclusions import accuracy_lines
@@ -105,9 +105,8 @@ def _divergence(tree: "DataTree") -> Iterator[str]:
     )
     if not (count := int(diverged.sum())):
         return
-    cells = np.flatnonzero(diverged)
     which = "all" if not sound.sum() else f"{count} of {int((diverged + sound).sum())}"
-    part_of = f"{len(cells)} of" if len(cells) < len(diverged) else "all"
+    part_of = "all" if diverged.all() else f"{np.count_nonzero(diverged)} of"
     where = f" in {part_of} {len(diverged)} cells" if len(diverged) > 1 else ""
     lost = np.flatnonzero((diverged > 0) & (sound == 0))
     left = ""
@@ -115,7 +114,7 @@ def _divergence(tree: "DataTree") -> Iterator[str]:
         left = f"; nothing is left at {_places(progress, lost)}"
     yield (
         f"{which} chains diverged{where} and {_is(count)} left out{left}: take a smaller "
-        "sampler.step_size, or step_size: auto, with a longer warm-up."
+        "sampler.step_size; where it is auto, a longer warm-up."
     )
 
 
@@ -129,7 +128,7 @@ def _convergence(tree: "DataTree") -> Iterator[str]:
     converged = progress["converged"].transpose("cell", "dataset").values > 0
     chains = progress["chains"].transpose("cell", "dataset").values
     started = chains >= 2
-    if not started.any():
+    if not started.any() or not progress.sizes["quantity"]:  # in time nothing has to converge
         return
     rhat = progress["rhat"].max("quantity").transpose("cell", "dataset").values
     ess = progress["ess_bulk"].min("quantity").transpose("cell", "dataset").values
@@ -159,10 +158,11 @@ def _steps(tree: "DataTree") -> Iterator[str]:
     checked = found.notnull().any("observable").values
     marked = np.flatnonzero(progress["biased"].values > 0)
     if len(marked):
-        named = _places(progress, marked)
+        steps = flat(tree["ensemble"].to_dataset()[["step_size"]]).isel(cell=marked, dataset=0)
+        half = plain(float(steps["step_size"].min()) / 2, 2)
         yield (
-            f"the step is too long at {named}: its bias, extrapolated from half the step, "
-            "exceeds the error bars; take a smaller one, or step_size: auto."
+            f"not compared, since the step is too long: {_places(progress, marked)}. Its bias "
+            f"exceeds the error bars; give step_size: {half}, half of what was taken."
         )
     elif checked.any():
         yield (

@@ -20,7 +20,7 @@ from storage.arrays.schema import BIN_RANGE, BINS, ORDERS, direction_names
 from storage.campaign.data_spec import component_names, number_of_test_points
 from storage.campaign.network_spec import Kernel
 from storage.campaign.regression_spec import CUTOFF_THEORIES
-from storage.campaign.spec import PROBES, Campaign, Regression, has_overlaps
+from storage.campaign.spec import PROBES, Campaign, Regression, has_overlaps, is_trajectory
 from storage.campaign.theories import record
 from storage.planning.identity import regression_kernel
 from storage.planning.sweep import grid, resolve
@@ -157,6 +157,8 @@ def ensemble(spec: Campaign) -> str:
         chains = f"{counted(spec.ensemble.chains, 'independent chain')} on one dataset"
     if spec.sampler.scheme == "prior":
         return f"The prior itself was sampled, by {chains}."
+    if is_trajectory(spec):
+        return f"Networks were followed in time, by {chains}."
     before = ""
     mean_field = spec.network is not None and spec.network.scaling == "mean_field"
     if mean_field and "sampler.temperature" not in swept(spec):
@@ -284,7 +286,9 @@ def _cutoff(spec: Campaign) -> str:
 def statistics(spec: Campaign) -> str:
     """Where error bars come from, and when an ensemble is compared at all."""
     sentences = []
-    if spec.ensemble is not None:
+    if is_trajectory(spec):
+        sentences.append("Error bars are standard errors over independent pairs of networks.")
+    elif spec.ensemble is not None:
         sentences.append(
             "Error bars of ensemble averages are standard errors over independent chains of a "
             "dataset. A dataset is compared with theories only if the rank-normalized split R-hat "

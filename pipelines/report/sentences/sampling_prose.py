@@ -2,7 +2,9 @@
 
 from pipelines.report.words import counted, listed, number, value
 from storage.arrays.schema import has_step_check
-from storage.campaign.spec import Campaign
+from storage.campaign.sampler_spec import AUTO
+from storage.campaign.spec import Campaign, is_trajectory
+from storage.planning.sweep import grid, resolve
 
 SCHEMES = {
     "baoab": (
@@ -51,15 +53,54 @@ def sampling(spec: Campaign) -> str:
         f"Chains ran in blocks of {spec.ensemble.block} with checkpoints every {sampler.segment} "
         f"draws, in {PRECISIONS[sampler.precision]}, from the seed {spec.ensemble.seed}."
     )
+    if is_trajectory(spec):
+        return f"{_in_time(spec)} {packed}"
     if sampler.scheme == "prior":
         return f"Draws are independent; {kept}. {packed}"
     apart = value(spec, "sampler.thin")
     return (
-        f"The sampler was {SCHEMES[sampler.scheme]} in coordinates whitened by the prior"
-        f"{_constants(spec)}. {STARTS[spec.ensemble.start]}{_annealing(spec)}; after "
+        f"{_samplers(spec)}. {STARTS[spec.ensemble.start]}{_annealing(spec)}; after "
         f"{value(spec, 'sampler.warmup')} warm-up steps {kept}, {apart} "
         f"step{'' if apart == '1' else 's'} apart.{_step_check(spec)} {packed}"
     )
+
+
+def _in_time(spec: Campaign) -> str:
+    """How networks were followed."""
+    sampler = spec.sampler
+    assert sampler is not None
+    times = sampler.moments(sampler.draws)
+    law = (
+        "overdamped Langevin dynamics with weight decay, by the rule of Euler and Maruyama"
+        if sampler.dynamics == "langevin"
+        else "gradient flow of the loss, by the rule of Euler"
+    )
+    return (
+        f"Networks followed {law}, all weights with the same mobility in coordinates whitened by "
+        f"the prior, with steps {number(sampler.step_size)} and twice that with the same noise, "
+        "extrapolated to none. They started from the prior, in pairs with opposite readouts and "
+        "opposite noise there, whose first outputs cancel; a chain is a pair. They were looked at "
+        f"{len(times)} times, from {number(times[0])} to {number(times[-1])} relaxation times 1/T "
+        "of the prior."
+    )
+
+
+def _samplers(spec: Campaign) -> str:
+    """The scheme with its constants; where it is auto, those of all cells."""
+    assert spec.sampler is not None
+    if spec.sampler.scheme != AUTO:
+        return f"The sampler was {_described(spec)}"
+    cells = [resolve(spec, point) for point in grid(spec)]
+    named = {cell.sampler.scheme: cell for cell in cells if cell.sampler is not None}
+    each = "; and ".join(_described(cell) for cell in named.values())
+    if len(named) == 1:
+        return f"The sampler, named by scheme auto, was {each}"
+    return f"The sampler of each cell, named by scheme auto, was one of: {each}"
+
+
+def _described(spec: Campaign) -> str:
+    assert spec.sampler is not None
+    return f"{SCHEMES[spec.sampler.scheme]} in coordinates whitened by the prior{_constants(spec)}"
 
 
 def _constants(spec: Campaign) -> str:
@@ -75,10 +116,10 @@ def _constants(spec: Campaign) -> str:
         step = f"steps {listed(number(each) for each in sampler.step_size)} of the layers"
     if sampler.step_size == "auto":
         step = (
-            "a step found from the curvature at the learned state in the first three quarters of "
-            "the warm-up and frozen"
+            "a step found from the curvature at the learned state, its largest eigenvalue and its "
+            "traces, in the first three quarters of the warm-up and frozen"
         )
-    friction = f" and friction {value(spec, 'sampler.friction')}" if sampler.friction else ""
+    friction = f" and friction {_friction(spec)}" if sampler.damping else ""
     text = f", with {step}{friction}, in units of the prior's relaxation time"
     if sampler.moves:
         text += f", {counted(sampler.moves, 'step')} for each readout"
@@ -87,6 +128,12 @@ def _constants(spec: Campaign) -> str:
     if sampler.ladder:
         text += f", with replicas at temperatures {listed(number(t) for t in sampler.ladder)}"
     return text
+
+
+def _friction(spec: Campaign) -> str:
+    assert spec.sampler is not None
+    given = spec.sampler.friction is not None
+    return value(spec, "sampler.friction") if given else number(spec.sampler.damping)
 
 
 def _angle(spec: Campaign) -> str:
@@ -112,9 +159,12 @@ def _annealing(spec: Campaign) -> str:
 
 
 def _step_check(spec: Campaign) -> str:
-    if not has_step_check(spec):
+    cells = (resolve(spec, point) for point in grid(spec))
+    if not any(map(has_step_check, cells)):
         return ""
+    assert spec.sampler is not None
+    which = "each cell whose scheme has one" if spec.sampler.scheme == AUTO else "each cell"
     return (
-        " The bias of the step was measured by one more block of each cell at half the step, and "
-        "extrapolated."
+        f" The bias of the step was measured by one more block of {which} at half the step, and "
+        "extrapolated; a cell where it exceeds the error bars is not compared with theories."
     )

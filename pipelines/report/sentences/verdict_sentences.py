@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_PLACES = 4  # named one by one
 TIMES = 3.0  # relative deviations above that are told as factors
-OF_ENSEMBLE = ("limit", "size", "cell")
+OF_ENSEMBLE = ("limit", "size", "cell", "time")
 TELLING = ("rejected", "doubtful", "unresolved", "agrees")  # kinds that know something
 JOINTLY = {
     "rejected": "reject {theories}",
@@ -26,6 +26,7 @@ ABOUT = {  # what a test is of, after the theory and the observable
     "limit": "{theories} on {observable} at infinite size",
     "size": "{theories} on {observable}",
     "cell": "{theories} on {observable}",
+    "time": "{theories} on {observable}",
     "curve": "{theories} on {observable}",
 }
 SAID = {
@@ -142,12 +143,13 @@ def _off(row: Verdict) -> str:
 def _places(alike: Sequence[Verdict], total: int) -> str:
     """` at N = 16, 64 and 256`, ` everywhere`, ` in 7 of 9 places`."""
     names = [row.place for row in alike]
-    if not any(names) or alike[0].test == "limit":
+    if not any(names) or (alike[0].test == "limit" and total == 1):
         return ""
     if len(alike) == total > 1:
         return " everywhere"
     if len(alike) > MOST_PLACES:
-        return f" in {len(alike)} of {total} places"
+        at, nouns = ("at", "times") if alike[0].test == "time" else ("in", "places")
+        return f" {at} {len(alike)} of {total} {nouns}"
     return f" at {joined(names)}"
 
 

@@ -9,6 +9,9 @@ import torch
 import xarray as xr
 
 from pipelines.engine import engine, stages
+from pipelines.report.sentences.conclusions import conclusions
+from pipelines.text.rounding import plain
+from storage.backend.reader import open_campaign
 from support.blocks import block_of, campaign, data_of
 from support.driving import simulate
 from support.learning import LEARNS, normals, problem_of
@@ -17,15 +20,16 @@ from workers.ensemble.adaptation import curvature
 torch.set_num_threads(1)  # as in a worker
 
 
-def assessed(folder, spec, plugins=()):
-    """The groups `progress` and `ensemble` of a campaign that has run."""
+def assessed(folder, spec, plugins=(), stage_names=("assess convergence",)):
+    """The groups `progress` and `ensemble` of a campaign that has run, and where it is stored."""
     prepared = engine.prepare(spec, str(folder), plugins)
     simulate(prepared)
-    stages.analyze(prepared.store, prepared.plugins, ["assess convergence"])
-    return (
+    stages.analyze(prepared.store, prepared.plugins, stage_names)
+    progress, ensemble = (
         xr.open_dataset(prepared.store.data, group=group, engine="zarr").load()
         for group in ("progress", "ensemble")
     )
+    return progress, ensemble, prepared.store.url
 
 
 # -- a quadratic, where the bias is known ----------------------------------------------------
@@ -77,7 +81,7 @@ def stationary(spec, step_size):
 def test_the_bias_of_ula_on_a_quadratic_is_found(tmp_path, quadratic):
     text, plugins = quadratic
     spec = campaign(text)
-    progress, _ = assessed(tmp_path, spec, plugins)
+    progress, *_ = assessed(tmp_path, spec, plugins)
     cell = progress.isel(cell=0)
     whole, half, none = (stationary(spec, factor * 0.02) for factor in (1.0, 0.5, 0.0))
     for name in ("loss", "predictive_variance"):
@@ -108,7 +112,7 @@ def test_a_cell_that_is_right_is_not_marked(tmp_path, quadratic, scheme, chains)
         f"sampler={{{scheme}, temperature: 0.5, draws: 20, segment: 20}}",
         f"ensemble={{datasets: 1, chains: {chains}, block: {chains}}}",
     )
-    progress, _ = assessed(tmp_path, spec, plugins)
+    progress, *_ = assessed(tmp_path, spec, plugins)
     found = progress.isel(cell=0)
     assert np.isfinite(found["step_bias"]).all()
     assert (np.abs(found["step_bias"]) < 5 * found["step_bias_error"]).all()
@@ -123,7 +127,7 @@ def test_a_scheme_without_a_bias_has_no_check(tmp_path, quadratic):
         f"sampler={{scheme: mala, step_size: 0.1, {lengths}}}",
         "ensemble={datasets: 1, chains: 8, block: 4}",
     )
-    progress, _ = assessed(tmp_path, spec, plugins)
+    progress, *_ = assessed(tmp_path, spec, plugins)
     assert np.isnan(progress["step_bias"]).all()
     assert not progress["biased"].any()
 
@@ -148,23 +152,31 @@ def test_a_step_tuned_at_the_prior_fails_silently(tmp_path):
     found = {}
     for name, step_size in tuned.items():
         sampler = f"sampler={{scheme: baoab, friction: 1, step_size: {step_size}, {lengths}}}"
-        found[name] = assessed(tmp_path / name.split()[-1], campaign(LEARNS, *base, sampler))
+        spec = campaign(LEARNS, *base, sampler, "theories=[nngp]")
+        found[name] = assessed(tmp_path / name.split()[-1], spec, (), stages.COMPARING)
     reference = variance_of(
         block_of(campaign(LEARNS, *base, f"sampler={{{COLLAPSED}, segment: 100}}")).values
     )
-    for name, (progress, ensemble) in found.items():
+    for name, (progress, ensemble, url) in found.items():
         cell = progress.isel(cell=0, dataset=0)
         assert (cell["rhat"] < 1.05).all(), name
         assert int(cell["converged"]) == 1
         assert int(cell["diverged"]) == 0
         values = {key: ensemble[key].values[0, 0] for key in ("output_mean", "output_square")}
         ratio = variance_of(values) / reference
+        tree = open_campaign(url)
+        said = [line for line in conclusions(tree) if "since the step is too long" in line]
+        compared = int(tree["fits"]["compared"].sum())
         if name == "at the prior":
             assert ratio > 1.8
-            assert int(cell["biased"]) == 1
+            assert (int(cell["biased"]), compared) == (1, 0)
+            (line,) = said  # which is of use to those, too, who have auto already
+            half = float(ensemble["step_size"].mean()) / 2
+            assert f"give step_size: {plain(half, 2)}, half of what was taken" in line
         else:
             assert ratio == pytest.approx(1, abs=0.1)
-            assert int(cell["biased"]) == 0
+            assert (int(cell["biased"]), compared) == (0, 1)
+            assert not said
 
 
 COLLAPSED = (

@@ -69,10 +69,12 @@ def test_a_gpu_is_taken_where_it_is_asked_for(gpu):
         assert devices.decided({}, asked)["device"].startswith("cpu ")
 
 
-def test_ray_refuses_chains_on_a_gpu_before_anything_is_written(gpu, finitewidth, tmp_path):
-    status, _, error = finitewidth("run", SMALL, "--device", "cuda")
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_ray_without_gpus_is_one_line_before_anything_is_written(finitewidth, tmp_path):
+    status, _, error = finitewidth("run", SMALL, "--device", "cuda", "--workers", 1)
     assert status == 2
-    assert error.startswith("finitewidth: chains run on cuda sm_90 NVIDIA H200, and Ray")
+    assert error.startswith("finitewidth: chains are to run on GPUs, and the Ray cluster has none")
     assert error.count("\n") == 1
     assert not (tmp_path / "results").exists()
 

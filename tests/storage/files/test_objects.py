@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import CampaignError
-from storage.files import checkpoint
+from storage.files import checkpoint, segments
+from storage.files.compaction import contradiction
 from storage.files.lease import acquire, is_current
 from storage.files.ledger import Ledger
 from storage.files.objects import Objects
@@ -149,7 +149,7 @@ def test_reading_makes_no_folder(tmp_path):
     place.delete("x")
     assert (place.get("x"), place.exists("x"), place.names(), place.sweep()) == (None, False, [], 0)
     with pytest.raises(CampaignError, match="found no folder"):
-        place.zarr(read_only=True)
+        place.zarr()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -197,30 +197,17 @@ print([name for name in ("zarr", "numpy", "torch", "ray", "xarray") if name in s
     assert said.strip() == "[]"
 
 
-def test_zarr_reads_back_what_it_wrote_here(tmp_path):
-    place = Objects(str(tmp_path / "data.zarr"))
-    zarr.create_array(place.zarr(), name="x", data=np.arange(6.0).reshape(2, 3))
-    again = zarr.open_array(Objects(place.url).zarr(read_only=True), path="x", mode="r")
-    np.testing.assert_array_equal(again[:], np.arange(6.0).reshape(2, 3))
-
-
 FULL = """
 import resource, signal, sys
-import numpy as np, zarr
 from storage.errors import CampaignError
 from storage.files.objects import Objects
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 place = Objects(sys.argv[1])
-group = zarr.open_group(place.zarr(), mode="w")
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-noise = np.random.default_rng(0).random(10_000)
-for write in (
-    lambda: place.put("large", noise.tobytes()),
-    lambda: zarr.create_array(place.zarr(), name="x", data=noise),
-):
+for write in (place.put, place.create):
     try:
-        write()
+        write("large", bytes(80_000))
     except CampaignError as error:
         print(str(error))
 place.put("small", b"1")
@@ -228,14 +215,14 @@ print(place.names())
 """
 
 
-def test_a_place_without_room_is_one_line_also_under_zarr(tmp_path):
+def test_a_place_without_room_is_one_line(tmp_path):
     said, err = start(FULL, tmp_path / "place").communicate(timeout=60)
     first, second, names = said.splitlines()
     assert err == ""
     for line in (first, second):
         assert line.startswith(f"cannot write {tmp_path}/place/")
         assert line.endswith("File too large; raise the limit of a file's size (ulimit -f)")
-    assert eval(names) == ["small", "x/zarr.json", "zarr.json"]
+    assert eval(names) == ["small"]
 
 
 @pytest.mark.parametrize("name", ["caf\udce9", "a\nb", "a\x00b"])
@@ -369,18 +356,15 @@ def test_s3_holds_objects(bucket):
     assert pickle.loads(pickle.dumps(bucket)).get("b/d") == b"4"
 
 
-def test_s3_holds_arrays(bucket):
-    array = np.arange(2**10, dtype=np.float32)
-    zarr.create_array(bucket.zarr(), name="x", data=array)[:4] = 7
-    again = zarr.open_array(bucket.zarr(read_only=True), path="x", mode="r")
-    np.testing.assert_array_equal(again[:], np.where(array < 4, 7, array))
-
-
 def test_s3_holds_a_ledger(bucket):
     ledger = Ledger(bucket)
     assert ledger.commit("ensemble/x/d0", {"steps": 3})
     assert not ledger.commit("ensemble/x/d0", {"steps": 4})
     assert dict(ledger.receipts()) == {"ensemble/x/d0": {"steps": 3}}
+    segments.write(bucket, {"ensemble/x/d0": {"steps": 3}})
+    ((_, lines),) = segments.each(bucket)
+    assert lines == {"ensemble/x/d0": b'{"steps": 3}'}
+    assert contradiction(bucket, lines) == ""
     assert [ledger.fail("ensemble/x/d1", {"error": "x"}) for _ in range(2)] == [1, 2]
     ledger.clear("ensemble/x/d0")
     assert ledger.finished() == set()

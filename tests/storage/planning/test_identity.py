@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.campaign.spec import NUMERICS, QUARTIC_NUMERICS
+from storage.campaign.spec import ADAPTED_NUMERICS, NUMERICS, QUARTIC_NUMERICS
 from storage.planning.identity import (
     campaign_identity,
     cell_identity,
@@ -24,8 +24,8 @@ from support.example_specs import EXAMPLES, LINEAR, NETWORK, QUICKSTART, SINGLE_
 # makes this file fail strands every store that exists. If the numbers really change, raise
 # storage.campaign.spec.NUMERICS and put the new values here; if not, keep the old canonical form
 # (leave a setting out of it while it has its default).
-QUICKSTART_IDENTITY = "a6602d72f0"
-QUICKSTART_CELLS = ["0bb95425ac", "e369636e01", "68b294e979", "834c513b87"]
+QUICKSTART_IDENTITY = "5f45d5fde4"
+QUICKSTART_CELLS = ["73931d1496", "9d23a29c9b", "fbc0a5c3c7", "44195232cc"]
 QUICKSTART_REGRESSION = "d646b91a87"
 QUICKSTART_DATA = "e27129635d"
 
@@ -61,6 +61,28 @@ def test_a_quartic_loss_has_a_number_of_its_own():
     assert numerics_of(spec) == NUMERICS
     assert numerics_of(validate(raw)) == QUARTIC_NUMERICS
     assert cell_identity(validate(raw)) == cell_identity(spec)  # of the ensemble beside it
+
+
+@pytest.mark.parametrize(
+    ("sampler", "number"),
+    [
+        ({"step_size": "auto"}, ADAPTED_NUMERICS),
+        ({"step_size": 0.05}, NUMERICS),
+        ({"scheme": "mala", "step_size": "auto", "friction": None}, NUMERICS),
+        ({"scheme": "auto", "step_size": None, "friction": None}, ADAPTED_NUMERICS),
+    ],
+)
+def test_a_step_with_momenta_that_is_found_has_a_number_of_its_own(sampler, number):
+    raw = copy.deepcopy(EXAMPLES["digits"])
+    raw["sampler"] |= {**sampler, "warmup": 20}
+    assert numerics_of(validate(raw)) == number
+
+
+def test_one_step_of_a_sweep_that_is_found_is_enough():
+    raw = copy.deepcopy(EXAMPLES["digits"])
+    raw["sampler"]["warmup"] = 20
+    raw["sweep"] = {"step": {"sampler.step_size": [0.1, "auto"]}}
+    assert numerics_of(validate(raw)) == ADAPTED_NUMERICS
 
 
 # -- what does not matter --------------------------------------------------------------------------
@@ -219,6 +241,18 @@ ANNEALED = {
     "sampler.step_size": 0.1,
     "sampler.anneal": {"temperature": 4, "steps": 9},
 }
+IN_TIME = {
+    "sampler.scheme": "trajectory",
+    "sampler.dynamics": "langevin",
+    "sampler.times": {"first": 1, "ratio": 2},
+    "sampler.step_size": 0.1,
+    "sampler.friction": None,
+    "sampler.warmup": 0,
+    "sampler.thin": 1,
+    "sampler.draws": 4,
+    "sampler.segment": 2,
+    "observe.histograms": False,
+}
 WHOLE_SECTIONS = ("data", "sampler")
 UNIFORM = {
     "data": {"source": "linear", "dimension": 2, "train": 100, "test": 600},
@@ -248,6 +282,7 @@ CHANGES = [
     ({"sampler.scheme": "exchange", "sampler.ladder": [1, 2]}, ENSEMBLE),
     (SGLD, ENSEMBLE),
     (ANNEALED, ENSEMBLE),
+    (IN_TIME, ENSEMBLE),
     ({"sampler.temperature": 0.6}, ENSEMBLE),
     ({"sampler.step_size": 0.05}, ENSEMBLE),
     ({"sampler.friction": 2}, ENSEMBLE),

@@ -11,7 +11,9 @@ from storage.arrays.schema import Variable
 from storage.files.objects import Objects
 from storage.planning.plan import Cell, Shard
 from storage.reading.document import parse
+from storage.store.hierarchy import root
 from storage.store.regions import read_region, write_region
+from storage.store.sound import Sound
 from storage.store.store import create_array
 from support.fake_shards import ONE_CELL
 
@@ -33,9 +35,10 @@ def values(dtype: str) -> np.ndarray:
 def places(request, tmp_path) -> tuple[str, Objects, Objects]:
     """The same array twice: one for us, one for Zarr."""
     for name in ("ours", "theirs"):
-        group = zarr.open_group(tmp_path / name, mode="w").require_group("ensemble")
+        made = root(Sound(Objects(str(tmp_path / name)), None))
+        group = made.require_group("ensemble")
         create_array(group, "x", SHAPE, CHUNK, Variable(DIMS, request.param, "x"))
-        zarr.consolidate_metadata(str(tmp_path / name))
+        made.publish()
     return request.param, Objects(str(tmp_path / "ours")), Objects(str(tmp_path / "theirs"))
 
 

@@ -7,18 +7,27 @@ import pytest
 import torch
 
 from storage.campaign.sampler_spec import LARGEST_ANGLE
-from support.blocks import block_of, campaign, shard_of, step
+from support.blocks import block_of, campaign, data_of, shard_of, step
 from support.learning import LEARNS, normals, problem_of
 from workers.ensemble import adaptation
 from workers.ensemble.adaptation import (
     ACCEPTED,
+    DRAINED,
     FIRST_ITERATIONS,
     KICKED,
     LONGEST,
+    MEASURED,
+    SOFT,
     STABLE,
+    STEEP,
+    TOLERATED,
     TURNED,
+    Traces,
     curvature,
+    share,
     stages,
+    traces,
+    unbiased,
 )
 from workers.ensemble.schemes import moving
 from workers.samplers import neurons
@@ -86,6 +95,36 @@ def test_curvature_of_a_quadratic_is_exact():
     torch.testing.assert_close(found.direction.abs(), last, rtol=0, atol=1e-12)
 
 
+def test_traces_of_a_quadratic_are_those_of_what_the_data_add():
+    stiffness = torch.linspace(1, 9, 40, dtype=torch.float64)
+    probes = [normals(40, stream, chains=500) for stream in range(4)]
+    found = traces(
+        lambda z: ((stiffness * z.square()).sum(1) / 2, stiffness * z), probes[0], probes
+    )
+    added = stiffness - 1
+    for estimate, weights in ((found.first, added), (found.second, added.square())):
+        # v·Av of directions on a sphere: variance 2 (tr A²/D - (tr A/D)²)/(D + 2), times D².
+        deviation = math.sqrt(2 * (40 * weights.square().sum() - weights.sum() ** 2) / 42 / 2000)
+        assert abs(estimate - weights.sum()) < 5 * deviation
+
+
+@pytest.mark.parametrize("friction", [0.15, 1.0])
+def test_the_tolerated_step_has_the_bias_that_is_tolerated(friction):
+    step_size = unbiased(30.0, 0.7, friction)
+    bias = MEASURED * friction**-DRAINED * 0.7 * (step_size * math.sqrt(30)) ** STEEP * 30**-SOFT
+    assert bias == pytest.approx(TOLERATED)
+
+
+def test_the_share_is_that_of_the_outputs_with_a_stiff_direction():
+    for stiff in (5, 20):
+        assert share(Traces(1e4 * stiff, 1e8 * stiff), 20, definite=True) == pytest.approx(
+            stiff / 20
+        )
+    assert share(Traces(0.02, 2e-5), 20, definite=True) == pytest.approx(1e-6, rel=1e-3)
+    for nothing in (Traces(0.0, 0.0), Traces(-9.0, 10.0), Traces(math.nan, math.nan)):
+        assert unbiased(1.0, share(nothing, 50, definite=True), 0.5) == math.inf
+
+
 # -- the step -------------------------------------------------------------------------------
 
 
@@ -99,8 +138,55 @@ def test_the_step_is_that_of_the_learned_state():
     stiff = curvature(problem.gradient, learned, normals(size, 2), 60).values
     assert stiff.min() > 2 * prior.median()
     step_size = float(found.fixed["step_size"])
-    assert step_size == pytest.approx(STABLE / math.sqrt(stiff.max()), rel=0.2)
+    probes = [normals(size, stream) for stream in range(3, 43)]
+    held = share(traces(problem.gradient, learned, probes), len(problem.y), definite=True)
+    wanted = min(STABLE / math.sqrt(stiff.max()), unbiased(float(stiff.max()), held, 1.0))
+    assert step_size == pytest.approx(wanted, rel=0.2)
     assert step_size < 2 / math.sqrt(stiff.max())  # which is where it would be unstable
+
+
+MANY_INPUTS = """
+version: 1
+name: many-inputs
+data: {source: linear, dimension: 200, train: 10, test: 4, label_noise: 0.1}
+network: {activation: linear, width: 10, weight_variance: [1, 1]}
+sampler: {scheme: baoab, step_size: auto, temperature: 0.5, warmup: 200, draws: 40, thin: 5,
+  segment: 40}
+ensemble: {datasets: 1, chains: 400, block: 400}
+observe: {points: 4, histograms: false, kernels: false, overlaps: false}
+"""
+
+
+def exact_loss(spec):
+    """E L of a linear network of one hidden layer, by a sum over |a|², given which it is a GP."""
+    data, temperature, width = data_of(spec), spec.sampler.temperature, spec.network.width
+    kernel = data.x_train @ data.x_train.T / data.x_train.shape[1]
+    values, vectors = np.linalg.eigh(kernel)
+    labels, logs = vectors.T @ data.y_train.ravel(), np.linspace(-16, 6, 4000)
+    signal = np.exp(logs)[:, None] * values
+    spread = signal + temperature
+    log_weight = width / 2 * (logs - np.exp(logs))
+    log_weight -= (np.log(spread) + labels**2 / spread).sum(1) / 2
+    weight = np.exp(log_weight - log_weight.max())
+    losses = ((temperature * labels / spread) ** 2 + signal * temperature / spread).sum(1) / 2
+    return weight @ losses / weight.sum()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("library")
+def test_where_all_stiff_modes_are_alike_the_step_is_shorter_than_stability_asks(monkeypatch):
+    """With more inputs than points they all have about λ, and the stable step biases them all."""
+    spec = campaign(MANY_INPUTS)
+    exact, biases = exact_loss(spec), {}
+    for tolerated in (TOLERATED, math.inf):
+        monkeypatch.setattr(adaptation, "TOLERATED", tolerated)
+        loss = block_of(spec, backend="fused").values["loss"].mean(1)
+        error = loss.std(ddof=1) / math.sqrt(len(loss)) / exact
+        biases[tolerated] = loss.mean() / exact - 1, error
+    bias, error = biases[TOLERATED]
+    assert abs(bias) < 0.01 + 3 * error
+    bias, error = biases[math.inf]
+    assert bias > 0.01 + error
 
 
 def test_where_the_data_say_nothing_the_step_is_bounded():

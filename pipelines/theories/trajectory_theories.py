@@ -1,0 +1,261 @@
+"""Theories of networks in time on one dataset, at the times at which they are looked at.
+
+Per dataset: output_mean and predictive_variance (time, test), learnability (time, component), loss,
+mse_mean, mse_sample, weight_norm and numerical_error (time,); where the campaign observes them also
+hidden_variance (time, part), kernel (time, layer, probe, probe) and kernel_lag (time, lag, layer,
+probe, probe). Times are in relaxation times of the prior, those of `theory.dynamics` times T.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.theories.ensemble_theories import (
+    Prediction,
+    Problem,
+    cut,
+    nngp,
+    prior_weights,
+    summary,
+)
+from storage.arrays.schema import Variable
+from storage.campaign.spec import PROBES, has_overlaps
+from theory.dynamics import gradient_flow, mean_field, volterra
+from theory.dynamics.two_time import TwoTimeKernels
+from theory.kernels import nngp_and_ntk
+from theory.regression.exact import Posterior
+
+PARTICLES = 8192  # of each replica of the mean field: its error is below that of the chains
+_TIME = ("cell", "dataset", "time")
+VARIABLES = {
+    "loss": Variable(_TIME, "f8", "mean training loss over the ensemble"),
+    "weight_norm": Variable(_TIME, "f8", "mean squared norm of the readout weights"),
+    "numerical_error": Variable(_TIME, "f8", "largest numerical error of the mean output"),
+}
+
+
+# -- lazy networks ----------------------------------------------------------------------------
+
+
+def lazy_flow(problem: Problem) -> Prediction:
+    """Gradient flow with the tangent kernel of infinite width; of Langevin the shortest times."""
+    network = problem.network
+    kernels = nngp_and_ntk(
+        _points(problem),
+        depth=network.depth,
+        activation=problem.own_activation or network.activation,
+        weight_variance=network.physical_weight_variance,
+        bias_variance=network.bias_variance,
+    )
+    found = gradient_flow(kernels, problem.y, _times(problem))
+    exact = torch.zeros(len(found.time), dtype=torch.float64)
+    return _lazy(problem, found.output, found.covariance, found.loss, exact)
+
+
+def lazy_langevin(problem: Problem) -> Prediction:
+    """Langevin dynamics with weight decay at infinite width, from the prior to the posterior."""
+    network = problem.network
+    found = volterra(
+        torch.as_tensor(problem.data.x_train),
+        problem.y,
+        _times(problem),
+        temperature=problem.temperature,
+        depth=network.depth,
+        activation=problem.own_activation or network.activation,
+        weight_variance=network.physical_weight_variance,
+        bias_variance=network.bias_variance,
+        x_test=torch.as_tensor(problem.data.x_test),
+    )
+    return _lazy(problem, found.output, found.covariance, found.loss, found.error)
+
+
+def settled(problem: Problem) -> Prediction:
+    """The posterior of infinite width, where Langevin dynamics end, at all times."""
+    at_rest, count = nngp(problem), len(problem.times)
+    kept = ("learnability", "output_mean", "predictive_variance", "mse_mean", "mse_sample")
+    found = {name: np.broadcast_to(at_rest[name], (count, *at_rest[name].shape)) for name in kept}
+    ridge = problem.train + problem.temperature * torch.eye(len(problem.train)).double()
+    outputs = problem.y.reshape(len(ridge), -1)
+    residual = problem.temperature * torch.linalg.solve(ridge, outputs)
+    variance = problem.temperature * torch.linalg.solve(ridge, problem.train).trace()
+    loss = float(residual.square().sum() + outputs.shape[1] * variance) / 2
+    found |= {"loss": np.full(count, loss), "numerical_error": np.zeros(count)}
+    return found | _unlearned(problem)
+
+
+def _lazy(
+    problem: Problem, output: Tensor, covariance: Tensor, loss: Tensor, error: Tensor
+) -> Prediction:
+    train = len(problem.y)
+    variance = covariance.diagonal(dim1=1, dim2=2)[:, train:]
+    each = [
+        summary(problem, Posterior(mean, spread))
+        for mean, spread in zip(output[:, train:], variance, strict=True)
+    ]
+    found = {name: np.stack([one[name] for one in each]) for name in each[0]}
+    found |= {"loss": loss.numpy(), "numerical_error": error.numpy()}
+    return found | _unlearned(problem)
+
+
+def _unlearned(problem: Problem) -> Prediction:
+    """Weights and kernels of networks that learn no features."""
+    count = len(problem.times)
+    found = {
+        name: np.broadcast_to(value, (count, *value.shape))
+        for name, value in prior_weights(problem).items()
+    }
+    observe = problem.spec.observe
+    if observe.kernels:
+        found["kernel"] = np.broadcast_to(
+            kernels := _two_times(problem, 1.0), (count, *kernels.shape)
+        )
+        if observe.lags:
+            found["kernel_lag"] = _lagged(problem)
+    return found
+
+
+def _lagged(problem: Problem) -> np.ndarray:
+    """(time, lag, layer, probe, probe); NaN where there is no earlier time."""
+    spec, times = problem.spec, problem.times
+    assert spec.sampler is not None
+    probes, forgets = len(_probes(problem)), spec.sampler.dynamics == "langevin"
+    shape = (len(times), len(spec.observe.lags), problem.network.depth, probes, probes)
+    found = np.full(shape, np.nan)
+    for place, time in enumerate(times):
+        for number, lag in enumerate(spec.observe.lags):
+            if lag <= place:
+                apart = time - times[place - lag] if forgets else 0.0
+                found[place, number] = _two_times(problem, float(np.exp(-apart)))
+    return found
+
+
+def _two_times(problem: Problem, correlation: float) -> np.ndarray:
+    """σ² E[φ(t)φ(s)] of each layer where weights have this correlation, (layer, probe, probe)."""
+    found = []
+    for level in range(1, problem.network.depth + 1):
+        network = cut(problem.network, level)
+        kernels = TwoTimeKernels(
+            _probes(problem),
+            depth=level,
+            activation=problem.own_activation or network.activation,
+            weight_variance=network.weights,
+            bias_variance=network.bias_variance,
+        )
+        found.append(kernels.at(correlation).nngp / correlation)
+    return torch.stack(found).numpy()
+
+
+# -- networks that learn features -----------------------------------------------------------------
+
+
+def features(problem: Problem, width: int) -> Prediction:
+    """The mean field of one hidden layer, by particles; outputs do not fluctuate in it."""
+    spec, network, data = problem.spec, problem.network, problem.data
+    assert spec.sampler is not None
+    langevin = spec.sampler.dynamics == "langevin"
+    first, readout = network.physical_weight_variance
+    found = mean_field(
+        torch.as_tensor(data.x_train),
+        problem.y,
+        _times(problem),
+        width=width,
+        temperature=problem.temperature if langevin else 0.0,
+        activation=problem.own_activation or network.activation,
+        weight_variance=(first, readout),
+        bias_variance=network.biases[0],
+        x_test=torch.as_tensor(data.x_test),
+        particles=PARTICLES,
+    )
+    train = len(problem.y)
+    each = [
+        summary(problem, Posterior(mean, torch.full_like(mean, torch.nan)))
+        for mean in found.output[:, train:]
+    ]
+    values = {
+        name: np.stack([one[name] for one in each])
+        for name in ("learnability", "output_mean", "mse_mean")
+    }
+    error = torch.sqrt(found.error.output**2 + found.step_error.output**2).amax(1)
+    values |= {
+        "loss": found.loss.numpy(),
+        "weight_norm": (readout * found.readout_variance).numpy(),
+        "numerical_error": error.numpy(),
+    }
+    if has_overlaps(spec) and spec.observe.overlaps:
+        values["hidden_variance"] = _along(problem, found.weight_covariance).numpy()
+    if spec.observe.kernels:
+        here = slice(train, train + len(_probes(problem)))
+        values["kernel"] = (network.chi * found.kernel[:, None, here, here]).numpy()
+    return values
+
+
+def _along(problem: Problem, covariance: Tensor) -> Tensor:
+    """Mean squares of weights along the teacher and across it, in prior variances, (time, 2)."""
+    teacher = torch.as_tensor(problem.data.teacher)
+    inputs = covariance[:, : len(teacher), : len(teacher)]
+    along = torch.einsum("i,tij,j->t", teacher, inputs, teacher)
+    trace = inputs.diagonal(dim1=1, dim2=2).sum(1)
+    return torch.stack([along, (trace - along) / max(1, len(teacher) - 1)], 1)
+
+
+# -- all of them ----------------------------------------------------------------------------------
+
+Numbers = Callable[[Problem, Sequence[int]], Iterable[Prediction]]
+
+
+def _of_all(theory: Callable[[Problem], Prediction]) -> Numbers:
+    """The same at every width."""
+    return lambda problem, widths: [theory(problem)] * len(widths)
+
+
+def _of_each(problem: Problem, widths: Sequence[int]) -> Iterable[Prediction]:
+    return (features(problem, width) for width in widths)
+
+
+# By the names of their records in `storage.campaign.theories`.
+NUMBERS: dict[str, Numbers] = {
+    "gradient_flow": _of_all(lazy_flow),
+    "volterra": _of_all(lazy_langevin),
+    "mean_field": _of_each,
+    "nngp": _of_all(settled),
+}
+
+
+def evaluate(theory: str, problem: Problem, widths: Sequence[int]) -> Iterable[Prediction]:
+    """What a theory predicts at each width, one after another."""
+    return NUMBERS[theory](problem, widths)
+
+
+def variables(
+    of_summary: Mapping[str, Variable], measured: Mapping[str, Variable]
+) -> dict[str, Variable]:
+    """The variables of a theory's group, from those of other theories and those measured."""
+    found = {name: _timed(one) for name, one in of_summary.items()} | VARIABLES
+    for name in ("hidden_variance", "kernel", "kernel_lag"):
+        if name in measured:
+            dims = (d for d in measured[name].dims if d not in ("chain", "block"))
+            one = measured[name]
+            found[name] = Variable(tuple(dims), "f8", one.long_name, one.units)
+    return found
+
+
+def _timed(variable: Variable) -> Variable:
+    cell, dataset, *rest = variable.dims
+    return Variable((cell, dataset, "time", *rest), variable.dtype, variable.long_name)
+
+
+def _times(problem: Problem) -> list[float]:
+    return [time / problem.temperature for time in problem.times]
+
+
+def _points(problem: Problem) -> Tensor:
+    data = problem.data
+    return torch.cat([torch.as_tensor(data.x_train), torch.as_tensor(data.x_test)])
+
+
+def _probes(problem: Problem) -> Tensor:
+    """Where kernels are observed."""
+    few = min(problem.spec.observe.points, PROBES)
+    return torch.as_tensor(problem.data.x_test[:few])

@@ -1,0 +1,16 @@
+"""A stored array, as a reader sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A stored array: dimensions, dtype and what a reader must know of it."""
+
+    dims: tuple[str, ...]
+    dtype: str
+    long_name: str
+    units: str = "1"
+    attrs: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,48 @@
+"""The step of a trajectory, held against the fastest mode before anything is computed."""
+
+import math
+
+from storage.campaign.data_spec import PLUGIN
+from storage.campaign.plugins import Plugins
+from storage.campaign.spec import Campaign, is_trajectory
+from storage.errors import CampaignError
+from workers.data.dataset import Dataset
+
+STABLE = 1.0  # of a step times the fastest rate: twice the step is taken, too, and 2 is the end
+
+
+def check_step(spec: Campaign, data: Dataset, plugins: Plugins) -> None:
+    """Raise CampaignError for a step at which the lazy network is not stable.
+
+    The rates of its modes, in units of the prior's, are λ/T with the eigenvalues λ of the tangent
+    kernel of infinite width at the training points, and one more where weights decay.
+    """
+    if not is_trajectory(spec):
+        return
+    import torch
+
+    from storage.arrays.coordinates import physical_temperature
+    from theory.kernels.fully_connected import ntk
+
+    network, sampler = spec.network, spec.sampler
+    assert network is not None
+    assert sampler is not None
+    assert isinstance(sampler.step_size, float)
+    name = network.activation
+    tangent = ntk(
+        torch.as_tensor(data.x_train, dtype=torch.float64),
+        depth=network.depth,
+        activation=plugins.get(name) if PLUGIN.fullmatch(name) else name,
+        weight_variance=network.physical_weight_variance,
+        bias_variance=network.bias_variance,
+    )
+    rate = float(torch.linalg.eigvalsh(tangent)[-1]) / physical_temperature(spec)
+    rate += sampler.dynamics == "langevin"
+    if not rate < math.inf:
+        raise CampaignError("the tangent kernel is not finite; look at the data")
+    if sampler.step_size * rate > STABLE:
+        raise CampaignError(
+            f"sampler.step_size is {sampler.step_size:g}, beyond stability: the fastest mode of "
+            f"{len(tangent)} training points relaxes at the rate {rate:.3g}, and twice the step is "
+            f"taken, too; give at most {STABLE / rate:.2g}"
+        )
