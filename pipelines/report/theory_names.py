@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
-from storage.campaign.observables import in_plain
+from storage.campaign.observables import CURVES, IN_TIME, RECORDS, in_plain
 from storage.campaign.theories import introduce, record
 from storage.campaign.theory_record import Theory
 
@@ -33,4 +33,9 @@ def observable_in_words(observable: str) -> str:
     return _WORDS.get(observable) or in_plain(observable)
 
 
-_WORDS: dict[str, str] = {}  # of observables, by their names: the same in every campaign
+# Of observables, by their names: the same in every campaign. A store knows those with labels.
+_WORDS = {
+    record.kind: record.words
+    for record in (*IN_TIME, *RECORDS, *CURVES)
+    if isinstance(record.words, str)
+}

@@ -72,10 +72,10 @@ def is_in_time(names: Iterable[object]) -> bool:
     return any(split(str(name))[1] for name in names)
 
 
-def by_times(names: Sequence[object]) -> dict[str, dict[str, str]]:
+def by_times(names: Iterable[object]) -> dict[str, dict[str, str]]:
     """By observables, of the names in a store: their names, with the time of each, in order."""
     found: dict[str, dict[str, str]] = {}
-    for name in map(str, reversed(names)):  # the last time is stored first
+    for name in reversed([*map(str, names)]):  # the last time is stored first
         observable, when = split(name)
         found.setdefault(observable, {})[name] = when
     return dict(reversed(found.items()))

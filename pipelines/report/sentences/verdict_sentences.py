@@ -148,8 +148,9 @@ def _places(alike: Sequence[Verdict], total: int) -> str:
     if len(alike) == total > 1:
         return " everywhere"
     if len(alike) > MOST_PLACES:
-        at, nouns = ("at", "times") if alike[0].test == "time" else ("in", "places")
-        return f" {at} {len(alike)} of {total} {nouns}"
+        if alike[0].test in ("time", "limit"):  # of which there are several in time alone
+            return f" at {len(alike)} of {total} times"
+        return f" in {len(alike)} of {total} places"
     return f" at {joined(names)}"
 
 

@@ -37,6 +37,20 @@ def test_what_is_rejected_is_told_whatever_its_numbers_are():
     assert summary([row("", "agrees", 9.0, 0.1, 0.0)]).startswith("in agreement (")
 
 
+def test_networks_in_time_are_told_of_time_by_time():
+    in_time = {"test": "time", "observable": "loss", "point": "N = 16"}
+    rows = [
+        row(f"t = {when}", "rejected" if when > 5 else "agrees", 0.1 * when, 0.01, 0.5, **in_time)
+        for when in range(1, 7)
+    ]
+    (line,) = of_ensemble(rows)
+    assert line.text == (
+        "at N = 16, the NNGP on the training loss: rejected at t = 6 (measured 60.0(1.0) % off, "
+        "p = 0.5); in agreement at 5 of 6 times (at most 50.0(1.0) % off; 6.5 % would have been "
+        "seen)."
+    )
+
+
 def test_theories_with_the_same_numbers_are_named_together():
     others = [each._replace(theory="kernel_scaling") for each in FOUND]
     (line,) = of_ensemble([*FOUND, *others])
