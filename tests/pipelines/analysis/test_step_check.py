@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
+from pipelines.analysis.verdict_rows import BIASED, verdicts
 from pipelines.engine import engine, stages
 from pipelines.report.sentences.conclusions import conclusions
 from pipelines.text.rounding import plain
