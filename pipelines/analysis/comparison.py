@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pipelines.analysis import trajectories
 from pipelines.analysis.chains import sound_chains
 from pipelines.analysis.mean_output import OBSERVABLE, MeanOutput
-from pipelines.analysis.measured import kurtosis, measure, observable_names
+from pipelines.analysis.measured import kurtosis, measure, observables
 from pipelines.progress import doing
 from pipelines.theories.theory_groups import group_name
-from storage.arrays.schema import PARTS
+from storage.campaign.observables import Observable, Observed, in_plain, measured_by
+from storage.campaign.plugins import Plugins
 from storage.campaign.regression_spec import REGRESSION_THEORIES
 from storage.campaign.spec import is_trajectory
 from storage.campaign.theory_spec import AVERAGED_THEORIES
@@ -45,11 +46,18 @@ class Comparison:
     compared: NDArray[np.bool_]  # (cell, dataset)
     predicted: Array  # (theory, cell, dataset, observable)
     output: MeanOutput | None = None
+    entries: tuple[Observed, ...] = ()  # what the observables are
 
     @cached_property
     def residual(self) -> Array:
         """Measured minus predicted where the dataset is compared, the shape of `predicted`."""
         return np.where(self.compared[..., None], self.measured - self.predicted, np.nan)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Observables in running text by their names, with their times and without."""
+        each = (one for entry in self.entries for one in (entry, replace(entry, time="")))
+        return {one.name: one.words for one in each}
 
 
 @dataclass(frozen=True)
@@ -63,18 +71,28 @@ class Averages:
     p_value: Array
 
 
-def compare(store: Store, planned: Plan) -> Comparison:
+def _own(name: str, plugins: Plugins) -> Observable:
+    """An observable of the user's; where its module is not at hand, by its name alone."""
+    module, _, kind = name.partition(":")
+    if module in dict(plugins.digests):
+        return measured_by(name, plugins.get(name))
+    return Observable(kind, in_plain(kind), variable=kind)
+
+
+def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
     """Measure every dataset, and read what the theories say of it."""
     group, root = store.root["ensemble"], store.root
     coordinates, _ = ensemble_grid(planned)
     directions = coordinates["direction"].values if "direction" in coordinates else ()
     components = [str(part) for part in coordinates["component"].values]
+    own = [_own(name, plugins) for name in planned.spec.observe.measure]
     times = coordinates["time"].values if is_trajectory(planned.spec) else None
-    names = (
-        observable_names(group, components, [str(d) for d in directions])
+    entries = (
+        observables(group, components, [str(d) for d in directions], own)
         if times is None
-        else trajectories.observable_names(group, components, times)
+        else trajectories.observables(group, components, times)
     )
+    names = [entry.name for entry in entries]
     shape = (len(planned.cells), group["finished"].shape[1], len(names))
     measured, error = np.full(shape, np.nan), np.full(shape, np.nan)
     units = np.full((*shape[:2], group["status"].shape[2], len(names)), np.nan)
@@ -92,16 +110,16 @@ def compare(store: Store, planned: Plan) -> Comparison:
         found = sound_chains(group, planned, *place)
         chains[place] = len(found.chains)
         if found.enough:
-            values = measure(found) if times is None else trajectories.measure(found, times)
+            values = measure(found, own) if times is None else trajectories.measure(found, times)
             measured[place], error[place] = values.estimate, values.error
             units[place][: len(values.units)] = values.units
             if times is None:
                 output.put(place, values.errors, _predicted_errors(root, theories, group, place))
     predicted = np.full((len(theories), *shape), np.nan)
     for index, theory in enumerate(theories):
-        found = Predicted(root[group_name(theory)], components, [str(d) for d in directions], times)
-        for place, name in enumerate(names):
-            predicted[index, ..., place] = found.observable(name)
+        for place, entry in enumerate(entries):
+            found = predicted_of(root[group_name(theory)], entry, [str(d) for d in directions])
+            predicted[index, ..., place] = found
     return Comparison(
         tuple(theories),
         tuple(names),
@@ -113,6 +131,7 @@ def compare(store: Store, planned: Plan) -> Comparison:
         _comparable(root["progress"]),
         predicted,
         output if times is None else None,
+        tuple(entries),
     )
 
 
@@ -147,47 +166,32 @@ def _check(theory: str, group: Any, shape: tuple[int, ...], times: Array | None)
         )
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """The group of a theory, read by the names of observables."""
+def predicted_of(group: Any, entry: Observed, directions: Sequence[str]) -> Array:
+    """What the group of a theory says of an observable; nan if it is silent.
 
-    group: Any
-    components: Sequence[str]
-    directions: Sequence[str]
-    times: Array | None = None
-
-    def observable(self, name: str) -> Array:
-        """(cell, dataset), or (cell, 1) where a theory averages over data; nan if it is silent."""
-        name, when = trajectories.split(name)
-        kind, _, rest = name.partition(" ")
-        if kind == "overlap_kurtosis":
-            if "overlap_density" not in self.group:
-                return np.full((1, 1), np.nan)
-            density = np.asarray(self.group["overlap_density"][...])
-            return self._datasets(kurtosis(density.sum(-1)))
-        if kind not in self.group:
+    (cell, dataset), or (cell, 1) where the theory averages over data.
+    """
+    if entry.kind == "overlap_kurtosis":
+        if "overlap_density" not in group:
             return np.full((1, 1), np.nan)
-        values = np.asarray(self.group[kind][...])
-        if self.times is not None:
-            values = values[:, :, int(np.abs(self.times - float(when)).argmin())]
-        match kind:
-            case "learnability":
-                values = values[..., self.components.index(rest)]
-            case "hidden_variance":
-                values = values[..., PARTS.index(rest)]
-            case "kernel_mean" | "kernel_variance" | "correlation":
-                values = values[..., int(rest) - 1]
-            case "pre_activation_kurtosis":
-                values = values[..., int(rest) - 1, self.directions.index("point")]
-            case "pre_activation_variance":
-                layer, _, direction = rest.partition(" ")
-                values = values[..., int(layer) - 1, self.directions.index(direction)]
-            case "predictive_variance" if "test" in self.group[kind].dims:
-                values = values.mean(axis=-1)
-        return self._datasets(values)
-
-    def _datasets(self, values: Array) -> Array:
+        values = kurtosis(np.asarray(group["overlap_density"][...]).sum(-1))
         return values if values.ndim == 2 else values[:, None]
+    if entry.kind not in group:
+        return np.full((1, 1), np.nan)
+    values = np.asarray(group[entry.kind][...])
+    dims = list(group[entry.kind].dims)
+    at = dict(zip(entry.record.along, entry.places, strict=True))
+    if entry.time:
+        at["time"] = entry.moment
+    if entry.record.at is not None:
+        dim, label = entry.record.at
+        at[dim] = directions.index(label)
+    for dim in reversed(dims):
+        if dim in at:
+            values = values.take(at[dim], axis=dims.index(dim))
+        elif dim not in ("cell", "dataset"):
+            values = values.mean(axis=dims.index(dim))
+    return values if "dataset" in dims else values[:, None]
 
 
 def over_datasets(

@@ -9,11 +9,12 @@ of fewer than 4 units has none.
 
 import numpy as np
 
-from pipelines.analysis import free_energy, joint_tests, nuisance, scaling
+from pipelines.analysis import free_energy, joint_tests, nuisance, scaling, verdict_rows
 from pipelines.analysis.comparison import Averages, Comparison, compare, over_datasets
 from pipelines.analysis.convergence import assess
 from pipelines.analysis.regression import exponents, flow, learning_curve
 from storage.arrays.schema import Variable
+from storage.campaign.plugins import Plugins
 from storage.planning.plan import Plan
 from storage.store.results import (
     FITTED,
@@ -48,14 +49,16 @@ VARIABLES = {
 }
 
 
-def fit(store: Store) -> None:
+def fit(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  frozen and empty
     """Write `fits` and the groups that follow from it, as far as there is anything."""
-    planned = stored_plan(store)
+    plugins.load()
+    planned, words = stored_plan(store), dict[str, str]()
     remove_groups(store, *FITTED)
     if planned.cells:
         if not _assessed(store, planned):
             assess(store)
-        comparison = compare(store, planned)
+        comparison = compare(store, planned, plugins)
+        words |= comparison.words
         _write(store, planned, comparison)
         scaling.write(store, planned, comparison)
         free_energy.write(store, planned, comparison)
@@ -64,6 +67,10 @@ def fit(store: Store) -> None:
         flow.write(store, planned)
         if learning_curve.predicted_theories(store, planned):
             learning_curve.write(store, planned)
+            words |= learning_curve.words(store, planned)
+    store.publish()
+    store.change()
+    verdict_rows.write(store, words)  # of what is published
     store.publish()
 
 

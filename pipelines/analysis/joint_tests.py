@@ -1,6 +1,6 @@
 """Each theory as a whole: the observables of a cell tested at once, and theories compared.
 
-The observables of a joint test are the first, in the order of `measured.observable_names`, of those
+The observables of a joint test are the first, in the order of `measured.observables`, of those
 that the theory predicts, at most a third as many as there are independent units: chains pooled over
 datasets where the theory is given the data, datasets where it averages over them. The choice is
 made before the numbers are seen, so that p-values are calibrated.
@@ -20,9 +20,9 @@ from scipy import stats
 
 from pipelines.analysis.comparison import Averages, Comparison
 from pipelines.analysis.mean_output import LINEAR, OBSERVABLE
-from pipelines.analysis.trajectories import split
 from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.arrays.schema import Variable
+from storage.campaign.observables import split
 from storage.campaign.theory_spec import PARTICLE_THEORIES
 from theory.statistics import (
     FEWEST_UNITS,

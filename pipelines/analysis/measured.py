@@ -5,17 +5,19 @@ mean output takes products of different chains only, so that the noise of the me
 it: the error of the mean output is the mean over pairs of chains of ⟨(f₁ - y)(f₂ - y)⟩.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis.chains import Chains
-from pipelines.analysis.mean_output import noise, quadratic_variance
+from pipelines.analysis.mean_output import OBSERVABLE, noise, quadratic_variance
 from storage.arrays.coordinates import overlap_edges
 from storage.arrays.schema import PARTS
+from storage.campaign.observables import AT_POINTS, RECORDS, Observable, Observed, observed
 
 # Of a layer's kernel over networks: at the first probe point, and of the first two.
 CORRELATORS = ("kernel_mean", "kernel_variance", "correlation")
@@ -47,70 +49,131 @@ class Measured:
         return np.sqrt(np.maximum(jackknife - self.quadratic, self.quadratic))
 
 
-def observable_names(group: Any, components: Sequence[str], directions: Sequence[str]) -> list[str]:
-    """Names of the observables, in the order of `measure`."""
-    names = correlator_names(group) if "correlator" in group else []
-    names += [f"learnability {part}" for part in components]
-    names += ["mse_mean", "predictive_variance", "weight_norm"]
-    if "accuracy" in group:
-        names.append("accuracy")
-    if "hidden_variance" in group:
-        names += [f"hidden_variance {part}" for part in PARTS]
-    if "overlap_histogram" in group:
-        names.append("overlap_kurtosis")
-    if "moment" in group:
-        layers = range(1, group["moment"].shape[4] + 1)
-        names += [f"pre_activation_variance {layer} {d}" for layer in layers for d in directions]
-    return names
+def observables(
+    group: Any, components: Sequence[str], directions: Sequence[str], own: Sequence[Observable] = ()
+) -> list[Observed]:
+    """What is measured, in the order of `measure`; `own` are the observables of the user."""
+    found = [*_in_layers(group)]
+    layers = range(1, (group["moment"].shape[4] if "moment" in group else 0) + 1)
+    labels = {
+        "component": components,
+        "part": PARTS,
+        "layer": [str(layer) for layer in layers],
+        "direction": directions,
+    }
+    for record in (*_measured(group), *own):
+        found += observed(record, labels)
+    return found
 
 
-def correlator_names(group: Any) -> list[str]:
-    """Names of what is measured at one or two points, in the order of `correlators_without_each`.
-
-    Those of the last layers come first.
-    """
-    kinds = [*CORRELATORS, *(["pre_activation_kurtosis"] if "moment" in group else [])]
-    layers = group["correlator"].shape[4]
-    return [f"{kind} {layer}" for layer in range(layers, 0, -1) for kind in kinds]
+def _in_layers(group: Any) -> Iterator[Observed]:
+    """What is measured at one or two points: the last layers come first."""
+    kinds = [record for record in AT_POINTS if _speaks(group, record)]
+    for place in reversed(range(group["correlator"].shape[4] if kinds else 0)):
+        for record in kinds:
+            yield Observed(record, (str(place + 1),), (place,))
 
 
-def measure(chains: Chains) -> Measured:
-    """All observables of a dataset, from its sound chains."""
-    label = np.asarray(chains.group["label"][chains.cell, chains.dataset]).reshape(-1)
-    mean, square = (  # (chain, test · target)
-        values.reshape(len(values), -1)
-        for values in (
-            chains.accumulated(name).mean(axis=1) for name in ("output_mean", "output_square")
-        )
-    )
-    square = square.mean(axis=1)  # (chain,)
+def _speaks(group: Any, record: Observable) -> bool:
+    return all(name in group for name in (record.variable, record.beside) if name)
+
+
+def _measured(group: Any) -> list[Observable]:
+    """Those that are not layer by layer."""
+    return [record for record in RECORDS if record not in AT_POINTS and _speaks(group, record)]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The sound chains of a dataset, with what several observables need."""
+
+    chains: Chains
+
+    @cached_property
+    def label(self) -> Array:
+        """Noise-free targets, (test · target,)."""
+        chains = self.chains
+        return np.asarray(chains.group["label"][chains.cell, chains.dataset]).reshape(-1)
+
+    @cached_property
+    def mean(self) -> Array:
+        """Mean output of each chain, (chain, test · target)."""
+        return self._of_outputs("output_mean")
+
+    @cached_property
+    def square(self) -> Array:
+        """Mean squared output of each chain, (chain,)."""
+        return self._of_outputs("output_square").mean(axis=1)
+
+    def _of_outputs(self, name: str) -> Array:
+        values = self.chains.accumulated(name).mean(axis=1)
+        return values.reshape(len(values), -1)
+
+
+def _mse_mean(sample: Sample) -> Array:
+    error = sample.mean - sample.label
+    return pairs_without_each(error @ error.T / len(sample.label))[:, None]
+
+
+def _predictive_variance(sample: Sample) -> Array:
+    mean = sample.mean
+    squares = pairs_without_each(mean @ mean.T / len(sample.label))[:, None]
+    return without_each(sample.square[:, None]) - squares
+
+
+def _of_draws(name: str) -> Callable[[Sample], Array]:
+    """The mean over draws of what is stored for each."""
+    return lambda sample: without_each(sample.chains.draws(name).mean(axis=1, keepdims=True))
+
+
+def _learnability(sample: Sample) -> Array:
+    return without_each(sample.chains.draws("learnability").mean(axis=1))
+
+
+def _hidden_variance(sample: Sample) -> Array:
+    return without_each(sample.chains.accumulated("hidden_variance").mean(axis=1))
+
+
+def _overlap_kurtosis(sample: Sample) -> Array:
+    counts = sample.chains.accumulated("overlap_histogram").sum(axis=(1, 3))
+    return kurtosis(counts_without_each(counts))[:, None]
+
+
+def _pre_activation_variance(sample: Sample) -> Array:
+    moments = sample.chains.accumulated("moment").sum(axis=1)  # (chain, layer, direction, order)
+    return variances_without_each(moments).reshape(len(moments) + 1, -1)
+
+
+# By the kinds of their records: with all chains, then without each, (1 + chain, observable).
+COLUMNS: dict[str, Callable[[Sample], Array]] = {
+    "learnability": _learnability,
+    "mse_mean": _mse_mean,
+    "predictive_variance": _predictive_variance,
+    "weight_norm": _of_draws("weight_norm"),
+    "accuracy": _of_draws("accuracy"),
+    "hidden_variance": _hidden_variance,
+    "overlap_kurtosis": _overlap_kurtosis,
+    "pre_activation_variance": _pre_activation_variance,
+}
+
+
+def measure(chains: Chains, own: Sequence[Observable] = ()) -> Measured:
+    """All observables of a dataset, from its sound chains, in the order of `observables`."""
+    sample = Sample(chains)
+    records = [*_measured(chains.group), *own]
     with np.errstate(divide="ignore", invalid="ignore"):
         columns = _at_points(chains)
-        before = sum(column.shape[1] for column in columns)
-        columns += [
-            without_each(chains.draws("learnability").mean(axis=1)),
-            pairs_without_each((mean - label) @ (mean - label).T / len(label))[:, None],
-            without_each(square[:, None]) - pairs_without_each(mean @ mean.T / len(label))[:, None],
-            without_each(chains.draws("weight_norm").mean(axis=1, keepdims=True)),
-        ]
-        if "accuracy" in chains.group:
-            columns.append(without_each(chains.draws("accuracy").mean(axis=1, keepdims=True)))
-        if "hidden_variance" in chains.group:
-            columns.append(without_each(chains.accumulated("hidden_variance").mean(axis=1)))
-        if "overlap_histogram" in chains.group:
-            counts = chains.accumulated("overlap_histogram").sum(axis=(1, 3))
-            columns.append(kurtosis(counts_without_each(counts))[:, None])
-        if "moment" in chains.group:
-            moments = chains.accumulated("moment").sum(axis=1)  # (chain, layer, direction, order)
-            columns.append(variances_without_each(moments).reshape(len(mean) + 1, -1))
+        for record in records:
+            make = COLUMNS.get(record.kind) or _of_draws(record.kind)
+            columns.append(make(sample))
         table = np.concatenate(columns, axis=1)
-        count = len(mean)
+        count = len(sample.mean)
         units = count * table[0] - (count - 1) * table[1:]
-    errors = mean - label
+    errors = sample.mean - sample.label
     quadratic = np.zeros(table.shape[1])
-    quadratic[before + chains.group["learnability"].shape[4]] = quadratic_variance(
-        noise(errors)[1], count
-    )
+    of_pairs = [record.kind for record in records].index(OBSERVABLE) + len(columns) - len(records)
+    before = sum(column.shape[1] for column in columns[:of_pairs])
+    quadratic[before] = quadratic_variance(noise(errors)[1], count)
     return Measured(table[0], units, quadratic, errors)
 
 

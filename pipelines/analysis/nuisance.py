@@ -95,14 +95,11 @@ def _scanned(
 def _row(comparison: Comparison, found: dict[str, torch.Tensor]) -> Array:
     """The observables that a parameter moves, (cell, observable); nan if unmoved."""
     row = np.full((len(found["weight_norm"]), len(comparison.observables)), np.nan)
-    parts = [name for name in comparison.observables if name.startswith("learnability ")]
-    for place, name in enumerate(comparison.observables):
-        if name in parts:
-            row[:, place] = found["learnability"][:, parts.index(name)]
-        elif name == "weight_norm":
-            row[:, place] = found["weight_norm"]
-        elif name == f"hidden_variance {PARTS[0]}":
-            row[:, place] = found["hidden_variance"][:, 0]
+    for place, entry in enumerate(comparison.entries):
+        if entry.kind in ("learnability", "weight_norm") or (
+            entry.kind == "hidden_variance" and entry.labels == PARTS[:1]
+        ):
+            row[:, place] = found[entry.kind][(..., *entry.places)]
     return row
 
 

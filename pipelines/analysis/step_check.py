@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis.chains import Chains, sound_chains
-from pipelines.analysis.measured import measure, observable_names, without_each
+from pipelines.analysis.measured import measure, without_each
 from storage.arrays.schema import Variable
+from storage.campaign.observables import LEARNABILITY, name_of
 from storage.planning.plan import Cell, Plan
 from theory.statistics import jackknife_error, p_value, pooled_degrees
 
@@ -53,7 +54,8 @@ class _Estimate:
 def names(group: Any, components: Sequence[str]) -> list[str]:
     """The observables of a step check, in the order of `biases`."""
     scalars = [name for name in SCALARS if name in group]
-    return scalars + observable_names(group, components, [])[: len(components) + 2]
+    learned = [name_of(LEARNABILITY.kind, part) for part in components]
+    return [*scalars, *learned, "mse_mean", "predictive_variance"]
 
 
 def biases(root: Any, planned: Plan, observables: Sequence[str]) -> dict[str, np.ndarray]:

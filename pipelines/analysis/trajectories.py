@@ -5,6 +5,7 @@ when, `loss at 0.5`, at a few of the times, since those between say the same aga
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from pipelines.analysis.chains import Chains
 from pipelines.analysis.mean_output import noise, quadratic_variance
 from pipelines.analysis.measured import Measured, pairs_without_each, without_each
 from storage.arrays.schema import PARTS
+from storage.campaign.observables import IN_TIME, Observed, observed
 
 MOST_TIMES = 8  # that are judged
-AT = " at "
 
 Array = NDArray[np.float64]
 
@@ -27,28 +28,18 @@ def judged(times: Sequence[float] | Array) -> list[int]:
     return sorted({int(place) for place in few.round()})
 
 
-def observable_names(group: Any, components: Sequence[str], times: Array) -> list[str]:
-    """Names of the observables, in the order of `measure`: time by time, the last first.
+def observables(group: Any, components: Sequence[str], times: Array) -> list[Observed]:
+    """What is measured, in the order of `measure`: time by time, the last first.
 
     A joint test takes the first, as far as there are units for it.
     """
-    kinds = kinds_of(group, components)
-    return [f"{kind}{AT}{times[place]:g}" for place in judged(times)[::-1] for kind in kinds]
-
-
-def kinds_of(group: Any, components: Sequence[str]) -> list[str]:
-    """What is measured at each time."""
-    found = ["loss", *(f"learnability {part}" for part in components)]
-    found += ["mse_mean", "predictive_variance", "weight_norm"]
-    if "hidden_variance" in group:
-        found += [f"hidden_variance {part}" for part in PARTS]
-    return found
-
-
-def split(observable: str) -> tuple[str, str]:
-    """What an observable is, and when; without a time it is empty."""
-    kind, at, time = observable.rpartition(AT)
-    return (kind, time) if at else (observable, "")
+    labels = {"component": components, "part": PARTS}
+    kinds = [e for record in IN_TIME if record.variable in group for e in observed(record, labels)]
+    return [
+        replace(each, time=f"{times[place]:g}", moment=place)
+        for place in judged(times)[::-1]
+        for each in kinds
+    ]
 
 
 def measure(chains: Chains, times: Array) -> Measured:

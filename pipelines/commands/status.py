@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.analysis.verdict_rows import VERDICTS, verdicts
 from pipelines.engine import devices
 from pipelines.progress import pace
 from pipelines.report.table import cell_rows
+from pipelines.report.theory_names import learn
+from pipelines.report.verdict_table import counts
 from pipelines.text import columns
 from pipelines.text.durations import about, duration
 from storage.arrays.schema import REFUSED
+from storage.backend.reader import open_raw
 from storage.backend.snapshot import explained
 from storage.campaign.messages import printable
 from storage.files import lease
@@ -53,7 +57,10 @@ def status(store: Store, every: bool = False, width: int | None = None) -> str:
     with explained(store.data):
         lines += _regressions(planned, store)
         if planned.cells:
-            lines += [f"cells     {_cells(planned, store, finished)}", ""]
+            lines.append(f"cells     {_cells(planned, store, finished)}")
+        lines += _verdicts(store)
+        if planned.cells:
+            lines.append("")
             lines += _table(planned, store, finished, every, width)
     return "\n".join(lines)
 
@@ -104,6 +111,17 @@ def _kinds(planned: Plan, finished: Finished) -> list[str]:
         each[0] += finished[place]
         each[1] += count
     return [f"          {kind}: {done} of {total}" for kind, (done, total) in counts.items()]
+
+
+def _verdicts(store: Store) -> list[str]:
+    """How many tests each theory has passed, a line each."""
+    if VERDICTS not in store.root:
+        return []
+    tree = open_raw(store.url)
+    learn(tree)
+    found = counts(verdicts(tree))
+    heads = ["verdicts", *[""] * len(found)]
+    return [f"{head:10}{line}" for head, line in zip(heads, found, strict=False)]
 
 
 def _cells(planned: Plan, store: Store, finished: Finished) -> str:

@@ -19,8 +19,10 @@ import pipelines.shadow  # noqa: F401  before any of the packages that may be hi
 from pipelines.engine import devices, needs, selection
 from pipelines.engine.provenance import provenance
 from pipelines.engine.waves import Wave, merged
+from storage.campaign.data_spec import PLUGIN
 from storage.campaign.plugins import ALLOWED, Plugins, allow, named
 from storage.campaign.spec import Campaign, is_trajectory
+from storage.campaign.theory_record import own
 from storage.errors import IncompleteError
 from storage.files.compaction import Compaction
 from storage.files.lease import Lease
@@ -141,6 +143,8 @@ def prepare(
     found = allow(spec, allowed_plugins(plugins), Path(folder or Path.cwd()))
     for name in named(spec):
         found.get(name)
+    for name in filter(PLUGIN.fullmatch, spec.theories):
+        own(name, found.get(name))
     spec = absolute(spec)
     prepared = Prepared(spec, found, content_digests(spec, found), root, durable)
     _check_data(prepared)

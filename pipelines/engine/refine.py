@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis.chains import sound_chains
-from storage.campaign.data_spec import component_names
 from storage.campaign.refine_spec import Refine
 from storage.planning.excluded import excludes
 from storage.planning.plan import Cell, Plan, Round
-from storage.planning.sweep import between
+from storage.planning.sweep import between, order_parameters
 from storage.store.store import Store
 
 FINEST = 1e-3  # of the axis: intervals below it are not halved any more
@@ -99,17 +98,12 @@ def _scores(store: Store, planned: Plan, refine: Refine) -> Array:
     for cell, dataset in np.ndindex(found.shape):
         chains = sound_chains(group, planned, cell, dataset)
         if chains.enough:
-            draws = _draws(chains, refine.observable, component_names(planned.spec.data))
+            name, places = order_parameters(planned.spec)[refine.observable]
+            draws = chains.draws(name)[(..., *places)]
             found[cell, dataset] = draws.mean() if refine.by == "gradient" else bimodality(draws)
     known = np.isfinite(found)
     with np.errstate(invalid="ignore"):
         return np.where(known, found, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
-
-
-def _draws(chains: Any, observable: str, components: Sequence[str]) -> Array:
-    name, _, component = observable.partition(" ")
-    values = chains.draws(name)
-    return values[..., list(components).index(component)] if component else values
 
 
 def bimodality(draws: Array) -> float:

@@ -29,7 +29,7 @@ def fit(store: Store, plugins: Plugins) -> None:
     """Measured against predicted."""
     from pipelines.analysis.fits import fit
 
-    fit(store)
+    fit(store, plugins)
 
 
 def report(store: Store, plugins: Plugins) -> None:

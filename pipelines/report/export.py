@@ -1,9 +1,12 @@
 """What a paper needs of a campaign: panels as PDF and SVG, their numbers as netCDF, the methods."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
+from xarray import DataTree
 
+from pipelines.analysis.verdict_rows import verdicts
 from pipelines.report import markdown
 from pipelines.report.class_balance import stored_balance
 from pipelines.report.figures.panel import Panel
@@ -12,6 +15,9 @@ from pipelines.report.parts import part, tell
 from pipelines.report.picture import pdf, svg
 from pipelines.report.provenance import runs
 from pipelines.report.sentences.prose import methods
+from pipelines.report.tables import as_csv, as_tex, bibliography
+from pipelines.report.theory_names import learn
+from pipelines.report.verdict_table import verdict_table
 from pipelines.report.words import listed
 from storage.arrays.attributes import encoded
 from storage.arrays.schema import CONVENTIONS
@@ -25,26 +31,58 @@ from storage.store.store import Store
 
 
 def export(store: Store, folder: Path) -> list[Path]:
-    """Write `<panel>.pdf`, `.svg` and `.nc` for each panel, and `methods.md`; the files written.
+    """Write `<panel>.pdf`, `.svg` and `.nc` for each panel, and the texts; the files written.
+
+    The texts are `methods.md` and `captions.md`, and of what was compared `verdicts.csv` with a row
+    for each test, `verdicts.tex` with the table of theories and observables, `references.bib`.
 
     The same store gives the same bytes. CampaignError where the folder cannot be written.
     """
     planned = stored_plan(store)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = panels(open_campaign(store.url))
+        tree = open_campaign(store.url)
+        learn(tree)
+        found = panels(tree)
         left_out = list(found.left_out)
         written = [
             path for panel in found.made for path in _panel(panel, planned, folder, left_out)
         ]
-        text = folder / "methods.md"
-        text.write_text(methods_page(store, planned, left_out), encoding="utf-8")
+        texts = _tables(tree, planned, left_out) | {
+            "captions.md": _captions(found.made),
+            "methods.md": methods_page(store, planned, left_out),
+        }
+        for name, content in texts.items():
+            (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
         raise CampaignError(
             f"cannot write {folder}: {error.strerror}; choose another folder"
         ) from None
     tell(left_out)
-    return [*written, text]
+    return [*written, *(folder / name for name in texts)]
+
+
+def _tables(tree: DataTree, planned: Plan, left_out: list[str]) -> dict[str, str]:
+    """The verdicts, every one and in a table, and the papers of the theories; none without any."""
+    rows = verdicts(tree)
+    if not rows:
+        return {}
+    texts: dict[str, str] = {}
+    with part("The tables of verdicts", left_out):
+        texts |= {
+            "verdicts.csv": as_csv(rows),
+            "verdicts.tex": as_tex(verdict_table(rows)),
+            "references.bib": bibliography(planned.spec.theories),
+        }
+    return texts
+
+
+def _captions(made: Sequence[Panel]) -> str:
+    """The captions of the panels, by the names of their files."""
+    said = [
+        f"**{panel.name}.** {markdown.text(f'{panel.title}. {panel.caption}')}" for panel in made
+    ]
+    return "\n\n".join(["# Captions", *said]) + "\n"
 
 
 def _panel(panel: Panel, planned: Plan, folder: Path, left_out: list[str]) -> list[Path]:

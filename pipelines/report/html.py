@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from xarray import DataTree
 
+from pipelines.analysis.verdict_rows import verdicts
 from pipelines.progress import failed_stages
 from pipelines.report import page
 from pipelines.report.class_balance import stored_balance
@@ -18,6 +19,8 @@ from pipelines.report.sentences.conclusions import SHOWN, sentences
 from pipelines.report.sentences.extent import not_shown
 from pipelines.report.sentences.prose import abstract
 from pipelines.report.table import cell_rows
+from pipelines.report.theory_names import in_words, learn
+from pipelines.report.verdict_table import verdict_table
 from pipelines.report.words import counted, listed
 from storage.backend.reader import open_campaign
 from storage.planning.plan import Plan
@@ -25,6 +28,7 @@ from storage.reading.document import dump_yaml
 from storage.store.results import stored_plan
 from storage.store.store import Store
 
+MOST_OBSERVABLES = 12  # in the table of verdicts; the others open at a click
 MOST_ROWS = 200  # of the table of cells
 
 
@@ -35,6 +39,7 @@ def write_report(store: Store) -> str:
     """
     planned = stored_plan(store)
     tree = open_campaign(store.url)
+    learn(tree)
     left_out: list[str] = []
     html = page.page(_title(planned), _parts(store, planned, tree, left_out))
     store.objects.put(REPORT, signed(html))
@@ -59,11 +64,12 @@ def _parts(store: Store, planned: Plan, tree: DataTree, left_out: list[str]) -> 
         "The abstract": lambda: page.paragraph(
             f"{abstract(planned.spec)} {stored_balance(store)}".strip()
         ),
+        "The table of verdicts": lambda: _verdicts(tree),
         "The list of conclusions": lambda: _conclusions(tree, left_out),
         "The gallery": lambda: "".join(
             _picture(picture, number) for number, picture in enumerate(drawn, start=1)
         ),
-        "The table of theories": lambda: _ranking(tree),
+        "The ranking of theories": lambda: _ranking(tree),
         "The table of cells": lambda: _cells(planned, store),
     }
     made = [f"<h1>{page.escape(_title(planned))}</h1>"]
@@ -119,10 +125,13 @@ def _unfinished(finished: int, total: int) -> str:
 
 def _conclusions(tree: DataTree, left_out: list[str]) -> str:
     lines = sentences(tree, left_out)
-    shown, more = lines[:SHOWN], lines[SHOWN:]
-    content = page.heading("Conclusions") + page.bullets(shown)
-    if more:
-        content += page.folded(f"{len(more)} more", page.bullets(more))
+    content = page.heading("Conclusions") + page.bullets(line.text for line in lines[:SHOWN])
+    folded: dict[str, list[str]] = {}
+    for line in lines[SHOWN:]:
+        folded.setdefault(line.theory, []).append(line.text)
+    for theory, more in sorted(folded.items()):  # those of no theory in particular come first
+        about = f" on {in_words(theory)}" if theory else ""
+        content += page.folded(f"{len(more)} more{about}", page.bullets(more))
     return f'<section class="conclusions">{content}</section>'
 
 
@@ -133,6 +142,23 @@ def _missing(what: list[str]) -> str:
         "Not shown, since the campaign has no numbers for it, or sweeps no number against which it "
         f"is drawn: {listed(what)}."
     )
+
+
+def _verdicts(tree: DataTree) -> str:
+    """Theories and observables against each other: what the sentences are made of."""
+    rows = verdict_table(verdicts(tree))
+    if not rows:
+        return ""
+    text = (
+        "How many tests of each kind, and the largest relative deviation, measured minus "
+        "predicted. Rejected is p < 10⁻³, in doubt p < 0.05, both corrected for all tests of the "
+        "kind; agreement is claimed where a tenth of the prediction would have been seen in 19 "
+        "cases of 20. The group verdicts of the store has a row for each test."
+    )
+    shown = page.table(rows[:MOST_OBSERVABLES])
+    if rest := rows[MOST_OBSERVABLES:]:
+        shown += page.folded(f"{counted(len(rest), 'more observable')}", page.table(rest))
+    return page.heading("Verdicts") + page.paragraph(text) + shown
 
 
 def _ranking(tree: DataTree) -> str:
@@ -148,7 +174,7 @@ def _ranking(tree: DataTree) -> str:
         "observables that the data can carry, times their number. Fitted parameters are medians "
         "over the cells with intervals of 68 %, and in brackets what the theory itself predicts."
     )
-    return page.heading("Theories") + page.paragraph(text) + page.table(rows)
+    return page.heading("How close theories come") + page.paragraph(text) + page.table(rows)
 
 
 def _cells(planned: Plan, store: Store) -> str:

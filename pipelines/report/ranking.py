@@ -1,11 +1,10 @@
 """Which theory explains which observable, and where each breaks: a table of text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
 
-from pipelines.analysis.verdicts import DOUBTED, REJECTED, digits
 from pipelines.report import style
 from pipelines.report.theory_names import in_words, observable_in_words
 from pipelines.report.words import listed, number
@@ -43,27 +42,11 @@ def ranking_rows(fits: xr.Dataset) -> list[dict[str, str]]:
     return rows
 
 
-def joint_line(fits: xr.Dataset) -> Iterator[str]:
-    """A sentence: which theories all observables together reject."""
-    p_values = fits["grid_p_value"]
-    p = {str(name): float(p_values.sel(theory=name)) for name in fits["theory"].values}
-    judged = [theory for theory, value in p.items() if np.isfinite(value)]
-    if not judged:
-        return
-    rejected = [in_words(theory) for theory in judged if p[theory] < REJECTED]
-    said = [f"reject {listed(rejected)}"] if rejected else []
-    said += [
-        f"{'doubt' if p[theory] < DOUBTED else 'agree with'} {in_words(theory)} "
-        f"(p = {digits(p[theory])})"
-        for theory in judged
-        if p[theory] >= REJECTED
-    ]
-    yield f"all observables of all cells together {listed(said)}."
-
-
-def closest_lines(fits: xr.Dataset) -> Iterator[str]:
-    """A sentence for each observable: which theory comes closest, where there are several."""
+def closest_lines(fits: xr.Dataset, observables: Sequence[str]) -> Iterator[str]:
+    """A sentence for each of these: which theory comes closest, where there are several."""
     for observable in fits["observable"].values:
+        if observable not in observables:
+            continue
         one = fits["score"].sel(observable=observable)
         scores = {str(name): float(one.sel(theory=name)) for name in one["theory"].values}
         ranked = sorted(

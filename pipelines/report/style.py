@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from pipelines.text.rounding import plain
+from storage.campaign.theories import record
 
 # A figure is six inches wide: on a phone of 390 px its text of 11 pt is 9 px high.
 WIDTH = 6.0  # inches
@@ -40,77 +41,11 @@ GRID = "#e6e8eb"
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 
-THEORY_COLOURS = {
-    "nngp": BLUE,
-    "kernel_scaling": ORANGE,
-    "effective_ridge": GREEN,
-    "equivalent_kernel": ORANGE,
-    "equivalent_kernel_next_order": YELLOW,
-    "rg_ridge": BLUE,
-    "rg_ek": SKY,
-    "rg_gpr": PURPLE,
-    "rg_gpr_position": MUTED,
-    "quartic": YELLOW,
-    "scale_mixture": GREEN,
-    "width_corrections": ORANGE,
-    "exact_prior": GREEN,
-    "gradient_flow": ORANGE,
-    "volterra": GREEN,
-    "mean_field": GREEN,
-    "gfl": SKY,
-    "order_parameter": GREEN,
-    "gmfl": YELLOW,
-    "adaptive": PURPLE,
-    "vga": YELLOW,
-    "equations_of_state": PURPLE,
-}
-THEORY_LINES = {
-    "nngp": (0, (5, 2)),
-    "kernel_scaling": "-",
-    "effective_ridge": "-",
-    "equivalent_kernel": (0, (1, 1.5)),
-    "equivalent_kernel_next_order": (0, (4, 1.5, 1, 1.5)),
-    "rg_ridge": (0, (5, 3)),
-    "rg_ek": (0, (1, 3)),
-    "rg_gpr": (2, (5, 3)),
-    "rg_gpr_position": (4, (2, 2)),
-    "scale_mixture": "-",
-    "width_corrections": (0, (5, 2)),
-    "exact_prior": "-",
-    "gradient_flow": (0, (1, 1.5)),
-    "volterra": "-",
-    "mean_field": "-",
-    "gfl": (0, (4, 1.5, 1, 1.5)),
-    "order_parameter": "-",
-    "gmfl": (0, (1, 1.5)),
-    "adaptive": (0, (6, 1.5)),
-    "vga": (0, (3, 1.5)),
-    "equations_of_state": "-",
-}
-THEORY_TITLES = {
-    "nngp": "NNGP",
-    "kernel_scaling": "kernel scaling",
-    "effective_ridge": "effective ridge",
-    "equivalent_kernel": "equivalent kernel",
-    "equivalent_kernel_next_order": "EK to next order",
-    "rg_ridge": "RG: effective ridge",
-    "rg_ek": "RG: EK",
-    "rg_gpr": "RG: regression, T(Λ)",
-    "rg_gpr_position": "RG: regression, T(x)",
-    "quartic": "quartic term",
-    "scale_mixture": "exact",
-    "width_corrections": "order 1/N",
-    "exact_prior": "exact prior",
-    "gradient_flow": "gradient flow, NTK",
-    "volterra": "Langevin, N = ∞",
-    "mean_field": "mean field",
-    "gfl": "Gaussian features",
-    "order_parameter": "full action S(q)",
-    "gmfl": "Gaussian mixture",
-    "adaptive": "adaptive kernel",
-    "vga": "Gaussian neurons",
-    "equations_of_state": "equations of state",
-}
+COLOURS = {
+    "blue": BLUE, "orange": ORANGE, "green": GREEN, "purple": PURPLE, "yellow": YELLOW, "sky": SKY,
+    "grey": MUTED,
+}  # fmt: skip
+SPARE = (PURPLE, SKY, YELLOW)  # of theories whose records have none
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 LOOK = {
@@ -170,19 +105,18 @@ def grid(axes: Axes, axis: str = "both") -> None:
 
 
 def theory_colour(name: str) -> str:
-    """The colour of a theory, the same in every figure; a plug-in's follows from its name."""
-    spare = (PURPLE, SKY, YELLOW)
-    return THEORY_COLOURS.get(name, spare[zlib.crc32(name.encode()) % len(spare)])
+    """The colour of a theory, everywhere the same; without its own one by the name."""
+    return COLOURS.get(record(name).colour, SPARE[zlib.crc32(name.encode()) % len(SPARE)])
 
 
 def theory_line(name: str) -> object:
     """The dashes of a theory."""
-    return THEORY_LINES.get(name, "-.")
+    return record(name).line
 
 
 def theory_title(name: str) -> str:
-    """The name of a theory in running text."""
-    return THEORY_TITLES.get(name, name)
+    """The name of a theory in legends and tables."""
+    return record(name).title or name
 
 
 def marker(place: int) -> str:

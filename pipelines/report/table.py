@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipelines.analysis.trajectories import split
 from pipelines.report.words import name_and_symbol, number
 from pipelines.text.rounding import UNKNOWN, plain, uncertain
 from storage.arrays.coordinates import physical_temperature
 from storage.backend.reader import open_raw
+from storage.campaign.data_spec import component_names
+from storage.campaign.observables import learnabilities, split
 from storage.campaign.sampler_spec import LAWLESS, TRAJECTORY
 from storage.planning.plan import Cell, Plan
 from storage.store.store import Store
@@ -30,13 +31,14 @@ def cell_rows(
         else None
         for name in ("/fits", "/progress", "/theory/nngp")
     )
+    learned = learnabilities(component_names(planned.spec.data))
     rows, converged = [], []
     for cell in planned.cells if cells is None else cells:
         row = settings_row(cell) | physical_row(cell)
         if nngp is not None and "degrees_of_freedom" in nngp:
             row |= _regime(nngp.isel(cell=cell.index), cell)
         if fits is not None:
-            row |= _learnability(fits.isel(cell=cell.index))
+            row |= _learnability(fits.isel(cell=cell.index), learned)
         if progress is not None:
             one = progress.isel(cell=cell.index)
             row |= _mixing(one) | _step(one, cell)
@@ -81,17 +83,18 @@ def _regime(one: xr.Dataset, cell: Cell) -> dict[str, str]:
     }
 
 
-def _learnability(one: xr.Dataset) -> dict[str, str]:
+def _learnability(one: xr.Dataset, learned: Sequence[str]) -> dict[str, str]:
     """Mean over the datasets that were measured, √(Σ se²)/datasets as its error."""
     row, names = {}, [str(name) for name in one["observable"].values]
-    last = split(next((name for name in names if name.startswith("learnability")), ""))[1]
-    for name in one["observable"].values:
-        if not str(name).startswith("learnability") or split(str(name))[1] != last:
+    last = next((when for kind, when in map(split, names) if kind in learned), "")
+    for name in names:
+        kind, when = split(name)
+        if kind not in learned or when != last:
             continue
         part = one.sel(observable=name)
         values, errors = part["measured"].values, part["standard_error"].values
         known = np.isfinite(values)
-        title = learnability_title(str(name))
+        title = learnability_title(name)
         row[title] = UNKNOWN
         if known.any():
             error = float(np.sqrt((errors[known] ** 2).sum())) / known.sum()

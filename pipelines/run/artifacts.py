@@ -114,7 +114,7 @@ class Board:
             lines += ["## Failed", *_bullets(_failed(failures))]
         title = "Conclusions" if last else "Verdicts so far"
         verdicts = self._verdicts.at(self._driven.plan, last or self._progress.at == REPORT)
-        lines += [f"## {title}", *_bullets(verdicts)]
+        lines += [f"## {title}", *verdicts]
         lines += ["## Where to look", *_places(url)]
         return "\n\n".join([lines[0], "\n".join(lines[1:])])
 
@@ -150,19 +150,25 @@ class _Verdicts:
         self._lines: list[str] = []
 
     def at(self, plan: object, compared: bool) -> list[str]:
-        """Sentences; `compared` where the theories have been compared in this run."""
+        """A table and sentences in Markdown; `compared` where theories have been, in this run."""
         if self._seen != (now := (id(plan), compared)):
             self._lines = self._read()
             self._seen = now
         return self._lines
 
     def _read(self) -> list[str]:
+        from pipelines.analysis.verdict_rows import verdicts
         from pipelines.report.sentences.conclusions import conclusions
+        from pipelines.report.theory_names import learn
+        from pipelines.report.verdict_table import verdict_table
         from storage.backend.reader import open_campaign
 
         if not any(name in Store(self._url).root for name in RESULTS):
-            return ["Theories are compared when the sampling has ended."]
-        return conclusions(open_campaign(self._url))
+            return _bullets(["Theories are compared when the sampling has ended."])
+        tree = open_campaign(self._url)
+        learn(tree)
+        table = markdown.table(verdict_table(verdicts(tree)))
+        return [*([f"{table}\n"] if table else []), *_bullets(conclusions(tree))]
 
 
 def _failed(failures: dict[str, list[str]]) -> list[str]:

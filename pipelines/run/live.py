@@ -15,6 +15,7 @@ from pipelines.analysis import convergence, step_check
 from pipelines.analysis.chains import sound_chains
 from pipelines.report import table
 from pipelines.text.rounding import UNKNOWN, uncertain
+from storage.campaign.observables import learnabilities
 from storage.planning.plan import Cell, Place, Plan
 from storage.store.results import ensemble_grid
 from storage.store.store import Store
@@ -141,6 +142,7 @@ class _Reader:
         self._assessed = convergence.assessed_variables(root["ensemble"])
         components = ensemble_grid(planned)[0]["component"].values.tolist()
         self._names = convergence.quantities(self._assessed, components)
+        self._learned = learnabilities(components)
         self._checked = step_check.names(self._group, components)
 
     def row(self, cell: Cell, complete: bool) -> Row:
@@ -174,7 +176,7 @@ class _Reader:
         """The mean over datasets and chains, √(Σ se²)/datasets as its error."""
         row: Row = {}
         for place, name in enumerate(self._names):
-            if not name.startswith("learnability"):
+            if name not in self._learned:
                 continue
             means = [each[..., place].mean(axis=1) for each in values]  # (chain,) of each dataset
             error = np.sqrt(sum(each.var(ddof=1) / len(each) for each in means))

@@ -52,3 +52,13 @@ def power(exponent: int) -> str:
 
 def _minus(text: str) -> str:
     return text.replace("-", "−")
+
+
+def digits(value: float) -> str:
+    """A p-value with two digits."""
+    return plain(value, 2)
+
+
+def percent(value: float) -> str:
+    """A relative number in percent, with two digits."""
+    return f"{plain(100 * value, 2)} %"

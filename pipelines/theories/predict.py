@@ -9,7 +9,7 @@ written anew each time, for every cell of the campaign.
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,15 @@ from pipelines.theories import (
 from pipelines.theories.attempts import each, explained
 from pipelines.theories.ensemble_theories import Prediction, Problem
 from pipelines.theories.theory_groups import group_name, reasons_of, write_reasons
+from storage.arrays.attributes import encoded
 from storage.arrays.schema import Variable, ensemble_sizes, ensemble_variables
 from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
 from storage.campaign.plugins import Plugins, named
 from storage.campaign.regression_spec import REGRESSION_THEORIES
 from storage.campaign.spec import Campaign, is_trajectory
-from storage.campaign.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
+from storage.campaign.theories import introduce, record
+from storage.campaign.theory_record import described, own
+from storage.campaign.theory_spec import AVERAGED_THEORIES
 from storage.errors import CampaignError
 from storage.planning.plan import Cell, Plan
 from storage.store.results import create_group, ensemble_grid, remove_groups, stored_plan
@@ -81,16 +84,48 @@ SCALE = {
 READOUT = {"weight_norm": Variable(_DATASET, "f8", "mean squared norm of the readout weights")}
 
 
-_ADAPTIVE: dict[str, tuple[Callable[..., Iterable[Prediction]], dict[str, Variable]]] = {
-    "adaptive": (dataset_theories.adaptive_kernel, dataset_theories.SAMPLED),
-    "vga": (dataset_theories.vga, dataset_theories.GAUSSIAN),
-    "equations_of_state": (dataset_theories.equations_of_state, dataset_theories.GAUSSIAN),
-}
+@dataclass(frozen=True)
+class Numbers:
+    """What a theory that is given the data computes: at each width, with the dataset's number."""
+
+    evaluate: Callable[[Problem, Sequence[int], int], Iterable[Prediction]]
+    beside: tuple[dict[str, Variable], ...] = ()  # what it predicts beside outputs and layers
+    classes: bool = False  # whether it predicts how often the class is right
+    weights: bool = False  # whether it speaks of first-layer weights
+    silent: tuple[str, ...] = ()  # what other theories know of layers, and it does not
 
 
-_PRIOR: dict[str, Callable[[Problem, Sequence[int]], Iterable[Prediction]]] = {
-    "width_corrections": prior_theories.width_corrections,
-    "exact_prior": prior_theories.exact_prior,
+def _of_all(theory: Callable[[Problem], Prediction]) -> Callable[..., list[Prediction]]:
+    """The same at every width."""
+    return lambda problem, widths, index: [theory(problem)] * len(widths)
+
+
+def _without_index(theory: Callable[..., Iterable[Prediction]]) -> Callable[..., Any]:
+    """The same for every dataset but for its data."""
+    return lambda problem, widths, index: theory(problem, widths)
+
+
+# By the names of their records in `storage.campaign.theories`; those of networks in time are in
+# `trajectory_theories`.
+NUMBERS = {
+    "nngp": Numbers(
+        _of_all(ensemble_theories.nngp), (REGIME, EVIDENCE, READOUT), classes=True, weights=True
+    ),
+    "kernel_scaling": Numbers(
+        _without_index(kernel_scalings.kernel_scaling), (SCALE,), classes=True
+    ),
+    "scale_mixture": Numbers(
+        _without_index(ensemble_theories.scale_mixture), (READOUT,), silent=(*PRE_ACTIVATIONS,)
+    ),
+    "adaptive": Numbers(
+        dataset_theories.adaptive_kernel, (dataset_theories.SAMPLED, READOUT), weights=True
+    ),
+    "vga": Numbers(dataset_theories.vga, (dataset_theories.GAUSSIAN, READOUT), weights=True),
+    "equations_of_state": Numbers(
+        dataset_theories.equations_of_state, (dataset_theories.GAUSSIAN, READOUT), weights=True
+    ),
+    "width_corrections": Numbers(_without_index(prior_theories.width_corrections)),
+    "exact_prior": Numbers(_without_index(prior_theories.exact_prior)),
 }
 
 
@@ -102,6 +137,8 @@ def predict(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  
     """
     plugins.load()
     planned = stored_plan(store)
+    for theory in filter(PLUGIN.fullmatch, planned.spec.theories):
+        introduce(own(theory, plugins.get(theory)))
     remove_groups(store, "theory")
     if planned.cells:
         _check_sources(planned, plugins)
@@ -187,22 +224,32 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
         mean = variables["output_mean"]
         variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
     if is_trajectory(planned.spec):
-        measured = ensemble_variables(planned.spec)
-        variables = trajectory_theories.variables(variables, measured)
+        variables = trajectory_theories.variables(variables, ensemble_variables(planned.spec))
         return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
-    if not PLUGIN.fullmatch(theory):
-        variables |= _layer_variables(planned)
-    if theory in ("nngp", "kernel_scaling") and may_have_classes(planned.spec.data):
+    variables |= _own(planned.spec) if theory not in NUMBERS else _beside(planned, NUMBERS[theory])
+    group = create_group(store, group_name(theory), variables, sizes, coordinates, grid)
+    if theory not in NUMBERS and (known := described(record(theory))):
+        group.update_attributes(encoded({"record": known}))
+    return group
+
+
+def _beside(planned: Plan, numbers: Numbers) -> dict[str, Variable]:
+    """What a theory of ours predicts beside the outputs."""
+    variables = {k: v for k, v in _layer_variables(planned).items() if k not in numbers.silent}
+    if numbers.classes and may_have_classes(planned.spec.data):
         variables |= ACCURACY
-    if theory == "kernel_scaling":
-        variables |= SCALE
-    if theory == "nngp":
-        variables |= REGIME | EVIDENCE | READOUT | _hidden_variance(planned.spec)
-    if theory in ADAPTIVE_THEORIES:
-        variables |= _ADAPTIVE[theory][1] | READOUT | _hidden_variance(planned.spec)
-    if theory == "scale_mixture":
-        variables = {k: v for k, v in variables.items() if k not in PRE_ACTIVATIONS} | READOUT
-    return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
+    for more in numbers.beside:
+        variables |= more
+    return variables | (_hidden_variance(planned.spec) if numbers.weights else {})
+
+
+def _own(spec: Campaign) -> dict[str, Variable]:
+    """What a theory of the user's may predict beside the outputs: observables of their own."""
+    return {
+        name: Variable(_DATASET, "f8", f"mean of {measured}")
+        for measured in spec.observe.measure
+        for name in [measured.partition(":")[2]]
+    }
 
 
 def _hidden_variance(spec: Campaign) -> dict[str, Variable]:
@@ -243,30 +290,28 @@ def _evaluate(
     widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
     if problem.times:
         return trajectory_theories.evaluate(theory, problem, widths)
-    if theory == "nngp":
-        return [ensemble_theories.nngp(problem)] * len(cells)
-    if theory == "kernel_scaling":
-        return kernel_scalings.kernel_scaling(problem, widths)
-    if theory == "scale_mixture":
-        return ensemble_theories.scale_mixture(problem, widths)
-    if theory in _PRIOR:
-        return _PRIOR[theory](problem, widths)
-    if theory in ADAPTIVE_THEORIES:
-        solve, _ = _ADAPTIVE[theory]
-        return solve(problem, widths, index)
+    if theory in NUMBERS:
+        return NUMBERS[theory].evaluate(problem, widths, index)
     return (_users(theory, cell.spec, problem) for cell in cells)
 
 
 def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:
-    """predict(spec, dataset) -> numbers by name, checked: any of those in `SUMMARY`."""
-    made = problem.plugins.get(theory)(spec, problem.data)
+    """predict(spec, dataset) -> numbers by name, checked: of outputs, or of what they measure."""
+    predicted = own(theory, problem.plugins.get(theory)).predict
+    assert predicted is not None
+    made, measured = predicted(spec, problem.data), [*_own(spec)]
     if not isinstance(made, Mapping) or not made:
-        raise CampaignError(f"{theory} must return a dict with any of {', '.join(SUMMARY)}")
-    return {str(name): _checked(theory, str(name), made[name], problem.data) for name in made}
+        names = ", ".join([*SUMMARY, *measured])
+        raise CampaignError(f"{theory} must return a dict with any of {names}")
+    return {
+        str(name): _checked(theory, str(name), made[name], problem.data, measured) for name in made
+    }
 
 
-def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
-    shapes = {
+def _checked(
+    theory: str, name: str, value: Any, data: Dataset, measured: Sequence[str]
+) -> np.ndarray:
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(measured, ()) | {
         "learnability": data.components.shape[-1:],
         "output_mean": data.y_test.shape,
         "predictive_variance": data.y_test.shape[:1],
@@ -274,7 +319,7 @@ def _checked(theory: str, name: str, value: Any, data: Dataset) -> np.ndarray:
         "mse_sample": (),
     }
     if name not in shapes:
-        raise CampaignError(f"{theory} returned {name}; choose from {', '.join(SUMMARY)}")
+        raise CampaignError(f"{theory} returned {name}; choose from {', '.join(shapes)}")
     array = real_numbers(value, f"{theory}: {name}")
     if array.shape != shapes[name]:
         raise CampaignError(f"{theory}: {name} has shape {array.shape}; wanted {shapes[name]}")

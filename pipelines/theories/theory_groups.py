@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from storage.arrays.schema import Variable
+from storage.campaign.theories import record
 from storage.campaign.theory_spec import group_name  # by this name for all who read a group
 from storage.planning.plan import Cell
-from storage.reading.theory_rules import covered, misfit
+from storage.reading.theory_rules import covered
 from storage.store.store import Store, create_array
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ Reasons = np.ndarray[Any, Any]  # of text, empty where there is a prediction: (c
 
 def reasons_of(theory: str, cells: Sequence[Cell], datasets: int | None = None) -> Reasons:
     """Why a theory does not hold for cells; empty where it does. By dataset, if there are any."""
-    found = np.array([misfit(theory, cell.spec) or "" for cell in cells], dtype=object)
+    held = record(theory).conditions  # a plug-in's, too
+    found = np.array(
+        [next(filter(None, (each(cell.spec) for each in held)), "") for cell in cells], dtype=object
+    )
     return found if datasets is None else np.repeat(found[:, None], datasets, axis=1)
 
 

@@ -202,18 +202,30 @@ def _along(problem: Problem, covariance: Tensor) -> Tensor:
 
 # -- all of them ----------------------------------------------------------------------------------
 
-LAZY: dict[str, Callable[[Problem], Prediction]] = {
-    "gradient_flow": lazy_flow,
-    "volterra": lazy_langevin,
-    "nngp": settled,
+Numbers = Callable[[Problem, Sequence[int]], Iterable[Prediction]]
+
+
+def _of_all(theory: Callable[[Problem], Prediction]) -> Numbers:
+    """The same at every width."""
+    return lambda problem, widths: [theory(problem)] * len(widths)
+
+
+def _of_each(problem: Problem, widths: Sequence[int]) -> Iterable[Prediction]:
+    return (features(problem, width) for width in widths)
+
+
+# By the names of their records in `storage.campaign.theories`.
+NUMBERS: dict[str, Numbers] = {
+    "gradient_flow": _of_all(lazy_flow),
+    "volterra": _of_all(lazy_langevin),
+    "mean_field": _of_each,
+    "nngp": _of_all(settled),
 }
 
 
 def evaluate(theory: str, problem: Problem, widths: Sequence[int]) -> Iterable[Prediction]:
     """What a theory predicts at each width, one after another."""
-    if theory in LAZY:
-        return [LAZY[theory](problem)] * len(widths)
-    return (features(problem, width) for width in widths)
+    return NUMBERS[theory](problem, widths)
 
 
 def variables(

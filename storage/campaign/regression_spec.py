@@ -5,22 +5,17 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PositiveFloat, WithJsonSchema
 
 from storage.campaign.frozen import MOST, Count, Frozen, Many, refusal
+from storage.campaign.theories import names
 
-# From the spectrum of the pool alone.
-SPECTRAL_THEORIES = (
-    "effective_ridge",
-    "equivalent_kernel",
-    "equivalent_kernel_next_order",
-    "rg_ridge",
-    "rg_ek",
-)
-# Regressions with the decimated kernel, on the points that the measured ones drew.
-DECIMATED_THEORIES = ("rg_gpr", "rg_gpr_position")
-# All that decimate modes of the kernel below a cutoff.
-CUTOFF_THEORIES = ("rg_ridge", "rg_ek", *DECIMATED_THEORIES)
 # Of the loss with a quartic term.
 QUARTIC_THEORY = "quartic"
-REGRESSION_THEORIES = (*SPECTRAL_THEORIES, *DECIMATED_THEORIES, QUARTIC_THEORY)
+# From the spectrum of the pool alone.
+SPECTRAL_THEORIES = names(lambda theory: theory.given == "pool" and theory.name != QUARTIC_THEORY)
+# Regressions with the decimated kernel, on the points that the measured ones drew.
+DECIMATED_THEORIES = names(lambda theory: theory.given == "draws")
+# All that decimate modes of the kernel below a cutoff.
+CUTOFF_THEORIES = names(lambda theory: theory.cuts)
+REGRESSION_THEORIES = names(lambda theory: theory.of_regression)
 
 
 class Quartic(Frozen):

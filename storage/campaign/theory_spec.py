@@ -1,20 +1,16 @@
-"""Names of the theories that a campaign may ask for, by what they are given."""
+"""Names of the theories that a campaign may ask for, by what their records say."""
 
-from storage.campaign.regression_spec import REGRESSION_THEORIES
+from storage.campaign.theories import names
 
 # Of an ensemble: given its data, or averaged over all data that a single-index target can have.
-ADAPTIVE_THEORIES = ("adaptive", "vga", "equations_of_state")  # of features that are learned
-PRIOR_THEORIES = ("width_corrections", "exact_prior")  # of networks that no data have touched
-TRAJECTORY_THEORIES = ("gradient_flow", "volterra", "mean_field")  # of networks in time
-PARTICLE_THEORIES = ("mean_field",)  # whose numbers have errors of their own
-GIVEN_THEORIES = (
-    "nngp", "kernel_scaling", "scale_mixture", *ADAPTIVE_THEORIES, *PRIOR_THEORIES,
-    *TRAJECTORY_THEORIES,
-)  # fmt: skip
-AVERAGED_THEORIES = ("gfl", "order_parameter", "gmfl")
-ENSEMBLE_THEORIES = (*GIVEN_THEORIES, *AVERAGED_THEORIES)
+ADAPTIVE_THEORIES = names(lambda theory: theory.learns)  # of features that are learned
+PRIOR_THEORIES = names(lambda theory: "observe.correlators" in theory.needs)  # of no data
+TRAJECTORY_THEORIES = names(lambda theory: theory.times == "only")  # of networks in time
+PARTICLE_THEORIES = names(lambda theory: theory.particles)  # whose numbers have errors
+GIVEN_THEORIES = names(lambda theory: theory.given == "data")
+AVERAGED_THEORIES = names(lambda theory: theory.given == "average")
 
-THEORIES = (*ENSEMBLE_THEORIES, *REGRESSION_THEORIES)
+THEORIES = names()
 
 
 def group_name(theory: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from storage.campaign.data_spec import component_names
 from storage.campaign.frozen import Frozen
 from storage.campaign.messages import clip, explain, nearest, short, word
+from storage.campaign.observables import LEARNABILITY, observed
 from storage.campaign.plain import MAXIMUM_DEPTH
 from storage.campaign.spec import Campaign, has_overlaps, is_trajectory, problems
 from storage.errors import CampaignError
@@ -252,12 +253,16 @@ def between(
     return None if found in (low, high) else found
 
 
-def order_parameters(spec: Campaign) -> list[str]:
-    """Scalars that every draw of an ensemble has: loss, weight_norm, learnability He3, ..."""
-    found = ["loss", "weight_norm"]
-    if has_overlaps(spec):
-        found.append("max_overlap")
-    return found + [f"learnability {name}" for name in component_names(spec.data)]
+def order_parameters(spec: Campaign) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Scalars that every draw of an ensemble has: loss, weight_norm, learnability He3, ...
+
+    By the name that a spec gives them: the stored variable, and the place along what it is along.
+    """
+    stored = ["loss", "weight_norm", *(["max_overlap"] if has_overlaps(spec) else [])]
+    parts = observed(LEARNABILITY, {"component": component_names(spec.data)})
+    return {name: (name, ()) for name in stored} | {
+        part.name: (part.kind, part.places) for part in parts
+    }
 
 
 def grid(spec: Campaign) -> Iterator[dict[str, Any]]:

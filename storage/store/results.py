@@ -26,7 +26,7 @@ from storage.store.hierarchy import Group
 from storage.store.store import Store, create_array
 from storage.store.wanted import METADATA
 
-FITTED = ("fits", "scaling", "free_energy", "exponents", "flow", "learning_curve")
+FITTED = ("fits", "scaling", "free_energy", "exponents", "flow", "learning_curve", "verdicts")
 RESULTS = ("progress", "theory", *FITTED)
 SEPARATE = ("cell", "dataset")  # one chunk each, where regions are written one after another
 

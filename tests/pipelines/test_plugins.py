@@ -83,22 +83,26 @@ def test_architecture(modules):
     assert "histogram" not in ensemble
 
 
-def test_observable_is_measured_on_every_draw(modules):
-    ensemble = simulate("roughness", "observe.measure=['roughness:roughness']")
-    assert ensemble.roughness.dims == ("cell", "dataset", "chain", "draw")
-    assert (ensemble.roughness > 0).all()
+@pytest.mark.parametrize("name", ["roughness:roughness", "mylab:rough"])
+def test_observable_is_measured_on_every_draw(modules, name):
+    module, _, kind = name.partition(":")
+    found = simulate(module, f"observe.measure=['{name}']")[kind]
+    assert found.dims == ("cell", "dataset", "chain", "draw")
+    assert (found > 0).all()
 
 
-def test_theory_is_held_against_the_ensemble(modules):
+@pytest.mark.parametrize("name", ["ridge:predict", "mylab:linear"])
+def test_theory_is_held_against_the_ensemble(modules, name):
     from pipelines.theories.predict import predict
 
-    prepared = engine.prepare(parse(CAMPAIGN, ["theories=['ridge:predict']"]), "results", ["ridge"])
+    settings = [f"theories=['{name}']"]
+    prepared = engine.prepare(parse(CAMPAIGN, settings), "results", [name.partition(":")[0]])
     with engine.drive(prepared, engine.Inline()) as driven:
         for wave in driven.left:
             list(driven.run(wave))
         predict(driven.store, prepared.plugins)
     tree = xr.open_datatree(driven.store.data, engine="zarr", consolidated=False)
-    learnability = tree["theory/ridge_predict"].learnability
+    learnability = tree[f"theory/{name.replace(':', '_')}"].learnability
     assert learnability.dims == ("cell", "dataset", "component")
     assert 0 < learnability.item() < 1
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from storage.arrays.schema import CHECKED, has_few_inputs
 from storage.campaign.data_spec import may_have_classes
+from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
 from storage.campaign.spec import Campaign, Observe, is_trajectory
 from storage.planning.identity import Sources, seed_of
@@ -261,7 +262,10 @@ def observe(shard: Shard, data: Dataset, plugins: Plugins, placement: Placement)
         kernels = prior_kernels(spec, _probes(spec, data), activation)
         places = network.centres if isinstance(network, ConvolutionalNetwork) else None
         along = observed_directions(spec, shard.dataset, data, kernels, places)
-    measures = {name.partition(":")[2]: plugins.get(name) for name in spec.observe.measure}
+    measures = {
+        name.partition(":")[2]: function_of(name, plugins.get(name))
+        for name in spec.observe.measure
+    }
     return Observed(spec, data, network, activation, along, measures)
 
 

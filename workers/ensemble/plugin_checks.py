@@ -8,6 +8,7 @@ import numpy as np
 
 from storage.campaign.data_spec import PLUGIN
 from storage.campaign.network_spec import Network
+from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError, refused
@@ -119,8 +120,9 @@ def _try_network(model: Any, spec: Campaign, data: Dataset, plugins: Plugins) ->
         _require_numbers(_theirs(network), slope, model.size, "gradient")
         fields = model.pre_activations(parameters, x_test[: spec.observe.points])
     for name in spec.observe.measure:
+        own = function_of(name, plugins.get(name))
         with failing(name, "observable"):
-            value = measured(name, plugins.get(name)(outputs.double(), fields, data), CHAINS)
+            value = measured(name, own(outputs.double(), fields, data), CHAINS)
             if not value.isfinite().all():
                 raise CampaignError(
                     f"{name} is NaN or infinite at draws from the prior; return finite numbers"

@@ -28,6 +28,7 @@ from pipelines.analysis.verdicts import REJECTED
 from pipelines.theories.regression_theories import beyond_pool
 from pipelines.theories.theory_groups import group_name
 from storage.arrays.schema import Variable
+from storage.campaign.observables import CURVES, QUARTIC, Observed, observed
 from storage.campaign.regression_spec import QUARTIC_THEORY, REGRESSION_THEORIES
 from storage.errors import CampaignError
 from storage.planning.plan import Plan
@@ -45,8 +46,6 @@ from theory.statistics import (
 
 Array = NDArray[np.float64]
 
-OBSERVABLES = ("pool_error", "train_error", "posterior_variance")
-QUARTIC = ("quartic_error", "quartic_residual")
 WITHOUT = "effective_ridge"  # what a quartic loss is held against that knows nothing of it
 ROUNDING = 1e-6  # relative deviations below that are of the arithmetic
 
@@ -92,7 +91,8 @@ def write(store: Store, planned: Plan) -> None:
     """Write the group `learning_curve` from `regression` and the theories that are predicted."""
     theories = predicted_theories(store, planned)
     measured = store.root["regression"]
-    names = observables(measured, planned)
+    entries = observables(measured, planned)
+    names = [entry.name for entry in entries]
     finished = np.asarray(measured["finished"][...]) > 0  # (cell, repeat)
     cells, ridges = len(finished), len(measured_ridges(planned))
     level = REJECTED / max(len(theories) * len(names) * cells * ridges, 1)
@@ -112,14 +112,14 @@ def write(store: Store, planned: Plan) -> None:
     values["repeats"] = finished.sum(1)
     allowed = np.flatnonzero(~beyond_pool(planned.spec))
     groups = [_current(store, theory, finished.shape) for theory in theories]
-    for (i, name), cell in ((pair, cell) for pair in enumerate(names) for cell in range(cells)):
-        sample = _values(measured, name, cell, planned)[finished[cell]]  # (repeat, train, ridge)
+    for (i, entry), cell in ((pair, cell) for pair in enumerate(entries) for cell in range(cells)):
+        sample = _values(measured, entry, cell)[finished[cell]]  # (repeat, train, ridge)
         if len(sample) < 2:
             continue
         values["measured"][i, cell] = sample.mean(0)
         values["standard_error"][i, cell] = _error(sample)
         for j, group in enumerate(groups):
-            if (predicted := _predicted(theories[j], group, name, cell, planned)) is None:
+            if (predicted := _predicted(theories[j], group, entry, cell, planned)) is None:
                 continue
             if predicted.ndim == sample.ndim:
                 predicted = predicted[finished[cell]]
@@ -161,10 +161,16 @@ def measured_ridges(planned: Plan) -> tuple[float, ...]:
     return planned.spec.regression.ridges
 
 
-def observables(measured: Any, planned: Plan) -> list[str]:
-    """Names of what is compared; those of a quartic loss end with the coupling."""
-    names = [name for name in OBSERVABLES if name in measured]
-    return names + [f"{name} {u:g}" for name in QUARTIC for u in _couplings(planned)]
+def observables(measured: Any, planned: Plan) -> list[Observed]:
+    """What is compared; of a quartic loss once for each coupling."""
+    labels = {"coupling": [f"{u:g}" for u in _couplings(planned)]}
+    records = [record for record in CURVES if record.kind in measured]
+    return [entry for record in (*records, *QUARTIC) for entry in observed(record, labels)]
+
+
+def words(store: Store, planned: Plan) -> dict[str, str]:
+    """What the observables are called in a sentence, by their names."""
+    return {entry.name: entry.words for entry in observables(store.root["regression"], planned)}
 
 
 def _couplings(planned: Plan) -> tuple[float, ...]:
@@ -173,28 +179,24 @@ def _couplings(planned: Plan) -> tuple[float, ...]:
     return () if quartic is None else quartic.couplings
 
 
-def _values(group: Any, observable: str, cell: int, planned: Plan) -> Array:
+def _values(group: Any, entry: Observed, cell: int) -> Array:
     """Of one cell, ([repeat,] train, ridge)."""
-    name, _, coupling = observable.partition(" ")
-    found = np.asarray(group[name][cell], dtype=np.float64)
-    if not coupling:
-        return found
-    return found[..., [f"{u:g}" for u in _couplings(planned)].index(coupling)]
+    found = np.asarray(group[entry.kind][cell], dtype=np.float64)
+    return found[(..., *entry.places)]
 
 
-def _predicted(theory: str, group: Any, observable: str, cell: int, planned: Plan) -> Array | None:
+def _predicted(theory: str, group: Any, entry: Observed, cell: int, planned: Plan) -> Array | None:
     """The same of a theory; None where it does not speak of the observable."""
-    name = observable.partition(" ")[0]
-    if name in group:
-        return _values(group, observable, cell, planned)
+    if entry.kind in group:
+        return _values(group, entry, cell)
     if theory != WITHOUT:
         return None
-    if name == "quartic_error":
-        return _values(group, "pool_error", cell, planned)
-    fitted, variance, effective = (
-        _values(group, other, cell, planned)
-        for other in ("train_error", "posterior_variance", "effective_ridge")
+    error, fitted, variance, effective = (
+        np.asarray(group[name][cell], dtype=np.float64)
+        for name in ("pool_error", "train_error", "posterior_variance", "effective_ridge")
     )
+    if entry.kind == "quartic_error":
+        return error
     return fitted + np.asarray(measured_ridges(planned)) * variance / effective
 
 

@@ -1,22 +1,16 @@
-"""The cells of a campaign, whatever its sweep is: along one dimension, with a label for each."""
+"""The cells of a figure: against what they are drawn, and which of them together."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from xarray import DataTree
 
-from pipelines.report.words import name_and_symbol, named
-from pipelines.text.rounding import plain
-from storage.arrays.attributes import axes_of
+from pipelines.analysis.places import flat, group, label, path, swept, swept_axes, symbol, value
+from pipelines.text.settings import name_and_symbol, named
+
+__all__ = ["flat", "group", "label", "path", "swept", "symbol", "value"]  # beside those made here
 
 WIDTH = "network_width"
-# What is said of all cells together: one cell alone has no dimension that would tell it apart.
-OF_ALL_CELLS = (
-    "averaged", "beyond_pool", "broken", "expected", "grid_p_value", "rank", "score",
-)  # fmt: skip
 STEP = 0.012  # of the axis, between error bars that would cover each other
 
 
@@ -67,71 +61,6 @@ class Abscissa:
         return self.path == "network.width" and self.alone
 
 
-def group(tree: DataTree, path: str) -> xr.Dataset | None:
-    """A group with all its cells along `cell`, None where there is none."""
-    try:
-        node = tree[path]
-    except KeyError:
-        return None
-    if not isinstance(node, DataTree) or not node.data_vars:
-        return None
-    return flat(node.to_dataset())
-
-
-def flat(grid: xr.Dataset) -> xr.Dataset:
-    """The axes of the sweep put one after another along `cell`, the last running fastest.
-
-    Points without a cell, such as those that the campaign excludes, are left out.
-    """
-    if "cell" in grid.dims:
-        return grid
-    axes = [axis for axis in _axes(grid) if axis in grid.dims]
-    if not axes:
-        shared = [name for name in OF_ALL_CELLS if name in grid]
-        return grid.expand_dims("cell").assign(grid[shared].data_vars)
-    places = np.indices([grid.sizes[axis] for axis in axes]).reshape(len(axes), -1)
-    points = {
-        axis: xr.DataArray(place, dims="cell") for axis, place in zip(axes, places, strict=True)
-    }
-    cells, absent = grid.isel(points), grid.attrs.get("absent")
-    return cells.drop_isel(cell=absent) if absent else cells
-
-
-def _axes(cells: xr.Dataset) -> Mapping[str, Mapping[str, Any]]:
-    return axes_of(cells.attrs) or {}
-
-
-def swept(cells: xr.Dataset) -> list[str]:
-    """Names of the coordinates to which the sweep gives several values."""
-    settings = [setting for axis in _axes(cells).values() for setting in axis.items()]
-    several = [name for name, values in settings if len({str(v) for v in values}) > 1]
-    return [name for name in several if name in cells.coords]
-
-
-def label(cells: xr.Dataset, cell: int, without: tuple[str, ...] = ()) -> str:
-    """`N = 64, n = 1000`: the swept settings of a cell."""
-    names = [name for name in swept(cells) if name not in without]
-    return ", ".join(f"{symbol(cells, name)} = {value(cells, name, cell)}" for name in names)
-
-
-def path(cells: xr.Dataset, name: str) -> str:
-    """The setting that a coordinate holds, such as `data.train`."""
-    return str(cells[name].attrs.get("long_name", name))
-
-
-def symbol(cells: xr.Dataset, name: str) -> str:
-    """The letter of a setting."""
-    return name_and_symbol(path(cells, name))[1]
-
-
-def value(cells: xr.Dataset, name: str, cell: int) -> str:
-    """A setting of a cell as text."""
-    found = cells[name].values[cell]
-    if np.issubdtype(np.asarray(found).dtype, np.number):
-        return plain(float(found), digits=6)
-    return str(found)
-
-
 def abscissa(cells: xr.Dataset) -> Abscissa | None:
     """The width where it is swept, else the number that takes the most values."""
     numbers = [n for n in swept(cells) if np.issubdtype(cells[n].dtype, np.number)]
@@ -150,7 +79,7 @@ def the_abscissa(cells: xr.Dataset) -> Abscissa:
 
 def _partners(cells: xr.Dataset, name: str) -> tuple[str, ...]:
     """The settings that move with a setting, itself among them."""
-    return next(tuple(axis) for axis in _axes(cells).values() if name in axis)
+    return next(tuple(axis) for axis in swept_axes(cells).values() if name in axis)
 
 
 def series(cells: xr.Dataset, along: Abscissa, most: int) -> list[Series]:

@@ -1,6 +1,7 @@
 """Observables of the ensemble against the swept setting, with the theories and what they miss."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -21,8 +22,8 @@ from pipelines.report.figures.cells import (
     the_abscissa,
 )
 from pipelines.report.figures.panel import Panel
-from pipelines.report.words import SUBSCRIPTS
 from pipelines.text.rounding import SUPERSCRIPTS
+from pipelines.text.settings import SUBSCRIPTS
 
 MOST_DATASETS = 3  # drawn one by one; more are averaged
 MOST_SERIES = 2
@@ -31,12 +32,12 @@ ROOM = 24  # characters of a label along the height of an observable
 PERCENT = 100  # residuals are drawn in units of 10⁻²
 
 
-def compare(tree: DataTree, prefixes: tuple[str, ...], name: str, title: str) -> Panel | None:
-    """A panel of the observables whose names begin so; None where nothing was measured."""
+def compare(tree: DataTree, observables: Sequence[str], name: str, title: str) -> Panel | None:
+    """A panel of the observables of these names; None where nothing was measured."""
     fits = group(tree, "fits")
     if fits is None:
         return None
-    names = [str(o) for o in fits["observable"].values if str(o).startswith(prefixes)]
+    names = [str(o) for o in fits["observable"].values if str(o) in observables]
     along = abscissa(fits)
     if along is None or not names:
         return None

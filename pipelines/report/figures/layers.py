@@ -9,6 +9,7 @@ from xarray import DataTree
 from pipelines.report import style
 from pipelines.report.figures.cells import chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
+from storage.campaign.observables import layers_of, name_of
 
 MOST_CELLS = 3
 MOST_PAIRS = 6  # of points, one in each dataset
@@ -39,11 +40,11 @@ def panel(tree: DataTree) -> Panel | None:
 def by_layer(fits: xr.Dataset, kinds: list[str]) -> xr.Dataset:
     """Observables `kind layer` as (kind, layer): measured, error, and predicted by each theory."""
     names = [str(name) for name in fits["observable"].values]
-    layers = sorted({int(name.split()[1]) for name in names if name.split()[0] == kinds[0]})
+    layers = layers_of(kinds[0], names)
     found = xr.concat(
         [
             fits[["measured", "standard_error", "predicted"]]
-            .sel(observable=[f"{kind} {layer}" for layer in layers])
+            .sel(observable=[name_of(kind, layer) for layer in layers])
             .drop_vars("observable")
             .rename(observable="layer")
             .assign_coords(layer=layers)

@@ -13,6 +13,7 @@ from pipelines.report import style
 from pipelines.report.figures.cells import group, label, spread, swept
 from pipelines.report.figures.panel import Panel
 from storage.campaign.network_spec import ACTIVATIONS
+from storage.campaign.observables import layers_of, name_of
 from theory.signal import critical_bias, fixed_point
 
 WEIGHT, BIAS = "network_weight_variance", "network_bias_variance"
@@ -55,11 +56,12 @@ def _accuracy(tree: DataTree) -> xr.Dataset | None:
 def _correlation(tree: DataTree) -> xr.Dataset | None:
     """Mean over datasets of the correlation in the deepest layer of each cell."""
     fits = group(tree, "fits")
-    if fits is None or "correlation 1" not in fits["observable"].values:
+    if fits is None or name_of("correlation", 1) not in fits["observable"].values:
         return None
     names = [str(name) for name in fits["observable"].values]
-    last = max(int(name.split()[1]) for name in names if name.startswith("correlation "))
-    value = fits["measured"].sel(observable=f"correlation {last}", drop=True).mean("dataset")
+    last = layers_of("correlation", names)[-1]
+    deepest = fits["measured"].sel(observable=name_of("correlation", last), drop=True)
+    value = deepest.mean("dataset")
     shown = f"correlation in hidden layer {last} of random networks"
     return xr.Dataset({"value": value}, attrs=fits.attrs | {"shown": shown})
 

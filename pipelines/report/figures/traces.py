@@ -10,6 +10,7 @@ from xarray import DataTree
 from pipelines.report import style
 from pipelines.report.figures.cells import group, label, shown_of
 from pipelines.report.figures.panel import Panel
+from storage.campaign.observables import LEARNABILITY, name_of
 
 MOST_CHAINS = 4
 MOST_SCALARS = 4
@@ -47,7 +48,7 @@ def traces(one: xr.Dataset) -> xr.Dataset:
     scalars = {"loss": one["loss"], "weight_norm": one["weight_norm"]}
     for component in one["component"].values:
         part = one["learnability"].sel(component=component, drop=True)
-        scalars[f"learnability {component}"] = part.assign_attrs(
+        scalars[name_of(LEARNABILITY.kind, component)] = part.assign_attrs(
             long_name=f"learnability of {component}", units="1"
         )
     found = xr.Dataset(scalars)
@@ -87,7 +88,7 @@ def _draw(data: xr.Dataset) -> Figure:
 
 def _shown(data: xr.Dataset) -> list[str]:
     """The norm of the readout is the last, whether or not there is room for all learnabilities."""
-    learned = [str(name) for name in data if str(name).startswith("learnability")]
+    learned = [str(name) for name in data if name not in ("loss", "weight_norm")]
     return ["loss", *learned[: MOST_SCALARS - 2], "weight_norm"]
 
 

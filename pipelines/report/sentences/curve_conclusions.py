@@ -1,20 +1,19 @@
 """What a regression has found about its theories, in sentences with numbers and p-values."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analysis.verdicts import KINDS, REJECTED, Kind, digits, joined, kind_of, percent
 from pipelines.report.figures.cells import group, label
 from pipelines.report.sentences.law_conclusions import free_lines, law_lines, quartic_lines
+from pipelines.report.sentences.verdict_sentences import Line, joined, of_curves
 from pipelines.report.theory_names import in_words
 from pipelines.report.words import listed
 from pipelines.text.rounding import plain, uncertain
 from storage.campaign.regression_spec import DECIMATED_THEORIES
-from theory.statistics import bonferroni, paired_scatter
+from theory.statistics import paired_scatter
 
 if TYPE_CHECKING:
     from xarray import Dataset, DataTree
@@ -22,26 +21,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 FIRST = "pool_error"
-OBSERVABLES = {
-    FIRST: "the error over the pool",
-    "train_error": "the training error",
-    "posterior_variance": "the posterior variance",
-    "quartic_error": "the error over the pool",
-    "quartic_residual": "the mean square residual",
-}
-SAID: dict[Kind, str] = {
-    "rejected": "rejected",
-    "doubtful": "in doubt",
-    "unresolved": "not resolved",
-    "agrees": "in agreement",
-    "missing": "not compared",
-}
-TIMES = 3.0  # relative deviations above that are said as factors
 DECIDES = 10.0  # a difference of Akaike's criterion: the right theory is so far behind in < 1 %
 SCATTERS = 3.0  # standard deviations of it between theories that come equally close: 0.3 %
 
 
-def curve_lines(tree: "DataTree") -> Iterator[str]:
+def curve_lines(tree: "DataTree") -> Iterator[str | Line]:
     """What decides between theories, then whether each describes the whole learning curve."""
     curves = group(tree, "learning_curve")
     yield from _distances(tree)
@@ -49,152 +33,13 @@ def curve_lines(tree: "DataTree") -> Iterator[str]:
     if curves is not None and FIRST in curves["observable"].values:
         yield from _ranking(curves.sel(observable=FIRST))
     yield from law_lines(tree)
-    if curves is not None:
-        yield from _verdicts(curves)
+    yield from of_curves(tree)
     yield from free_lines(tree)
-
-
-def _verdicts(curves: "Dataset") -> Iterator[str]:
-    """Each theory on each observable, those of the error over the pool first."""
-    for observable in curves["observable"].values:
-        one = curves.sel(observable=observable)
-        for theory in curves["theory"].values:
-            if bool(one["predicted"].sel(theory=theory).notnull().any()):
-                yield _theory(one.sel(theory=theory), curves)
-    if (tests := _tests(curves)) > 1:
-        yield (
-            f"a theory counts as rejected where its p-value is below {REJECTED:g} after the "
-            f"correction for {tests} tests of learning curves; those given are not corrected."
-        )
-
-
-# -- verdicts -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Place:
-    """One theory and observable at one cell and ridge."""
-
-    name: str
-    kind: Kind
-    p_value: float
-    sizes: int
-    worst: int  # the size that is farthest off
-    t: float  # the largest, in standard errors
-    relative: float  # there
-    error: float
-    seen: float
-    left_out: list[int]
-
-
-def _theory(one: "Dataset", curves: "Dataset") -> str:
-    tests = max(_tests(curves), 1)
-    single = curves.sizes["cell"] * curves.sizes["ridge"] == 1
-    places = [
-        _place(one.isel(cell=cell, ridge=ridge), _name(curves, cell, ridge), tests)
-        for cell in range(one.sizes["cell"])
-        for ridge in range(one.sizes["ridge"])
-    ]
-    theory, observable = str(one["theory"].values), str(one["observable"].values)
-    about = f"{in_words(theory)} on {_words(observable)}"
-    if single:
-        return f"{about}, {places[0].name}: {_alone(places[0])}."
-    parts = []
-    for kind in KINDS:
-        alike = [place for place in places if place.kind == kind]
-        if alike:
-            parts.append(_together(kind, alike, len(places)))
-    return f"{about}: {'; '.join(parts)}."
-
-
-def _tests(curves: "Dataset") -> int:
-    return int(curves["joint_p_value"].notnull().sum())
-
-
-def _words(observable: str) -> str:
-    name, _, coupling = observable.partition(" ")
-    quartic = f" with the quartic coupling u = {plain(float(coupling))}" if coupling else ""
-    return f"{OBSERVABLES[name]}{quartic}"
 
 
 def _name(curves: "Dataset", cell: int, ridge: int) -> str:
     at = f"T = {plain(float(curves['ridge'][ridge]))}"
     return ", ".join(filter(None, [label(curves, cell), at]))
-
-
-def _place(one: "Dataset", name: str, tests: int) -> _Place:
-    joint, seen = float(one["joint_p_value"]), float(one["joint_seen"])
-    tested = (one["tested"].values > 0) & np.isfinite(one["t"].values)
-    kind = kind_of(float(bonferroni(joint, tests)), seen) if tested.any() else "missing"
-    left = [int(size) for size in one["train"].values[~tested]]
-    if kind == "missing":
-        return _Place(name, kind, joint, 0, 0, np.nan, np.nan, np.nan, seen, left)
-    size = np.abs(one["predicted"].values[tested])
-    relative = one["residual"].values[tested] / size
-    worst = int(np.argmax(np.abs(relative)))
-    return _Place(
-        name,
-        kind,
-        joint,
-        int(tested.sum()),
-        int(one["train"].values[tested][worst]),
-        float(np.abs(one["t"].values[tested]).max()),
-        float(relative[worst]),
-        float((one["residual_error"].values[tested] / size)[worst]),
-        seen,
-        left,
-    )
-
-
-def _off(place: _Place) -> str:
-    """`at most 3.1(4) % above what is predicted at n = 320`, or how many times it."""
-    times, where = 1 + place.relative, f"what is predicted at n = {place.worst}"
-    if times > TIMES:
-        return f"up to {uncertain(times, place.error)} times {where}"
-    if times < 1 / TIMES:
-        return f"down to {_part(times, place.error)} of {where}"
-    side = "above" if place.relative > 0 else "below"
-    percents = uncertain(100 * abs(place.relative), 100 * place.error)
-    return f"at most {percents} % {side} {where}"
-
-
-def _part(times: float, error: float) -> str:
-    """A small factor, as a part of one where it is very small."""
-    if times > 0.01:
-        return uncertain(times, error)
-    return f"1/{1 / times:.0f}" if times > 1e-4 else f"1/({plain(1 / times, 2)})"
-
-
-def _alone(place: _Place) -> str:
-    if place.kind == "missing":
-        return "not compared (too few repeats with a result, or no size within 0.3 of the pool)"
-    sizes = f"{place.sizes} size{'' if place.sizes == 1 else 's'}"
-    numbers = [
-        f"Hotelling p = {digits(place.p_value)} over {sizes}",
-        f"at most {place.t:.1f} standard errors, measured {_off(place)}",
-    ]
-    if place.kind == "agrees":
-        numbers.append(f"{percent(place.seen)} at every size would have been seen")
-    left = ", ".join(map(str, place.left_out))
-    return f"{SAID[place.kind]} ({'; '.join(numbers)})" + (
-        f", not tested at n = {left}" if left else ""
-    )
-
-
-def _together(kind: Kind, alike: list[_Place], total: int) -> str:
-    names = [place.name for place in alike]
-    where = " everywhere" if len(alike) == total else f" at {joined(names)}"
-    if kind == "missing":
-        why = "too few repeats with a result, or sizes within 0.3 of the pool"
-        return f"not compared{where} ({why})"
-    worst = max(alike, key=lambda place: abs(place.relative))
-    at = f", {worst.name}" if len(alike) > 1 else ""
-    least = min(place.p_value for place in alike)
-    numbers = [f"measured {_off(worst)}{at}", f"Hotelling p from {digits(least)}"]
-    if kind == "agrees":
-        seen = max(place.seen for place in alike)
-        numbers.append(f"{percent(seen)} at every size would have been seen")
-    return f"{SAID[kind]}{where} ({'; '.join(numbers)})"
 
 
 def _ranking(one: "Dataset") -> Iterator[str]:

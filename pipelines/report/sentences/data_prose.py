@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from functools import singledispatch
 
 from pipelines.report.words import (
-    SUBSCRIPTS,
     counted,
     listed,
     name_and_symbol,
@@ -14,6 +13,7 @@ from pipelines.report.words import (
     value,
 )
 from pipelines.text.rounding import SUPERSCRIPTS
+from pipelines.text.settings import SUBSCRIPTS
 from storage.campaign.data_spec import Cifar10, Digits, Mnist, Npz, TwoClasses
 from storage.campaign.source_spec import Data, OwnTest
 from storage.campaign.spec import Campaign

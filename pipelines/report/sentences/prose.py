@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pipelines.analysis.convergence import LARGEST_R_HAT, SMALLEST_ESS
 from pipelines.report.sentences.data_prose import data, source_sentence
 from pipelines.report.sentences.sampling_prose import PRECISIONS, sampling
-from pipelines.report.theory_names import LONG, NAMES
+from pipelines.report.theory_names import in_words
 from pipelines.report.words import (
     counted,
     listed,
@@ -21,6 +21,7 @@ from storage.campaign.data_spec import component_names, number_of_test_points
 from storage.campaign.network_spec import Kernel
 from storage.campaign.regression_spec import CUTOFF_THEORIES
 from storage.campaign.spec import PROBES, Campaign, Regression, has_overlaps, is_trajectory
+from storage.campaign.theories import record
 from storage.planning.identity import regression_kernel
 from storage.planning.sweep import grid, resolve
 
@@ -34,7 +35,7 @@ def abstract(spec: Campaign) -> str:
         parts.append(_regression_in_short(spec))
     parts.append(sweep_sentence(spec))
     if spec.theories:
-        named = listed(NAMES.get(theory, theory) for theory in spec.theories)
+        named = listed(map(in_words, spec.theories))
         parts.append(f"The measurements are compared with {named}.")
     return " ".join(filter(None, parts))
 
@@ -265,7 +266,7 @@ def theories(spec: Campaign) -> str:
     """The theories that are held against the measurement."""
     if not spec.theories:
         return ""
-    *rest, last = [f"with {LONG.get(theory, theory)}" for theory in spec.theories]
+    *rest, last = [f"with {record(theory).meaning or in_words(theory)}" for theory in spec.theories]
     together = f"{'; '.join(rest)}; and {last}" if rest else last
     text = f"The measurements are compared {together}."
     if any(theory in CUTOFF_THEORIES for theory in spec.theories):

@@ -11,17 +11,16 @@ import numpy as np
 from pipelines.analysis.chains import FEWEST_CHAINS
 from pipelines.analysis.measured import FEWEST_FOR_PAIRS
 from pipelines.report.figures.cells import group, label
-from pipelines.report.theory_names import observable_in_words
+from pipelines.report.theory_names import learn, observable_in_words
 from pipelines.report.words import listed
+from storage.campaign.observables import learnabilities
 
 if TYPE_CHECKING:
     from xarray import Dataset, DataTree
 
 MOST_NAMED = 3
-REASONS = {
-    "learnability": "that part of the target is zero at the test points",
-    "overlap_kurtosis": "all overlaps are alike",
-}
+ZERO = "that part of the target is zero at the test points"
+ALIKE = {"overlap_kurtosis": "all overlaps are alike"}
 FEW_POINTS = "there are fewer test points than parts of the target"
 FEW = (
     f"no error bar is known with {FEWEST_CHAINS} chains, {FEWEST_FOR_PAIRS} would do: what takes "
@@ -34,20 +33,18 @@ def undefined(tree: "DataTree") -> list[str]:
 
     The tree is a campaign opened as a labelled grid or as it is stored.
     """
+    learn(tree)
     fits, progress, ensemble = (group(tree, name) for name in ("fits", "progress", "ensemble"))
     if fits is None or progress is None or ensemble is None:
         return []
     sampled = (progress["chains"] >= FEWEST_CHAINS).transpose("cell", "dataset").values
     points = ensemble["label"].sizes["test"] * ensemble["label"].sizes.get("target", 1)
-    reasons = REASONS | ({"learnability": FEW_POINTS} if points < _parts(fits) else {})
+    learned = learnabilities(ensemble["component"].values)
+    reasons = ALIKE | dict.fromkeys(learned, FEW_POINTS if points < len(learned) else ZERO)
     lines = [*_without(fits, "measured", sampled, reasons)]
     few = sampled & (progress["chains"] < FEWEST_FOR_PAIRS).transpose("cell", "dataset").values
     pairs = {"mse_mean": FEW, "predictive_variance": FEW}
     return [*lines, *_without(fits, "standard_error", few, pairs)]
-
-
-def _parts(fits: "Dataset") -> int:
-    return sum(str(name).startswith("learnability ") for name in fits["observable"].values)
 
 
 def _without(
@@ -57,7 +54,7 @@ def _without(
     missing = fits[name].isnull().transpose("observable", "cell", "dataset").values & where
     for place, observable in enumerate(fits["observable"].values):
         cells = missing[place].any(1)
-        reason = reasons.get(str(observable).partition(" ")[0])
+        reason = reasons.get(str(observable))
         if reason is None or not cells.any():
             continue
         subject = observable_in_words(str(observable))

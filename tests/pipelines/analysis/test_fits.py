@@ -11,7 +11,7 @@ from pipelines.analysis.fits import fit
 from pipelines.analysis.measured import pairs_without_each, variances_without_each, without_each
 from pipelines.analysis.regression.learning_curve import spread_out
 from pipelines.analysis.scaling import law_of
-from pipelines.report.sentences.conclusions import conclusions
+from pipelines.analysis.verdict_rows import verdicts
 from pipelines.theories.predict import predict
 from storage.arrays.attributes import axes_of
 from storage.backend.reader import open_campaign
@@ -228,10 +228,9 @@ def test_a_width_at_fixed_chi_over_width_has_a_law_and_other_words(tmp_path):
     law = group(store, "scaling").sel(theory="nngp", observable="learnability He1").isel(cell=0)
     assert law["network_width"].values.tolist() == [32, 64, 128]
     assert float(law["intercept_p_value"]) > 1e-3
-    lines = conclusions(open_campaign(store.url))
-    said = [line for line in lines if "as 1/N goes to zero" in line]
-    assert any(line.startswith("The NNGP on the learnability of He1 is") for line in said)
-    assert not any("infinite width" in line for line in lines)
+    limits = [row for row in verdicts(open_campaign(store.url)) if row.test == "limit"]
+    assert {row.theory for row in limits} == {"nngp", "kernel_scaling"}
+    assert {row.place for row in limits} == {"1/N → 0"}
 
 
 def unconverged(shard, values) -> None:
@@ -294,7 +293,9 @@ def test_a_prior_ensemble_is_compared_with_what_has_learned_nothing(tmp_path):
     fits = group(store, "fits").sel(theory="nngp")
     assert not fits["predicted"].sel(observable="learnability He1").any()
     assert (fits["p_value"] > 1e-3 / fits["p_value"].size).all()
-    assert conclusions(open_campaign(store.url))  # where nothing is predicted but zero, too
+    # Where nothing is predicted but zero, too.
+    kinds = {row.kind for row in verdicts(open_campaign(store.url)) if row.test == "size"}
+    assert "rejected" not in kinds
 
 
 def test_without_theories_there_is_still_a_measurement(tmp_path):

@@ -10,6 +10,7 @@ from pipelines.analysis.comparison import Comparison
 from pipelines.analysis.fits import _over_datasets
 from pipelines.report.ranking import ranking_rows
 from pipelines.theories import averaged_theories
+from storage.campaign.observables import LEARNABILITY, RECORDS, Observed, observed
 from storage.planning.plan import plan
 from storage.reading.document import parse
 from support.index import TEXT
@@ -19,6 +20,10 @@ BINOMIAL = 5 * np.sqrt(LEVEL * (1 - LEVEL) / TRIALS)
 NAMES = ("learnability He1", "learnability He3", "mse_mean", "predictive_variance")
 TRUE = np.array([0.6, 0.2, 0.1, 0.02])
 ROOT = np.linalg.cholesky(0.5 * np.eye(4) + 0.5) * (0.05 * TRUE)[:, None]  # of a chain
+
+
+LEARNED = tuple(observed(LEARNABILITY, {"component": ("He1", "He3")}))
+NORM = tuple(Observed(record) for record in RECORDS if record.kind == "weight_norm")
 
 
 def comparison(
@@ -138,7 +143,7 @@ def test_the_parameter_that_is_wrong_is_found(temperature, chi):
         truth = averaged_theories.varied("gfl", planned.cells, temperature=temperature * effective)
     else:
         truth = averaged_theories.varied("gfl", planned.cells, chi=chi)
-    names = ("learnability He1", "learnability He3", "weight_norm")
+    names = tuple(entry.name for entry in (*LEARNED, *NORM))
     true, predicted = (
         np.array([*values["learnability"][0].tolist(), float(values["weight_norm"][0])])
         for values in (truth, theory)
@@ -148,7 +153,7 @@ def test_the_parameter_that_is_wrong_is_found(temperature, chi):
     found = Comparison(
         ("gfl",), names, np.array([True]), sample[None], 0.001 * sample[None],
         np.repeat(sample[None, :, None], 4, 2), np.full((1, 24), 4), np.ones((1, 24), bool),
-        np.broadcast_to(predicted, (1, 1, 24, 3)).copy(),
+        np.broadcast_to(predicted, (1, 1, 24, 3)).copy(), entries=(*LEARNED, *NORM),
     )  # fmt: skip
     values = nuisance.evaluate(planned, found)
     wanted = {"temperature": temperature * values["nuisance_predicted"][0, 0, 0], "chi": chi}

@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
+from pipelines.analysis.verdict_rows import BIASED, verdicts
 from pipelines.engine import engine, stages
 from pipelines.report.sentences.conclusions import conclusions
 from pipelines.text.rounding import plain
@@ -173,6 +174,7 @@ def test_a_step_tuned_at_the_prior_fails_silently(tmp_path):
             (line,) = said  # which is of use to those, too, who have auto already
             half = float(ensemble["step_size"].mean()) / 2
             assert f"give step_size: {plain(half, 2)}, half of what was taken" in line
+            assert {row.reason for row in verdicts(tree) if row.test == "cell"} == {BIASED}
         else:
             assert ratio == pytest.approx(1, abs=0.1)
             assert (int(cell["biased"]), compared) == (0, 1)

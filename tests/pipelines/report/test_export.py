@@ -1,15 +1,20 @@
 """What is exported: the same bytes each time, and the numbers behind every picture."""
 
+import csv
 import json
+import re
+from pathlib import Path
 
 import pytest
 import xarray as xr
 
+from pipelines.analysis.verdict_rows import verdicts
 from pipelines.report.export import export
 from pipelines.report.figures import traces
 from pipelines.report.figures.panels import panels
 from storage.arrays.attributes import axes_of
 from storage.backend.reader import open_campaign
+from storage.campaign.theories import record
 from storage.errors import CampaignError
 from storage.store.results import stored_plan
 from support.analyzed import analyzed
@@ -32,8 +37,9 @@ def test_each_panel_comes_as_two_pictures_and_its_numbers(exported):
     folder, written = exported
     names = {path.name for path in folder.iterdir()}
     assert names == {path.name for path in written}
-    stems = {path.stem for path in written} - {"methods"}
-    assert names == {f"{s}.{kind}" for s in stems for kind in ("pdf", "svg", "nc")} | {"methods.md"}
+    texts = {"methods.md", "captions.md", "verdicts.csv", "verdicts.tex", "references.bib"}
+    stems = {path.stem for path in written} - {Path(name).stem for name in texts}
+    assert names == {f"{s}.{kind}" for s in stems for kind in ("pdf", "svg", "nc")} | texts
     assert len(stems) == 11
 
 
@@ -56,6 +62,22 @@ def test_the_numbers_are_those_of_the_panel_with_their_attributes(store, exporte
             assert found.attrs["comment"] == panel.caption
             assert found.attrs["identity"] == stored_plan(store).identity
             assert axes_of(found.attrs) == axes_of(panel.data.attrs)
+
+
+def test_tables_have_every_verdict_and_every_paper(store, exported):
+    folder, rows = exported[0], verdicts(open_campaign(store.url))
+    with (folder / "verdicts.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [row["kind"] for row in found] == [row.kind for row in rows]
+    papers = {key for theory in stored_plan(store).spec.theories for key in record(theory).papers}
+    keys = re.findall(r"^@\w+\{(.*),$", (folder / "references.bib").read_text(), re.M)
+    assert keys == sorted(papers)
+    table = (folder / "verdicts.tex").read_text()
+    assert table.isascii()
+    body = [line for line in table.splitlines() if line.endswith(r" \\")]
+    assert len({line.count(" & ") for line in body}) == 1
+    captions = (folder / "captions.md").read_text()
+    assert all(f"**{panel.name}.**" in captions for panel in panels(open_campaign(store.url)).made)
 
 
 def test_pictures_hold_no_date_and_no_fonts_of_the_machine(exported):

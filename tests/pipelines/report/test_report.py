@@ -159,7 +159,7 @@ def test_a_part_that_fails_is_left_out_with_a_line(small, monkeypatch, capsys):
         raise ValueError("<b>no</b> numbers\nat all")
 
     monkeypatch.setattr(traces, "_draw", fails)
-    monkeypatch.setattr(conclusions, "joint_line", fails)
+    monkeypatch.setattr(conclusions, "jointly", fails)
     monkeypatch.setattr(html_module, "cell_rows", fails)
     words = Page(report(store)).words
     monkeypatch.undo()

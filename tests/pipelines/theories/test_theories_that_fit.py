@@ -203,10 +203,10 @@ def test_a_width_without_a_solution_leaves_the_others_what_they_are(tmp_path, mo
 
 
 def test_a_fault_of_the_program_ends_in_a_line(tmp_path, monkeypatch):
-    def faulty(problem):
+    def faulty(problem, widths, index):
         raise TypeError("no such kernel")
 
-    monkeypatch.setattr(ensemble_theories, "nngp", faulty)
+    monkeypatch.setitem(predict.NUMBERS, "nngp", predict.Numbers(faulty))
     with pytest.raises(CampaignError, match=r"nngp failed for dataset 0 .*: no such kernel"):
         predicted(tmp_path, "theories=[nngp]")
 

@@ -1,0 +1,163 @@
+"""Verdicts in sentences: what the rows of the store say, put into words and never judged anew."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipelines.analysis.verdict_rows import Verdict, verdicts
+from pipelines.analysis.verdicts import KINDS
+from pipelines.report.theory_names import in_words, observable_in_words
+from pipelines.report.words import listed
+from pipelines.text.rounding import digits, percent, uncertain
+
+if TYPE_CHECKING:
+    from xarray import DataTree
+
+MOST_PLACES = 4  # named one by one
+TIMES = 3.0  # relative deviations above that are told as factors
+OF_ENSEMBLE = ("limit", "size", "cell", "time")
+TELLING = ("rejected", "doubtful", "unresolved", "agrees")  # kinds that know something
+JOINTLY = {
+    "rejected": "reject {theories}",
+    "doubtful": "doubt {theories}",
+    "unresolved": "do not decide on {theories}",
+    "agrees": "agree with {theories}",
+}
+ABOUT = {  # what a test is of, after the theory and the observable
+    "limit": "{theories} on {observable} at infinite size",
+    "size": "{theories} on {observable}",
+    "cell": "{theories} on {observable}",
+    "time": "{theories} on {observable}",
+    "curve": "{theories} on {observable}",
+}
+SAID = {
+    "rejected": "rejected{places} (measured {off}{at}, p = {p}{why})",
+    "doubtful": "in doubt{places} (measured {off}{at}, p = {p}{why})",
+    "unresolved": "not resolved{places} (measured {off}{at}, p = {p}{why})",
+    "agrees": "in agreement{places} (at most {off}; {seen} would have been seen{why})",
+    "missing": "not compared{places} ({reasons})",
+}
+
+
+class Line(NamedTuple):
+    """A sentence, and the theory under which it is folded; none where it is of all."""
+
+    text: str
+    theory: str = ""
+
+
+def of_ensemble(rows: Sequence[Verdict]) -> Iterator[Line]:
+    """A sentence for each theory on each observable at each point of the other axes."""
+    for test in OF_ENSEMBLE:
+        yield from _sentences([row for row in rows if row.test == test])
+
+
+def nothing_told(rows: Sequence[Verdict]) -> Iterator[Line]:
+    """That no theory is compared with an ensemble, and why; nothing where one is."""
+    known = [row for row in rows if row.test in OF_ENSEMBLE]
+    if known and not any(row.kind in TELLING for row in known):
+        reasons = dict.fromkeys(row.reason for row in known if row.test != "limit" and row.reason)
+        yield Line(f"no theory is compared with the ensemble: {listed(reasons)}.")
+
+
+def of_curves(tree: "DataTree") -> Iterator[Line]:
+    """A sentence for each theory on each observable of a learning curve."""
+    rows = [row for row in verdicts(tree) if row.test == "curve"]
+    yield from _sentences(rows)
+    if (tests := sum(row.kind in TELLING for row in rows)) > 1:
+        yield Line(
+            f"p-values of learning curves are of Hotelling's test, corrected for {tests} of them."
+        )
+
+
+def jointly(rows: Sequence[Verdict]) -> Iterator[Line]:
+    """What all observables together say of the theories."""
+    said = []
+    for kind, words in JOINTLY.items():
+        alike = [row for row in rows if row.test == "joint" and row.kind == kind]
+        if alike:
+            named = listed(f"{in_words(row.theory)} (p = {digits(row.p)})" for row in alike)
+            said.append(words.format(theories=named))
+    if said:
+        yield Line(f"all observables of all cells together {listed(said)}.")
+
+
+def _sentences(rows: Iterable[Verdict]) -> Iterator[Line]:
+    together: dict[tuple[str, str], dict[str, list[Verdict]]] = {}
+    for row in rows:
+        if row.kind != "silent":
+            about = together.setdefault((row.point, row.observable), {})
+            about.setdefault(row.theory, []).append(row)
+    for theories in together.values():
+        for names, alike in _alike(theories):
+            first = alike[0]
+            about = ABOUT[first.test].format(
+                theories=listed(in_words(name) for name in names),
+                observable=observable_in_words(first.observable),
+            )
+            where = f"at {first.point}, " if first.point else ""
+            yield Line(f"{where}{about}: {summary(alike)}.", names[0])
+
+
+def _alike(theories: dict[str, list[Verdict]]) -> Iterator[tuple[list[str], list[Verdict]]]:
+    """Theories with the same numbers are named together."""
+    found: dict[str, list[str]] = {}
+    for theory, rows in theories.items():
+        same = repr([row._replace(theory="") for row in rows])
+        found.setdefault(same, []).append(theory)
+    for names in found.values():
+        yield names, theories[names[0]]
+
+
+def summary(rows: Sequence[Verdict]) -> str:
+    """`rejected at N = 16 (measured 7.3(1) % off); in agreement at N = 64 ...`, worst first."""
+    parts = []
+    for kind in KINDS:
+        alike = [row for row in rows if row.kind == kind]
+        if kind in SAID and alike:
+            parts.append(_said(alike, len(rows)))
+    return "; ".join(parts)
+
+
+def _said(alike: Sequence[Verdict], total: int) -> str:
+    worst = max(alike, key=lambda row: abs(row.size))
+    return SAID[worst.kind].format(
+        places=_places(alike, total),
+        off=_off(worst),
+        at=f" at {worst.place}" if len(alike) > 1 else "",
+        p=digits(min(row.p for row in alike)),
+        seen=percent(max(row.seen for row in alike)),
+        why=f"; {worst.reason}" if worst.reason else "",
+        reasons="; ".join(dict.fromkeys(row.reason for row in alike)),
+    )
+
+
+def _off(row: Verdict) -> str:
+    """The relative deviation with its standard error, in percent; large ones as factors."""
+    if row.size != row.size:  # nan
+        return "not the zero that is predicted"
+    if 1 + row.size > TIMES:
+        return f"{uncertain(1 + row.size, row.error)} times what is predicted"
+    return f"{uncertain(100 * row.size, 100 * row.error)} % off"
+
+
+def _places(alike: Sequence[Verdict], total: int) -> str:
+    """` at N = 16, 64 and 256`, ` everywhere`, ` in 7 of 9 places`."""
+    names = [row.place for row in alike]
+    if not any(names) or (alike[0].test == "limit" and total == 1):
+        return ""
+    if len(alike) == total > 1:
+        return " everywhere"
+    if len(alike) > MOST_PLACES:
+        if alike[0].test in ("time", "limit"):  # of which there are several in time alone
+            return f" at {len(alike)} of {total} times"
+        return f" in {len(alike)} of {total} places"
+    return f" at {joined(names)}"
+
+
+def joined(names: Sequence[str]) -> str:
+    """`N = 16, 64 and 256`; places of several settings are separated by semicolons."""
+    pairs = [name.partition(" = ") for name in names]
+    symbols = {symbol for symbol, *_ in pairs}
+    if len(names) == 1 or len(symbols) > 1 or any("," in name for name in names):
+        return "; ".join(names)
+    return f"{symbols.pop()} = {listed(value for *_, value in pairs)}"

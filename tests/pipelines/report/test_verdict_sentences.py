@@ -1,0 +1,90 @@
+"""Rows in words: each is told once, under its kind, and nothing is judged on the way."""
+
+import math
+
+from pipelines.analysis.verdict_rows import Verdict
+from pipelines.analysis.verdicts import Kind
+from pipelines.report.sentences.verdict_sentences import joined, jointly, of_ensemble, summary
+from pipelines.report.verdict_table import counts, verdict_table
+
+
+def row(place: str, kind: Kind, size=math.nan, error=math.nan, p=math.nan, **changed) -> Verdict:
+    found = Verdict(
+        "size", "nngp", "mse_mean", "", place, kind, size, error, 0, 0, p, 6.5 * error, ""
+    )
+    return found._replace(**changed)
+
+
+FOUND = [
+    row("N = 16", "rejected", 0.30, 0.01, 1e-8),
+    row("N = 64", "rejected", 0.10, 0.01, 1e-5),
+    row("N = 256", "agrees", 0.01, 0.01, 0.5),
+    row("N = 1024", "missing", reason="no dataset has converged"),
+]
+
+
+def test_a_summary_names_the_worst_first_and_every_place_once():
+    assert summary(FOUND) == (
+        "rejected at N = 16 and 64 (measured 30.0(1.0) % off at N = 16, p = 10⁻⁸); in agreement at "
+        "N = 256 (at most 1.0(1.0) % off; 6.5 % would have been seen); not compared at N = 1024 "
+        "(no dataset has converged)"
+    )
+
+
+def test_what_is_rejected_is_told_whatever_its_numbers_are():
+    """Sentences read the kind: they would repeat one that the numbers contradict."""
+    assert summary([row("", "rejected", 0.0, 0.1, 1.0)]).startswith("rejected (")
+    assert summary([row("", "agrees", 9.0, 0.1, 0.0)]).startswith("in agreement (")
+
+
+def test_networks_in_time_are_told_of_time_by_time():
+    in_time = {"test": "time", "observable": "loss", "point": "N = 16"}
+    rows = [
+        row(f"t = {when}", "rejected" if when > 5 else "agrees", 0.1 * when, 0.01, 0.5, **in_time)
+        for when in range(1, 7)
+    ]
+    (line,) = of_ensemble(rows)
+    assert line.text == (
+        "at N = 16, the NNGP on the training loss: rejected at t = 6 (measured 60.0(1.0) % off, "
+        "p = 0.5); in agreement at 5 of 6 times (at most 50.0(1.0) % off; 6.5 % would have been "
+        "seen)."
+    )
+
+
+def test_theories_with_the_same_numbers_are_named_together():
+    others = [each._replace(theory="kernel_scaling") for each in FOUND]
+    (line,) = of_ensemble([*FOUND, *others])
+    assert line.text.startswith("the NNGP and kernel scaling on the error of the mean output: ")
+    first, second = of_ensemble([*FOUND, *others[:2]])
+    assert (first.theory, second.theory) == ("nngp", "kernel_scaling")
+
+
+def test_what_all_observables_together_say_is_one_sentence():
+    rows = [
+        row("", "rejected", p=0.0, theory="nngp", test="joint"),
+        row("", "agrees", p=0.3, theory="order_parameter", test="joint"),
+        row("", "missing", theory="gfl", test="joint"),
+    ]
+    (line,) = jointly(rows)
+    assert line.text == (
+        "all observables of all cells together reject the NNGP (p = 0) and agree with the full "
+        "action S(q) (p = 0.3)."
+    )
+
+
+def test_a_table_counts_the_kinds():
+    (found,) = verdict_table(FOUND)
+    assert found == {
+        "observable": "error of the mean output",
+        "NNGP": "rejected 2, agrees 1 and not compared 1; at most 30.0(1.0) %",
+    }
+    assert counts(FOUND) == ["the NNGP: rejected 2, agrees 1 and not compared 1"]
+    silent = [each._replace(theory="vga", kind="silent") for each in FOUND]
+    (found,) = verdict_table([*FOUND, *silent])
+    assert found["Gaussian neurons"] == "–"
+
+
+def test_places_of_several_settings_stay_apart():
+    assert joined(["N = 1", "N = 2", "N = 3"]) == "N = 1, 2 and 3"
+    assert joined(["N = 1, n = 5", "N = 2, n = 5"]) == "N = 1, n = 5; N = 2, n = 5"
+    assert joined(["N = 1"]) == "N = 1"
