@@ -19,7 +19,6 @@ from workers import shard as shards
 
 pytestmark = pytest.mark.slow
 
-KILLS = 10
 WORKERS = 2
 SEGMENT = 2  # draws
 OBSERVED = "observe.measure=[plugin:slow]"
@@ -95,15 +94,22 @@ class Moments:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
-def test_ten_kills_leave_no_trace(executor, tmp_path, short, monkeypatch):
+@pytest.mark.parametrize(
+    ("executor", "kills"),
+    [
+        ("inline", 10),
+        pytest.param("ray", 4, marks=pytest.mark.ray),  # each of them starts a cluster
+        pytest.param("ray", 10, marks=[pytest.mark.ray, pytest.mark.chaos]),
+    ],
+)
+def test_kills_leave_no_trace(executor, kills, tmp_path, short, monkeypatch):
     monkeypatch.setenv("SLOW_DRAWS", str(tmp_path / "once"))
     undisturbed = prepared(tmp_path / "undisturbed", *LONG)
     simulate(undisturbed)
     monkeypatch.setenv("SLOW_DRAWS", str(tmp_path / "again"))
     campaign = prepared(tmp_path / "killed", *LONG)
     moments, finished = Moments(campaign.store, seed=7), {}
-    for kill in range(KILLS):
+    for kill in range(kills):
         run = start(tmp_path / "killed", executor, 1 + kill % WORKERS, *LONG)
         moments.wait()
         assert run.process.poll() is None, "it ended before it was killed: let it last longer"
@@ -117,7 +123,7 @@ def test_ten_kills_leave_no_trace(executor, tmp_path, short, monkeypatch):
     assert_complete(campaign)
     once, again = (Counter((tmp_path / name).read_text().split()) for name in ("once", "again"))
     assert set(again) == set(once)
-    in_flight = KILLS * WORKERS if executor == "ray" else KILLS
+    in_flight = kills * WORKERS if executor == "ray" else kills
     assert again.total() - once.total() <= in_flight * SEGMENT
 
 
