@@ -36,7 +36,7 @@ th { text-align: left; font-weight: 600; font-size: .76rem; color: #59636e;
   border-bottom: 1.5px solid #1f2328; vertical-align: bottom; }
 th, td { padding: .4rem .9rem .4rem 0; }
 td { border-bottom: 1px solid #e6e8eb; white-space: nowrap; }
-td.long { white-space: normal; overflow-wrap: anywhere; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 9em; }
 tr.bad td { background: #fff8e5; }
 pre { font: .82rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
   background: #f6f8fa; border-radius: 6px; padding: .9rem 1rem; overflow-x: auto; }

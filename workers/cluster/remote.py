@@ -107,6 +107,7 @@ class RayExecutor:
 
     def size(self) -> Size:
         """The cores of the nodes that are there now."""
+        self.watch()  # Ray would wait for a minute for a head that has ended, and exit
         alive = [node for node in self._ray.nodes() if node["Alive"]]
         self._nodes = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in alive}
         cores = self._nodes.values()

@@ -55,7 +55,7 @@ def compared(request, tmp_path_factory):
     simulate(prepared)
     stages.analyze(prepared.store, prepared.plugins, ["assess convergence", "predict"])
     planned = stored_plan(prepared.store)
-    return planned, compare(prepared.store, planned)
+    return planned, compare(prepared.store, planned, prepared.plugins)
 
 
 def p_values(compared, predicted):

@@ -30,7 +30,8 @@ def analyzed(name: str, folder: object, *overrides: str):
     simulate(prepared)
     every = ["assess convergence", "predict", "fit"]
     stages.analyze(prepared.store, prepared.plugins, every)
-    return compare(prepared.store, stored_plan(prepared.store)), open_campaign(prepared.store.url)
+    found = compare(prepared.store, stored_plan(prepared.store), prepared.plugins)
+    return found, open_campaign(prepared.store.url)
 
 
 def p_values(found, theory: str, *kinds: str):
