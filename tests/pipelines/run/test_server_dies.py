@@ -60,13 +60,12 @@ def test_a_run_outlives_a_server_that_is_started_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.chaos  # Prefect asks for a minute before it gives up
-def test_a_run_whose_server_is_gone_is_one_line_and_goes_on_without_it(tmp_path):
+def test_a_run_whose_server_is_gone_ends_in_a_line_and_goes_on_without_it(tmp_path):
     with local_server(str(tmp_path / "server"), keep=False) as server:
         running = begun(tmp_path / "run", PREFECT_CLIENT_MAX_RETRIES=0)
         kill(server)
         printed, _ = running.process.communicate(timeout=PATIENCE)
     assert running.process.returncode == 2
-    assert "Traceback" not in printed
     assert "does not answer any more" in printed.splitlines()[-1]
     assert running.living() == []
     campaigns = [prepared(tmp_path / name, *LONG) for name in ("run", "undisturbed")]
