@@ -66,7 +66,8 @@ def test_a_run_whose_server_is_gone_ends_in_a_line_and_goes_on_without_it(tmp_pa
         kill(server)
         printed, _ = running.process.communicate(timeout=PATIENCE)
     assert running.process.returncode == 2
-    assert "does not answer any more" in printed.splitlines()[-1]
+    said = [line for line in printed.splitlines() if line.startswith("finitewidth: ")]
+    assert ["does not answer any more" in line for line in said] == [True]
     assert running.living() == []
     campaigns = [prepared(tmp_path / name, *LONG) for name in ("run", "undisturbed")]
     for campaign in campaigns:
