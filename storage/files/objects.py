@@ -165,10 +165,14 @@ class Objects:
         return [found for found in self.names(folder) if name.fullmatch(found)]
 
     def folders(self, prefix: str = "") -> list[str]:
-        """The folders directly below a prefix; those with foreign names are not seen. Not on S3."""
-        place = Path(self.url, _checked(prefix) if prefix else "")
+        """The folders directly below a prefix; those with foreign names are not seen."""
+        path = _checked(prefix) if prefix else ""
         with self.explained("list", prefix, READ), suppress(FileNotFoundError):
-            found = [entry.name for entry in os.scandir(place) if entry.is_dir()]
+            if self.remote:
+                listed = obstore.list_with_delimiter(self._store, path or None)
+                found = [name.rpartition("/")[2] for name in listed["common_prefixes"]]
+            else:
+                found = [e.name for e in os.scandir(Path(self.url, path)) if e.is_dir()]
             return sorted(filter(_is_name, found))
         return []
 

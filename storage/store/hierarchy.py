@@ -6,7 +6,8 @@ Zarr would write.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -66,30 +67,21 @@ class Group:
         return found
 
     def __iter__(self) -> Iterator[str]:
-        """The names of the groups and arrays directly below this one."""
-        names = {path.removeprefix(f"{self.path}/").split("/")[0] for path in self.paths()}
-        return iter(sorted(names))
+        """The names of the groups and arrays directly in this one."""
+        return (path.rpartition("/")[2] for path, _ in _directly(self.place, self.path))
 
     def paths(self) -> list[str]:
         """The paths of all groups and arrays below this one."""
-        ending, names = f"/{METADATA}", self.place.objects.names(self.path)
-        paths = {name.removesuffix(ending) for name in names if name.endswith(ending)}
-        return sorted(path for path in paths - {self.path} if self._is_reached(path, paths))
-
-    def _is_reached(self, path: str, paths: Collection[str]) -> bool:
-        """Whether every group on the way is one: the first thing that goes is its metadata."""
-        above = path.rpartition("/")[0]
-        return above == self.path or (above in paths and self._is_reached(above, paths))
+        return sorted(dict(_below(self.place, self.path)))
 
     def publish(self) -> None:
         """Write into this one the metadata of all that lies below, as readers see it."""
-        below = {path: _read(self.place, path) for path in self.paths()}
-        members = {path: node for path, node in below.items() if node is not None}
+        members = dict(sorted(_below(self.place, self.path), key=itemgetter(0)))
         node = _read(self.place, self.path) or self._node  # whose attributes may be other by now
         self.place.write(_metadata(self.path), serialized(consolidated(node, members)))
 
     def groups(self) -> Iterator[tuple[str, "Group"]]:
-        """The groups directly below this one, by name."""
+        """The groups directly in this one, by name."""
         for name in self:
             if isinstance(found := self.get(name), Group):
                 yield name, found
@@ -235,6 +227,22 @@ def _read(place: Sound, path: str) -> Node | None:
         return dict(json.loads(data))
     except (TypeError, ValueError) as error:
         raise damaged(place.objects.url, _metadata(path), error) from None
+
+
+def _directly(place: Sound, path: str) -> Iterator[tuple[str, Node]]:
+    """Groups and arrays in a group, by path; chunks, of which there may be millions, not listed."""
+    for name in place.objects.folders(path):
+        below = f"{path}/{name}" if path else name
+        if (node := _read(place, below)) is not None:
+            yield below, node
+
+
+def _below(place: Sound, path: str) -> Iterator[tuple[str, Node]]:
+    """The same with all that lies deeper; what lies in no group, as one that goes, is not seen."""
+    for below, node in _directly(place, path):
+        yield below, node
+        if node.get("node_type") == "group":
+            yield from _below(place, below)
 
 
 def _update(place: Sound, path: str, node: Node, attributes: Mapping[str, Any]) -> None:

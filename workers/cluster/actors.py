@@ -138,7 +138,6 @@ class GpuExecutor(RayExecutor):
         """What the first GPU that answers computes with."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            self.watch()
             self.size()
             for gpu in self._gpus:
                 if gpu.about is not None:
@@ -165,6 +164,7 @@ class GpuExecutor(RayExecutor):
 
     def size(self) -> Size:
         """Lanes of the GPUs that have answered; actors are made for those that have none."""
+        self.watch()  # as for tasks: Ray would wait for a head that has ended, and exit
         there, most = _counted(self._ray)
         wanted = min(max(most, there), max(there + len(self._waiting), 1))
         while len(self._gpus) + len(self._unfit) < wanted:
