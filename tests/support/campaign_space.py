@@ -118,7 +118,7 @@ def _data(row: Row) -> dict[str, Any]:
     source, (train, test) = row["source"], _POINTS[row["sizes"]]
     data: dict[str, Any] = {"source": source, "train": train, "test": test}
     if source in ("single_index", "multi_index", "abs_index", "linear", "teacher_network"):
-        data |= {"dimension": DIMENSION, "inputs": row["inputs"]}
+        data |= {"dimension": _dimension(row), "inputs": row["inputs"]}
         if row["inputs"] == "own_test":
             data |= {"inputs": "gaussian"}
             data["test"] = {"points": test, "inputs": "sphere", "scale": 2.0}
@@ -139,12 +139,12 @@ def _data(row: Row) -> dict[str, Any]:
             data |= {"patches": 2, "patch_size": 2, "teacher": teacher}
             data["readout"] = "random" if row["teacher"] == "first" else "equal"
         case "teacher_network" | "teacher_cnn":
-            data |= {"source": "teacher_network", "dimension": DIMENSION, "width": 3}
+            data |= {"source": "teacher_network", "dimension": _dimension(row), "width": 3}
             data |= {"activation": "tanh", "weight_variance": [1.0, 2.0]}
             if source == "teacher_cnn":
                 data |= {"architecture": "cnn", "patches": 2}
         case "power_law":
-            data |= {"modes": DIMENSION, "eigenvalue_exponent": 0.5, "target_exponent": 1.0}
+            data |= {"modes": _dimension(row), "eigenvalue_exponent": 0.5, "target_exponent": 1.0}
         case "digits":
             data |= _CLASSES
         case "mnist":
@@ -164,6 +164,11 @@ def _data(row: Row) -> dict[str, Any]:
     return data
 
 
+def _dimension(row: Row) -> int:
+    """Of inputs that are drawn: the kernel of uniform weights is known for few."""
+    return 2 if row["law"] == "uniform" else DIMENSION
+
+
 def _network(row: Row) -> dict[str, Any]:
     depth = int(row["depth"])
     network: dict[str, Any] = {
@@ -178,7 +183,7 @@ def _network(row: Row) -> dict[str, Any]:
         network["bias_variance"] = 0.5 if row["bias"] == "one" else [0.5, 0.0, 0.1][:depth]
     if row["scaling"] == "mean_field":
         network |= {"scaling": "mean_field", "chi": 3.0}
-    inputs = {"digits": 64, "mnist": 784}.get(row["source"], DIMENSION)
+    inputs = {"digits": 64, "mnist": 784}.get(row["source"], _dimension(row))
     match row["architecture"]:
         case "patches":
             network |= {"architecture": "cnn", "patches": 2}

@@ -1,15 +1,16 @@
 """An array of campaigns that covers every pair of choices.
 
-`campaign_array.txt` holds its rows, which this file, run as a script, makes anew:
+`campaign_array.txt` holds its rows. This file, run as a script, leaves out those that are not
+accepted any more and adds what new choices need:
 
-    cd tests && python -m support.covering_array > support/campaign_array.txt
+    cd tests && python -m support.covering_array > rows && mv rows support/campaign_array.txt
 """
 
 import itertools
 import random
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir
 from pathlib import Path
 
@@ -100,16 +101,16 @@ def possible(pair: Pair) -> Row | None:
     return next((row for row in attempts(pair) if valid(row) and prepared(row)), None)
 
 
-def covering_array(seed: int = 0) -> list[Row]:
-    """Rows that hold every pair which some row of `attempts` can have.
+def covering_array(rows: Sequence[Row], seed: int = 0) -> list[Row]:
+    """What is accepted of `rows`, and more, to hold every pair that a row of `attempts` can have.
 
-    Each row begins with a pair that is still missing and goes on greedily: factor by factor it
+    Each new row begins with a pair that is still missing and goes on greedily: factor by factor it
     takes the level that brings most missing pairs and keeps the campaign valid. It stands in a
     folder where `write_files` has written.
     """
     draw = random.Random(seed)
-    missing = set(all_pairs())
-    rows: list[Row] = []
+    rows = [row for row in rows if prepared(row)]
+    missing = set(all_pairs()).difference(*map(pairs_of, rows))
     for pair in all_pairs():
         if pair not in missing:
             continue
@@ -157,7 +158,7 @@ def main() -> None:
     """Write the covering array."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         write_files(Path(folder))
-        for row in covering_array():
+        for row in covering_array(read_array()):
             print(written(row))
 
 

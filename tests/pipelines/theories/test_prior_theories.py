@@ -8,6 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from pipelines.analysis.measured import correlators_without_each, kurtoses_without_each
+from pipelines.engine.engine import prepare
 from pipelines.theories import prior_theories
 from pipelines.theories.ensemble_theories import Problem, correlator_kernels, nngp, prior_layers
 from storage.arrays.coordinates import bin_edges
@@ -248,6 +249,19 @@ def test_a_mistake_is_one_line(overrides, said):
         parse(TEXT, overrides)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_too_many_inputs_of_uniform_weights_are_seen_in_the_file_before_anything_is_written(
+    tmp_path,
+):
+    x, y = np.eye(4), np.arange(4.0)
+    np.savez(tmp_path / "four.npz", x_train=x, y_train=y, x_test=-x, y_test=-y)
+    spec = parse(TEXT, [
+        f"data={{source: npz, file: {tmp_path / 'four.npz'}, train: 1, test: 4}}",
+        "network.prior=uniform",
+    ])  # fmt: skip
+    with pytest.raises(CampaignError, match="the data have 4 inputs; its kernel is known for 3"):
+        prepare(spec)
 
 
 def test_one_variance_for_all_layers_is_a_list_of_it():
