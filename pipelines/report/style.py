@@ -163,15 +163,15 @@ def legend(
         figure.legend(list(unique.values()), list(unique), loc=where, ncols=count)
 
 
-def ticks_at(axes: Axes, values: np.ndarray) -> None:
-    """Ticks of the horizontal axis at the values that were measured, as far as there is room."""
+def ticks_at(axes: Axes, values: np.ndarray, columns: int = 1) -> None:
+    """Ticks at what was measured, as far as one of so many axes side by side has room."""
     found = np.unique(values[np.isfinite(values)])
     places = np.log(found) if axes.get_xscale() == "log" else found
     names = [f"{value:g}" for value in found]
     kept = [len(found) - 1]
     for place in range(len(found) - 2, -1, -1):
         between = (len(names[kept[-1]]) + len(names[place])) / 2 + BETWEEN
-        wanted = max(between / ROOM_OF_TICKS, 1 / MOST_TICKS)
+        wanted = columns * max(between / ROOM_OF_TICKS, 1 / MOST_TICKS)
         if places[kept[-1]] - places[place] >= np.ptp(places) * wanted:
             kept.append(place)
     axes.set_xticks(found[kept], [names[place] for place in kept])

@@ -8,7 +8,7 @@ import xarray as xr
 from pipelines.analysis.places import flat, group, label, path, swept, swept_axes, symbol, value
 from pipelines.text.settings import name_and_symbol, named
 
-__all__ = ["flat", "group", "label", "path", "swept", "symbol", "value"]  # beside those made here
+__all__ = ["flat", "group", "label", "path", "swept", "swept_axes", "symbol", "value"]
 
 WIDTH = "network_width"
 STEP = 0.012  # of the axis, between error bars that would cover each other

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -19,6 +20,7 @@ from pipelines.report.figures.cells import (
     label,
     series,
     shown_of,
+    spread,
     the_abscissa,
 )
 from pipelines.report.figures.panel import Panel
@@ -26,10 +28,21 @@ from pipelines.text.rounding import SUPERSCRIPTS
 from pipelines.text.settings import SUBSCRIPTS
 
 MOST_DATASETS = 3  # drawn one by one; more are averaged
-MOST_SERIES = 2
-MOST_OBSERVABLES = 2
+MOST_SERIES = 2  # on the same axes; of more, each has its own
+MOST_FACETS = 12
+COLUMNS = 2  # of more facets than these
+BESIDE_LABELS = 19  # characters of a title in a column, beside which labels stand
 ROOM = 24  # characters of a label along the height of an observable
 PERCENT = 100  # residuals are drawn in units of 10⁻²
+
+
+@dataclass(frozen=True)
+class Facet:
+    """What stands on axes of its own: an observable, and the series that are drawn of it."""
+
+    observable: str
+    lines: list[Series]
+    title: str = ""
 
 
 def compare(tree: DataTree, observables: Sequence[str], name: str, title: str) -> Panel | None:
@@ -41,19 +54,26 @@ def compare(tree: DataTree, observables: Sequence[str], name: str, title: str) -
     along = abscissa(fits)
     if along is None or not names:
         return None
-    data = _averaged(fits.sel(observable=names[:MOST_OBSERVABLES]))
-    drawn = len(series(data, along, MOST_SERIES)), data.sizes["observable"]
+    data = _averaged(fits.sel(observable=names))
     scaling = group(tree, "scaling")
     if scaling is not None and along.name in scaling["residual"].dims:
         data = data.merge(_laws(scaling, data), combine_attrs="override")
     if not bool(data["measured"].notnull().any()):
         return None
-    caption = (
-        _caption(data)
-        + shown_of(drawn[0], len(series(data, along, data.sizes["cell"])), "series of cells")
-        + shown_of(drawn[1], len(names), "observables of this kind")
-    )
+    count = len(facets(data, along))
+    caption = _caption(data) + shown_of(min(count, MOST_FACETS), count, "such axes")
     return Panel(name, f"{title} against the {along.short}", caption, _draw, data)
+
+
+def facets(data: xr.Dataset, along: Abscissa) -> list[Facet]:
+    """Axes for each observable, and for each series where these are more than axes can hold."""
+    names = [str(name) for name in data["observable"].values]
+    lines = series(data, along, data.sizes["cell"])
+    if len(lines) <= MOST_SERIES:
+        return [Facet(name, lines) for name in names]
+    if len(names) == COLUMNS:  # side by side
+        return [Facet(name, [line], line.label) for line in lines for name in names]
+    return [Facet(name, [line], line.label) for name in names for line in lines]
 
 
 def _averaged(fits: xr.Dataset) -> xr.Dataset:
@@ -90,29 +110,49 @@ def _laws(scaling: xr.Dataset, data: xr.Dataset) -> xr.Dataset:
 
 def _draw(data: xr.Dataset) -> Figure:
     along = the_abscissa(data)
-    compared = data.sizes["theory"] > 0
-    heights = ([2, 1.1] if compared else [2]) * data.sizes["observable"]
+    every = facets(data, along)
+    shown = [every[place] for place in spread(len(every), MOST_FACETS)]
+    parts = 1 + (data.sizes["theory"] > 0)  # of a facet: the values, and their residuals
+    columns = 1 if len(shown) <= COLUMNS else COLUMNS
+    rows = -(-len(shown) // columns)
+    heights = [2, 1.1][:parts] * rows
     figure = style.figure(0.8 + 1.15 * sum(heights))
-    rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    for place, observable in enumerate(data["observable"].values):
-        one = data.sel(observable=observable)
-        main, *below = rows[place * (1 + compared) : (place + 1) * (1 + compared)]
-        main.set_ylabel(_words(str(observable)))
-        style.grid(main)
-        for number, line in enumerate(series(data, along, MOST_SERIES)):
-            _theories(main, one, along, line, number)
-            _measured(main, one, along, line, number)
-            for axes in below:
-                _residuals(axes, one, along, line, number)
-        for axes in below:
-            _finish(axes, one)
-    rows[-1].set_xlabel(along.words)
+    table = figure.subplots(
+        len(heights), columns, sharex=True, height_ratios=heights, squeeze=False
+    )
+    for place, facet in enumerate(shown):
+        row, column = divmod(place, columns)
+        axes = table[row * parts : (row + 1) * parts, column]
+        _facet(axes, data, along, facet)
+        if place + columns >= len(shown):  # none is below
+            axes[-1].set_xlabel(along.words)
+            axes[-1].tick_params(labelbottom=True)
+    for axes in table[(rows - 1) * parts :, 1 + (len(shown) - 1) % columns :].flat:
+        axes.set_visible(False)
     if along.logarithmic(data):
-        rows[-1].set_xscale("log")
-    style.ticks_at(rows[-1], data[along.name].values)
-    style.legend(figure, rows[0], most=2)
+        table[0, 0].set_xscale("log")
+    style.ticks_at(table[0, 0], data[along.name].values, columns)
+    style.legend(figure, table[0, 0], most=2)
     figure.align_ylabels()
     return figure
+
+
+def _facet(axes: Sequence[Axes], data: xr.Dataset, along: Abscissa, facet: Facet) -> None:
+    """An observable of some series on axes, and its residuals on those below."""
+    one = data.sel(observable=facet.observable)
+    main, *below = axes
+    main.set_ylabel(_words(facet.observable))
+    if facet.title:
+        main.set_title(style.wrapped(facet.title, BESIDE_LABELS))
+    style.grid(main)
+    for number, line in enumerate(facet.lines):
+        name = "" if facet.title else line.label
+        _theories(main, one, along, line, number)
+        _measured(main, one, along, line, number, name)
+        for residuals in below:
+            _residuals(residuals, one, along, line, number)
+    for residuals in below:
+        _finish(residuals, one)
 
 
 def _finish(axes: Axes, one: xr.Dataset) -> None:
@@ -175,7 +215,9 @@ def _smooth(x: np.ndarray, y: np.ndarray, logarithmic: bool) -> tuple[np.ndarray
     return np.exp(dense) if logarithmic else dense, PchipInterpolator(places, y)(dense)
 
 
-def _measured(axes: Axes, one: xr.Dataset, along: Abscissa, line: Series, number: int) -> None:
+def _measured(
+    axes: Axes, one: xr.Dataset, along: Abscissa, line: Series, number: int, name: str
+) -> None:
     """Error bars; open symbols are drawn first, so that the legend shows full ones."""
     for dataset in range(one.sizes["dataset"]):
         points = one.isel(dataset=dataset, cell=line.cells)
@@ -192,7 +234,7 @@ def _measured(axes: Axes, one: xr.Dataset, along: Abscissa, line: Series, number
                 fmt=style.marker(dataset + number * one.sizes["dataset"]),
                 color=style.MEASURED,
                 markerfacecolor=face,
-                label=", ".join(filter(None, [title, line.label])),
+                label=", ".join(filter(None, [title, name])),
             )
 
 

@@ -36,6 +36,11 @@ CROSSED = (
     " heat: {sampler.temperature: [0.000123456, 0.000234567],"
     " network.weight_variance: [[1.23456, 2.34567], [3.45678, 4.56789]]}}",
 )
+GRID = (
+    "sweep={size: {network.width: [4, 8, 16, 32]}, heat: {sampler.temperature: [0.01, 0.1, 1.0]}}",
+    "sampler={scheme: prior, temperature: 0.5, warmup: 0, draws: 16, segment: 16}",
+    "ensemble={datasets: 2, chains: 16, block: 16}",
+)
 CURVE = """
 version: 1
 name: curve
@@ -54,10 +59,11 @@ def alone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory, alone):
-    """In memory: one cell, crossed axes of joined settings, and a regression."""
+    """In memory: one cell, crossed axes of joined settings or of many values, and a regression."""
     stores = {
         "alone": alone,
         "crossed": finished(tmp_path_factory.mktemp("crossed"), ENSEMBLE, CROSSED),
+        "grid": finished(tmp_path_factory.mktemp("grid"), ENSEMBLE, GRID),
         "curve": finished(tmp_path_factory.mktemp("curve"), CURVE),
     }
     return {name: open_campaign(store.url).load() for name, store in stores.items()}
@@ -162,6 +168,40 @@ def test_one_cell_has_the_dimensions_that_are_stored(alone):
             }, path
 
 
+def test_every_series_of_every_observable_has_its_axes(trees):
+    made = {panel.name: panel for panel in panels(trees["grid"]).made}
+    data = made["learnability"].data
+    with style.look():
+        axes = made["learnability"].draw(data).axes
+    titles = [one.get_title(loc="left") for one in axes if one.get_title(loc="left")]
+    heats = [f"χT = {heat}" for heat in ("0.01", "0.1", "1")]
+    assert titles == [heat for heat in heats for _ in data["observable"]]
+    measured = data["measured"].isel(dataset=0)
+    drawn = [
+        np.sort(line.get_ydata()) for one in axes for line in one.lines if one.get_title(loc="left")
+    ]
+    for heat in (0.01, 0.1, 1.0):
+        for observable in data["observable"]:
+            one = measured.sel(observable=observable)[data["sampler_temperature"] == heat]
+            assert any(np.array_equal(line, np.sort(one.values)) for line in drawn)
+
+
+def test_a_map_has_the_residuals_of_all_cells_in_standard_errors(trees):
+    (panel,) = (panel for panel in panels(trees["grid"]).made if panel.name == "grid")
+    with style.look():
+        axes = panel.draw(panel.data).axes
+    fits = trees["grid"]["fits"].to_dataset()
+    first = str(panel.data["map"].values[0])
+    for observable, theory in itertools.product(fits["observable"].values, fits["theory"].values):
+        one = fits.sel(observable=observable, theory=theory)
+        wanted = (one["mean_residual"] / one["mean_error"]).transpose("heat", "size").values
+        if np.array_equal(axes[0].collections[0].get_array(), wanted):
+            assert str(observable).split("_")[0].split()[0] in first
+            break
+    else:
+        raise AssertionError(first)
+
+
 # -- words ----------------------------------------------------------------------------------
 
 
@@ -217,7 +257,13 @@ def long_words(group: xr.Dataset) -> xr.Dataset:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("campaign", "words"),
-    [("crossed", "as they are"), ("crossed", "long"), ("curve", "as they are")],
+    [
+        ("crossed", "as they are"),
+        ("crossed", "long"),
+        ("grid", "as they are"),
+        ("grid", "long"),
+        ("curve", "as they are"),
+    ],
 )
 def test_no_words_overprint(trees, campaign, words):
     tree = trees[campaign] if words != "long" else everywhere(trees[campaign], long_words)
