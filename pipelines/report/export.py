@@ -12,7 +12,7 @@ from pipelines.report.class_balance import stored_balance
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.panels import panels
 from pipelines.report.parts import part, tell
-from pipelines.report.picture import pdf, svg
+from pipelines.report.picture import pdf, svg_with_text
 from pipelines.report.provenance import runs
 from pipelines.report.sentences.prose import methods
 from pipelines.report.tables import as_csv, as_tex, bibliography
@@ -89,7 +89,7 @@ def _panel(panel: Panel, planned: Plan, folder: Path, left_out: list[str]) -> li
     """A picture that cannot be drawn is left out with a line, its numbers are not."""
     contents: dict[str, bytes] = {}
     with part(f"The picture “{panel.title}”", left_out):
-        contents = {"pdf": pdf(panel.figure), "svg": svg(panel.figure)}
+        contents = {"pdf": pdf(panel.figure), "svg": svg_with_text(panel.figure)}
     paths = [folder / f"{panel.name}.{kind}" for kind in (*contents, "nc")]
     for path, content in zip(paths, contents.values(), strict=False):
         path.write_bytes(content)

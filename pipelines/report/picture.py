@@ -3,6 +3,7 @@
 import io
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from pipelines.report import style
@@ -14,6 +15,12 @@ RESOLUTIONS = (160, 120, 90, 60)  # dots per inch, the first that keeps a PNG sm
 def svg(figure: Figure) -> bytes:
     """The figure as SVG, glyphs as outlines."""
     return _saved(figure, format="svg", metadata={"Date": None})
+
+
+def svg_with_text(figure: Figure) -> bytes:
+    """The figure as SVG whose words can be edited, in the font of whoever opens it."""
+    with style.look(), mpl.rc_context({"svg.fonttype": "none"}):
+        return _written(figure, format="svg", metadata={"Date": None})
 
 
 def pdf(figure: Figure) -> bytes:
@@ -32,7 +39,11 @@ def png(figure: Figure) -> bytes:
 
 
 def _saved(figure: Figure, **options: Any) -> bytes:
-    buffer = io.BytesIO()
     with style.look():
-        figure.savefig(buffer, **options)
+        return _written(figure, **options)
+
+
+def _written(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, **options)
     return buffer.getvalue()

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import xarray as xr
@@ -41,6 +42,16 @@ def test_each_panel_comes_as_two_pictures_and_its_numbers(exported):
     stems = {path.stem for path in written} - {Path(name).stem for name in texts}
     assert names == {f"{s}.{kind}" for s in stems for kind in ("pdf", "svg", "nc")} | texts
     assert len(stems) == 11
+
+
+def test_words_of_a_drawing_can_be_edited(store, exported):
+    for panel in panels(open_campaign(store.url)).made:
+        drawing = ElementTree.parse(exported[0] / f"{panel.name}.svg")
+        words = {
+            "".join(text.itertext()) for text in drawing.iter("{http://www.w3.org/2000/svg}text")
+        }
+        labels = {axes.get_xlabel() for axes in panel.figure.axes if axes.get_visible()}
+        assert {label for label in labels if label and "$" not in label} <= words, panel.name
 
 
 @pytest.mark.slow
