@@ -38,6 +38,7 @@ def pictures(count: int, image: tuple[int, int, int] = IMAGE) -> Tensor:
     "activation", ["linear", "erf", "relu", "quadratic", torch.tanh, torch.cos]
 )
 @pytest.mark.parametrize("pools", [(1, 2, 3), (1, 3, 4), (2, 3, 4)], ids=str)
+@pytest.mark.slow
 def test_the_last_of_one_position_gives_the_kernel_of_the_outputs(activation, pools):
     """Where three layers pool 8 x 8 positions and the last grid or its average is one position."""
     x, variances = pictures(5), [*VARIANCES[:-1], 1.4, VARIANCES[-1]]

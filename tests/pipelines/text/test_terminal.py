@@ -22,6 +22,7 @@ def status(store, encoding: str) -> bytes:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_characters_that_the_terminal_does_not_have_are_replaced(store):
     everything = status(store, "utf-8").decode()
     assert not everything.isascii()  # or this tests nothing
@@ -29,6 +30,7 @@ def test_characters_that_the_terminal_does_not_have_are_replaced(store):
         assert status(store, encoding) == everything.encode(encoding, "replace")
 
 
+@pytest.mark.slow
 def test_so_they_are_in_what_is_refused():
     done = command("plan", "quickstart", TITLE, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 2

@@ -71,6 +71,7 @@ def group(store, theory):
 
 
 @pytest.mark.parametrize(("overrides", "expected"), FITTING.values(), ids=FITTING.keys())
+@pytest.mark.slow
 def test_a_theory_predicts_what_it_does_alone_and_nothing_elsewhere(tmp_path, overrides, expected):
     store, planned = predicted(tmp_path / "all", *overrides, f"theories={[*expected]}")
     for theory, holds in expected.items():

@@ -20,6 +20,7 @@ BOUNDS = "bounds"
 @pytest.mark.filterwarnings("ignore:Consolidated metadata")
 @pytest.mark.parametrize("opened", [open_campaign, open_raw])
 @pytest.mark.parametrize(("save", "options", "engine"), FORMATS.values(), ids=FORMATS)
+@pytest.mark.slow
 def test_every_group_reads_back_equal_alone_and_in_the_tree(
     partial, opened, save, options, engine, tmp_path
 ):

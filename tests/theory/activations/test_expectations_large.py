@@ -66,6 +66,7 @@ def test_series_of_sin_is_its_closed_form(variance):
 
 @pytest.mark.parametrize("variance", [1e-6, 1.0, 50.0, 900.0, 1e4, 1e5])
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
+@pytest.mark.slow
 def test_diagonals_are_integrals(name, variance):
     root = math.sqrt(variance)
     function = {"tanh": torch.tanh, "gelu": torch.nn.functional.gelu}[name]

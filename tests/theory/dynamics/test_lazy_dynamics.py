@@ -210,6 +210,7 @@ def test_cold_networks_follow_the_tangent_kernel(activation):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("temperature", [1e-3, 0.5])
+@pytest.mark.slow
 def test_long_times_are_regression_with_the_nngp(activation, temperature):
     x, y = data()
     net = network(activation)

@@ -122,6 +122,7 @@ def test_prediction_is_regression_with_the_nested_kernel():
     torch.testing.assert_close(variance, expected.variance, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_what_has_no_solution_is_refused():
     x, y, _ = problem()
     with pytest.raises(ValueError, match=r"residual of .* wanted 1e-09; raise the ridge"):

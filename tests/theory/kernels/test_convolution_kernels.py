@@ -170,6 +170,7 @@ def test_pooling_the_last_layer_changes_no_average(activation):
 
 @pytest.mark.parametrize("activation", ["erf", "relu", torch.sigmoid])
 @pytest.mark.parametrize(("pool_after", "head"), ARCHITECTURES)
+@pytest.mark.slow
 def test_symmetry_positivity_tiles_and_cross_kernels(pool_after, head, activation, monkeypatch):
     x = pictures(7)
     settings = {"pool_after": pool_after, "head": head, "activation": activation}

@@ -41,6 +41,7 @@ def recursion(activation, start: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_two_hundred_layers_of_tanh(threads):
     x = points(4)
     x = torch.cat([x, x[:2]])
@@ -126,6 +127,7 @@ def test_a_mirrored_image_averages_to_the_same():
         )
 
 
+@pytest.mark.slow
 def test_layers_of_patches_and_of_images():
     depth = 8
     x = torch.cat([points(3, 16), points(1, 16)])

@@ -183,6 +183,7 @@ def far_labels(seed: int, size: float) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(
     ("ridge", "coupling"), [(0.01, 5.0), (0.1, 1000.0), (1.0, 1.0), (0.1, 50.0)]
 )
+@pytest.mark.slow
 def test_a_strong_quartic_term_mixes(seed, ridge, coupling):
     noise = Noise(1, range(8), 16)
     found = quartic_sample(*far_labels(seed, 10.0), ridge, coupling, noise, warmup=60, draws=140)

@@ -71,6 +71,7 @@ SOURCES = [*SYNTHETIC, "digits"]
 @pytest.mark.parametrize("source", SOURCES)
 @settings(max_examples=25, deadline=None)
 @given(small=st.integers(1, 60), more=st.integers(0, 300), seed=st.integers(0, 2**64 - 1))
+@pytest.mark.slow
 def test_smaller_training_sets_are_prefixes_bit_by_bit(source, small, more, seed):
     first = make(settings_of(source, train=small, label_noise=0.3), seed)
     second = make(settings_of(source, train=small + more, label_noise=0.3), seed)
@@ -123,6 +124,7 @@ def test_streams_are_independent():
 
 
 @pytest.mark.parametrize("source", DIRECTED)
+@pytest.mark.slow
 def test_teacher_is_a_unit_vector_and_isotropic(source):
     seeds = 2000
     teachers = np.array(

@@ -283,6 +283,7 @@ def survives(call):
 
 @settings(max_examples=300, deadline=None)
 @given(st.data(), st.sampled_from([IMAGES, LABELS]), st.booleans())
+@pytest.mark.slow
 def test_any_idx_file_is_read_or_refused(tmp_path_factory, data, name, packed):
     folder = write_mnist(tmp_path_factory.mktemp("idx"))
     content = (folder / name).read_bytes()

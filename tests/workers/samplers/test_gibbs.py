@@ -151,6 +151,7 @@ def test_gibbs_samples_the_exact_posterior_of_a_linear_network(width, readout, c
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("width", "readout", "chi"), [(1, 2.0, 1.0), (3, 1.0, 1.0), (8, 3.0, 2.0)])
+@pytest.mark.slow
 def test_linear_gibbs_samples_the_exact_posterior(width, readout, chi, dtype):
     assert_samples_exactly(
         lambda network, x, y, temperature: linear_gibbs(
