@@ -53,6 +53,7 @@ def test_a_campaign_runs_to_its_end(number, tmp_path):
 
 
 @pytest.mark.campaigns
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("number", range(len(ROWS)))
 def test_every_campaign_runs_to_its_end(number, tmp_path):
     trial(ROWS[number], tmp_path)

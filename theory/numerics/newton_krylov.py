@@ -19,6 +19,8 @@ NEWTON_STEPS = 20
 DIRECTIONS = 40  # of the Krylov space before GMRES gives up
 DIFFERENCE = 1e-7
 SHORTEST_STEP = 1 / 64
+CREEPING = 0.9  # of |r| is left after a step that leads nowhere
+CREPT = 2  # such steps one after another, after which Newton's method has stalled
 PROMISED = 0.1  # part of the fall of |r| along a step that must come true
 TIGHTEST = 1e-3  # relative residual of GMRES
 SMALLEST_STRENGTH = 1 / 128  # step of the continuation
@@ -40,9 +42,9 @@ def find_root(residual: Residual, start: Tensor, tolerance: float) -> Root:
     position, value = start, residual(start)
     if value is None:
         return Root(start, float("inf"))
-    forcing = 0.1
+    forcing, crept = 0.1, 0
     for _ in range(NEWTON_STEPS):
-        if float(value.abs().max()) <= tolerance:
+        if float(value.abs().max()) <= tolerance or crept == CREPT:
             break
         direction = _gmres(_jacobian(residual, position, value), -value, forcing)
         reached = _line_search(residual, position, direction, float(value.norm()))
@@ -50,7 +52,9 @@ def find_root(residual: Residual, start: Tensor, tolerance: float) -> Root:
             break
         before = float(value.norm())
         position, value = reached
-        forcing = min(0.1, max(TIGHTEST, 0.9 * (float(value.norm()) / before) ** 2))
+        left = float(value.norm()) / before
+        forcing = min(0.1, max(TIGHTEST, 0.9 * left**2))
+        crept = crept + 1 if left > CREEPING else 0
     return Root(position, float(value.abs().max()))
 
 
@@ -69,7 +73,7 @@ def continued(residual_at: Callable[[float], Residual], start: Tensor, tolerance
         following = min(1.0, strength + step)
         guess = root.position * (following / strength if strength else 0.0)
         found = find_root(residual_at(following), guess, tolerance)
-        if not found.residual <= tolerance:
+        if strength and not found.residual <= tolerance:
             found = find_root(residual_at(following), root.position, tolerance)
         if found.residual <= tolerance:
             strength, root, step = following, found, 2 * step
