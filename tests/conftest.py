@@ -12,6 +12,7 @@ import pytest
 pytest_plugins = ["support.bucket"]
 
 FOREIGN = ("RAY_", "PREFECT_", "AWS_", "FINITEWIDTH_")  # settings of whoever runs the tests
+WAITING = ("ray", "prefect")  # markers of tests that wait more than they compute
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "OMP_NUM_THREADS": "1",
@@ -37,6 +38,19 @@ def pytest_configure(config: pytest.Config) -> None:
         "PREFECT_HOME": str(place / "prefect"),
         "RAY_TMPDIR": str(place),
     }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the files whose tests wait for servers over the first half of all files.
+
+    Beside each of them others compute, and none is left alone at the end.
+    """
+    files = dict.fromkeys(item.path for item in items)
+    waiting = {item.path for item in items if any(map(item.get_closest_marker, WAITING))}
+    apart = len(files) / (2 * max(len(waiting), 1))
+    places = {path: i * apart for i, path in enumerate(path for path in files if path in waiting)}
+    places |= {path: i for i, path in enumerate(path for path in files if path not in waiting)}
+    items.sort(key=lambda item: places[item.path])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
