@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import xarray as xr
 
@@ -115,13 +116,17 @@ def look(store: Path) -> None:
     succeed("status", store)
     succeed("export", store, "paper")
     assert "sound" in succeed("verify", store).out
-    for engine, place in (("zarr", store / "data.zarr"), ("finitewidth", store)):
+    engines = [("zarr", store / "data.zarr"), ("finitewidth", store)]
+    kept = crc32(store.name.encode()) % len(engines)  # of half of the campaigns each
+    for number, (engine, place) in enumerate(engines):
         with xr.open_datatree(place, engine=engine) as tree:
-            keep(tree.load())
+            tree.load()
+            if number == kept:
+                keep(tree)
 
 
 def keep(tree: xr.DataTree) -> None:
-    """Save a tree, and each group of it, as netCDF and read back the same."""
+    """Save a tree as netCDF and read each group of it back the same."""
     tree.to_netcdf("tree.nc", engine="h5netcdf")
     with xr.open_datatree("tree.nc", engine="h5netcdf") as again:
         assert {node.path for node in again.subtree} == {node.path for node in tree.subtree}
