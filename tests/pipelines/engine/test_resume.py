@@ -97,7 +97,7 @@ class Moments:
 @pytest.mark.parametrize(
     ("executor", "kills"),
     [
-        ("inline", 10),
+        ("inline", 6),
         pytest.param("ray", 4, marks=pytest.mark.ray),  # each of them starts a cluster
         pytest.param("ray", 10, marks=[pytest.mark.ray, pytest.mark.chaos]),
     ],
