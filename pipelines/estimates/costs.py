@@ -22,6 +22,7 @@ from storage.arrays import schema
 from storage.campaign.data_spec import number_of_test_points
 from storage.campaign.network_spec import Kernel
 from storage.campaign.regression_spec import REGRESSION_THEORIES
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign, is_trajectory
 from storage.campaign.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from storage.errors import refused
@@ -176,7 +177,7 @@ def _lanes(spec: Campaign, cell: Cell, count: int, timing: Timing, write: float)
     assert sampler is not None
     assert spec.sampler is not None
     looks = 0
-    if sampler.step_size == "auto":
+    if sampler.step_size == AUTO:
         looks = 1 + FIRST_ITERATIONS + len(STAGES) * (1 + LATER_ITERATIONS)
         if sampler.damping is not None:  # and traces
             looks += (1 + len(STAGES)) * (1 + VECTORS)

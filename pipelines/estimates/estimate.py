@@ -23,7 +23,7 @@ from storage.arrays.coordinates import physical_temperature
 from storage.arrays.schema import Variable, chunks
 from storage.campaign.messages import printable
 from storage.campaign.network_spec import ACTIVATIONS
-from storage.campaign.sampler_spec import AUTO
+from storage.campaign.schemes import AUTO
 from storage.planning.choosing import told
 from storage.planning.identity import digest
 from storage.planning.plan import Cell, Plan, plan

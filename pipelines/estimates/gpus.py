@@ -18,7 +18,7 @@ from pipelines.text.durations import duration
 from storage.campaign.spec import Campaign
 from storage.planning.plan import SAMPLED, Cell, Place, Plan
 from theory.regression.curve_methods import DOUBLE
-from workers.devices.graphs import CAPTURED
+from workers.ensemble.schemes import SCHEMES
 from workers.networks.networks import DEVICE_ELEMENTS
 
 NAME = "NVIDIA H200"
@@ -47,7 +47,7 @@ def step_of(spec: Campaign, prepared: Prepared) -> Step:
     assert spec.network is not None
     assert spec.sampler is not None
     assert spec.ensemble is not None
-    precision, captured = spec.sampler.precision, spec.sampler.scheme in CAPTURED
+    precision, captured = spec.sampler.precision, SCHEMES[spec.sampler.scheme].captured
     step, draw = products_of(spec, prepared)
     item = 4 if precision == "float32" else 8
     chains = spec.ensemble.block * (1 + len(spec.sampler.ladder))

@@ -12,7 +12,6 @@ from storage.arrays.coordinates import physical_temperature
 from storage.backend.reader import open_raw
 from storage.campaign.data_spec import component_names
 from storage.campaign.observables import learnabilities, split
-from storage.campaign.sampler_spec import LAWLESS, TRAJECTORY
 from storage.planning.plan import Cell, Plan
 from storage.store.store import Store
 
@@ -126,9 +125,9 @@ def step_in_words(cell: Cell, biased: bool | None) -> str:
     """What is known of the bias of a cell's step size; None where its check has said nothing."""
     sampler = cell.spec.sampler
     assert sampler is not None
-    if sampler.scheme in LAWLESS:
+    if sampler.record.law == "none":
         return "targets no known law"
-    if sampler.scheme == TRAJECTORY:
+    if sampler.record.law == "in time":
         return "extrapolated"
     if not sampler.bias_order:
         return "exact"

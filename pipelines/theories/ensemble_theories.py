@@ -58,7 +58,7 @@ class Problem:
     def prior(self) -> bool:
         """Whether the ensemble is the prior, which no data have touched."""
         assert self.spec.sampler is not None
-        return self.spec.sampler.scheme == "prior"
+        return self.spec.sampler.record.law == "prior"
 
     @property
     def temperature(self) -> float:
@@ -106,7 +106,7 @@ def key(spec: Campaign) -> str:
             spec.data.model_dump(mode="json"),
             spec.network.model_dump(mode="json", exclude={"width"}),
             spec.sampler.temperature,
-            spec.sampler.scheme == "prior",
+            spec.sampler.record.law == "prior",
         ]
     )
 

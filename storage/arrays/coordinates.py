@@ -23,7 +23,7 @@ from storage.arrays.schema import (
     has_few_inputs,
 )
 from storage.campaign.data_spec import component_names, may_have_classes, number_of_outputs
-from storage.campaign.sampler_spec import AUTO
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign, has_overlaps, is_trajectory
 from storage.planning.excluded import spelling
 from storage.planning.identity import regression_kernel

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from storage.campaign.data_spec import number_of_outputs
 from storage.campaign.messages import short, word
 from storage.campaign.network_spec import Network
-from storage.campaign.sampler_spec import TRAJECTORY
 from storage.campaign.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
 
 if TYPE_CHECKING:  # its theories are named by those who ask for these conditions
@@ -64,7 +63,7 @@ def outputs_that_scale(cell: "Campaign") -> str | None:
 def wide_enough_to_scale(cell: "Campaign") -> str | None:
     """The scales of several outputs, and of a mean, take more neurons than the equations have."""
     network, sampler = _network(cell), cell.sampler
-    if sampler is not None and sampler.scheme == "prior":
+    if sampler is not None and sampler.record.law == "prior":
         return None
     least = number_of_outputs(cell.data)
     if least == 1 and network.depth == 1 and not _is_multiplied(network):
@@ -80,7 +79,7 @@ def _is_multiplied(network: Network) -> bool:
 
 def learned(cell: "Campaign") -> str | None:
     """The ensemble has learned from data."""
-    prior = cell.sampler is not None and cell.sampler.scheme == "prior"
+    prior = cell.sampler is not None and cell.sampler.record.law == "prior"
     return "scheme prior, wanted one that learns from data" if prior else None
 
 
@@ -162,7 +161,7 @@ def odd_target(cell: "Campaign") -> str | None:
 
 
 def _in_time(cell: "Campaign") -> bool:
-    return cell.sampler is not None and cell.sampler.scheme == TRAJECTORY
+    return cell.sampler is not None and cell.sampler.record.law == "in time"
 
 
 def _one_of(key: str, found: str, wanted: tuple[str, ...]) -> str | None:

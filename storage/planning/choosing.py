@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from storage.campaign.data_spec import number_of_inputs
 from storage.campaign.network_spec import COMPILED
-from storage.campaign.sampler_spec import AUTO, Sampler
+from storage.campaign.sampler_spec import Sampler
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign
 
 # N over √(n σ_a²/T) from which on neurons are drawn one after another, with few and many inputs.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.campaign.frozen import Frozen
-from storage.campaign.sampler_spec import AUTO
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import ADAPTED_NUMERICS, NUMERICS, QUARTIC_NUMERICS, Campaign
 
 # name of a file or module -> sha256 of its content; and how its test points are taken

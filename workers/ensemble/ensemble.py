@@ -12,6 +12,7 @@ from storage.arrays.schema import CHECKED, has_few_inputs
 from storage.campaign.data_spec import may_have_classes
 from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign, Observe, is_trajectory
 from storage.planning.identity import Sources, seed_of
 from storage.planning.plan import WARMUP, Shard
@@ -19,11 +20,12 @@ from workers.data.balance import stored_counts
 from workers.data.dataset import Dataset
 from workers.data.datasets import dataset
 from workers.devices.backends import backend_of
-from workers.devices.graphs import CAPTURED, MOST, Steps
+from workers.devices.graphs import MOST, Steps
 from workers.devices.placement import CPU, CUDA, Placement
 from workers.ensemble import trajectories
 from workers.ensemble.adaptation import CALM, WINDOW, Adaptation, stages
-from workers.ensemble.schemes import Problem, overdamped, sampler_of, state_of
+from workers.ensemble.problem import Problem, overdamped
+from workers.ensemble.schemes import sampler_of, scheme_of
 from workers.ensemble.starts import aligned
 from workers.measurement.observables import Directions, directions
 from workers.measurement.record import Observed, Record
@@ -107,7 +109,7 @@ def _advancing(
 ) -> Callable[[_State], _State]:
     """What makes the steps between two draws; on a GPU they are captured, from `state` on."""
     thin = problem.settings.thin
-    if problem.placement.device != CUDA or problem.settings.scheme not in CAPTURED:
+    if problem.placement.device != CUDA or not scheme_of(problem).captured:
         return lambda state: _advance(sampler, noise, state, thin)
     count = max(count for count in range(1, MOST + 1) if thin % count == 0)
     steps = Steps(sampler, noise, count, state.chains)
@@ -138,7 +140,7 @@ def _warmed_up(shard: Shard, problem: Problem, data: Dataset, steps: Noise) -> _
     if settings.anneal is not None:
         position, done = _annealed(problem, position, noise, steps), settings.anneal.steps
     share = 0.5 if shard.kind == "check" else 1.0
-    if settings.step_size == "auto":
+    if settings.step_size == AUTO:
         return _adapted(shard, problem, position, share)
     step_size = share * _number(settings.step_size)
     sampler = sampler_of(problem, step_size)
@@ -318,7 +320,7 @@ def _saved(state: _State) -> Arrays:
 
 
 def _loaded(problem: Problem, arrays: Arrays) -> _State:
-    kind = state_of(problem.settings, problem.network)
+    kind = scheme_of(problem).state
     placed = {
         name: torch.as_tensor(arrays[name], device=problem.x.device)
         for name in (*kind._fields, "sound")

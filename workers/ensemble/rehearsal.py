@@ -15,7 +15,8 @@ from workers import numerics
 from workers.data.datasets import dataset
 from workers.devices.placement import Placement
 from workers.ensemble import ensemble
-from workers.ensemble.schemes import Problem, sampler_of
+from workers.ensemble.problem import Problem
+from workers.ensemble.schemes import sampler_of
 from workers.measurement.instant import Instant
 from workers.measurement.record import Observed, Record
 

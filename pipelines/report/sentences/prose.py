@@ -155,7 +155,7 @@ def ensemble(spec: Campaign) -> str:
     )
     if spec.ensemble.datasets == 1:
         chains = f"{counted(spec.ensemble.chains, 'independent chain')} on one dataset"
-    if spec.sampler.scheme == "prior":
+    if spec.sampler.record.law == "prior":
         return f"The prior itself was sampled, by {chains}."
     if is_trajectory(spec):
         return f"Networks were followed in time, by {chains}."

@@ -2,35 +2,10 @@
 
 from pipelines.report.words import counted, listed, number, value
 from storage.arrays.schema import has_step_check
-from storage.campaign.sampler_spec import AUTO
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign, is_trajectory
 from storage.planning.sweep import grid, resolve
 
-SCHEMES = {
-    "baoab": (
-        "underdamped Langevin dynamics with the BAOAB splitting (Leimkuhler and Matthews 2013)"
-    ),
-    "ula": "the unadjusted Langevin algorithm",
-    "mala": "the Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996)",
-    "collapsed": (
-        "underdamped Langevin dynamics of the hidden weights, the readout integrated out and drawn "
-        "exactly for each draw"
-    ),
-    "neurons": (
-        "Gibbs sampling of one neuron after another, its readout weights integrated out and then "
-        "drawn exactly, its other weights by Hamiltonian turns that keep the prior and by "
-        "elliptical slices (Murray, Adams and MacKay 2010),"
-    ),
-    "gibbs": "Gibbs sampling, the readout drawn exactly given the hidden weights",
-    "exchange": (
-        "underdamped Langevin dynamics with replica exchange between temperatures (Hukushima and "
-        "Nemoto 1996)"
-    ),
-    "sgld": "stochastic gradient Langevin dynamics (Welling and Teh 2011)",
-    "gd": "gradient descent, which targets no known law,",
-    "sgd": "stochastic gradient descent, which targets no known law,",
-    "adam": "Adam (Kingma and Ba 2015), which targets no known law,",
-}
 STARTS = {
     "prior": "Chains started from the prior",
     "teacher": "Chains started with every first-layer neuron at w·w* = ±1 and a fitting readout",
@@ -55,7 +30,7 @@ def sampling(spec: Campaign) -> str:
     )
     if is_trajectory(spec):
         return f"{_in_time(spec)} {packed}"
-    if sampler.scheme == "prior":
+    if sampler.record.law == "prior":
         return f"Draws are independent; {kept}. {packed}"
     apart = value(spec, "sampler.thin")
     return (
@@ -100,7 +75,8 @@ def _samplers(spec: Campaign) -> str:
 
 def _described(spec: Campaign) -> str:
     assert spec.sampler is not None
-    return f"{SCHEMES[spec.sampler.scheme]} in coordinates whitened by the prior{_constants(spec)}"
+    words = spec.sampler.record.words
+    return f"{words} in coordinates whitened by the prior{_constants(spec)}"
 
 
 def _constants(spec: Campaign) -> str:
@@ -109,12 +85,12 @@ def _constants(spec: Campaign) -> str:
     assert sampler is not None
     if sampler.step_size is None:
         return ": every layer in turn, without bias"
-    if sampler.scheme == "neurons":
+    if sampler.record.turns:
         return f", with {_angle(spec)} and without bias"
     step = f"step {value(spec, 'sampler.step_size')}"
     if isinstance(sampler.step_size, tuple):
         step = f"steps {listed(number(each) for each in sampler.step_size)} of the layers"
-    if sampler.step_size == "auto":
+    if sampler.step_size == AUTO:
         step = (
             "a step found from the curvature at the learned state, its largest eigenvalue and its "
             "traces, in the first three quarters of the warm-up and frozen"
@@ -139,7 +115,7 @@ def _friction(spec: Campaign) -> str:
 def _angle(spec: Campaign) -> str:
     """Of a turn of a neuron."""
     assert spec.sampler is not None
-    if spec.sampler.step_size != "auto":
+    if spec.sampler.step_size != AUTO:
         return f"turns of {value(spec, 'sampler.step_size')} radians"
     return (
         "turns by an angle found from their acceptance in the first three quarters of the warm-up "
