@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from storage.campaign.data_spec import number_of_outputs
 from storage.campaign.network_spec import ACTIVATIONS as NAMES
 from storage.campaign.network_spec import ARCHITECTURES, Kernel
 from storage.campaign.plugins import Plugins
@@ -43,7 +42,7 @@ def network_of(spec: Campaign, inputs: int, plugins: Plugins, placement: Placeme
 
 
 def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:
-    chosen, targets = spec.network, number_of_outputs(spec.data)
+    chosen, targets = spec.network, spec.data.number_of_outputs
     assert chosen is not None
     variances, chi = chosen.weights, chosen.chi
     widths = [chosen.width] * chosen.depth
@@ -110,7 +109,7 @@ def _users_network(spec: Campaign, inputs: int, plugins: Plugins) -> Model:
             f"{widths.min(initial=0):g}; wanted one number above 0 for each parameter"
         )
     deviations = torch.from_numpy(widths)
-    return from_function(function, len(deviations), deviations, number_of_outputs(spec.data))
+    return from_function(function, len(deviations), deviations, spec.data.number_of_outputs)
 
 
 def nngp_of(

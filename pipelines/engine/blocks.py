@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from pipelines.engine import needs
 from pipelines.engine.engine import Prepared
-from storage.campaign.data_spec import number_of_inputs, number_of_outputs, number_of_test_points
 from storage.campaign.spec import Campaign, is_trajectory
 from storage.planning.identity import digest
 from storage.planning.plan import Plan
@@ -76,7 +75,7 @@ def block_of(spec: Campaign, prepared: Prepared) -> Block:
     assert spec.ensemble is not None
     assert spec.sampler is not None
     item = 4 if spec.sampler.precision == "float32" else 8
-    network, test = model_of(spec, prepared), number_of_test_points(spec.data)
+    network, test = model_of(spec, prepared), spec.data.test_points
     probes = min(test, spec.observe.points)
     chains = spec.ensemble.block
     replicas, copies = chains * (1 + len(spec.sampler.ladder)), 6
@@ -100,13 +99,13 @@ def depth_of(spec: Campaign) -> int:
 
 def outputs_of(spec: Campaign) -> int:
     """Numbers that a network has at the training or the test points, whichever are more."""
-    points = max(number_of_test_points(spec.data), spec.data.train)
-    return points * number_of_outputs(spec.data)
+    points = max(spec.data.test_points, spec.data.train)
+    return points * spec.data.number_of_outputs
 
 
 def inputs_of(spec: Campaign, prepared: Prepared) -> int:
     """Length of a point, by the data themselves where the spec does not say it."""
-    if (inputs := number_of_inputs(spec.data)) is not None:
+    if (inputs := spec.data.number_of_inputs) is not None:
         return inputs
     data = spec.data.model_dump(mode="json", exclude={"train", "test", "label_noise"})
     key = digest(data), digest(prepared.sources)

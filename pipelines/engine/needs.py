@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from storage.campaign.data_spec import TwoClasses, number_of_test_points
 from storage.campaign.regression_spec import DECIMATED_THEORIES
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError
@@ -64,10 +63,9 @@ def needs_of(spec: Campaign) -> Needs:
 
 
 def _heldout(spec: Campaign) -> int:
-    """How many points outside the pool are predicted; images have none outside."""
+    """How many points outside the pool are predicted."""
     assert spec.regression is not None
-    asked = "heldout" in spec.regression.evaluate and not isinstance(spec.data, TwoClasses)
-    return number_of_test_points(spec.data) if asked else 0
+    return spec.data.heldout_points if "heldout" in spec.regression.evaluate else 0
 
 
 def _quartic_seconds(spec: Campaign) -> float:

@@ -19,7 +19,6 @@ from pipelines.engine import blocks, needs
 from pipelines.engine.engine import Prepared
 from pipelines.estimates.speeds import Speeds
 from storage.arrays import schema
-from storage.campaign.data_spec import number_of_test_points
 from storage.campaign.network_spec import Kernel
 from storage.campaign.regression_spec import REGRESSION_THEORIES
 from storage.campaign.schemes import AUTO
@@ -242,7 +241,7 @@ def products_of(spec: Campaign, prepared: Prepared) -> tuple[float, float]:
     moves = spec.sampler.moves or 1
     if is_trajectory(spec):  # two steps of two networks, and one of two more
         each, moves = each * NETWORKS, 1.5
-    points = spec.data.train + number_of_test_points(spec.data) + spec.observe.points
+    points = spec.data.train + spec.data.test_points + spec.observe.points
     return 3.0 * each * replicas * moves * spec.data.train, float(each * points)
 
 
@@ -383,7 +382,7 @@ def _predict(planned: Plan, kernel: Pairs, products: float, slowness: float) -> 
 def _given(theory: str, spec: Campaign, pair: float, products: float, slowness: float) -> float:
     """Of a theory on one dataset: kernels of its points, and equations on the training points."""
     assert spec.network is not None
-    train, test = spec.data.train, number_of_test_points(spec.data)
+    train, test = spec.data.train, spec.data.test_points
     kernels = 2 * pair * train * (train + test) + pair * DIAGONAL * test
     cubic = products * train**3 / DOUBLE
     seconds = slowness * DATASET + kernels + DIRECT * cubic

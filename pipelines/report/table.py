@@ -10,7 +10,6 @@ from pipelines.report.words import name_and_symbol, number
 from pipelines.text.rounding import UNKNOWN, plain, uncertain
 from storage.arrays.coordinates import physical_temperature
 from storage.backend.reader import open_raw
-from storage.campaign.data_spec import component_names
 from storage.campaign.observables import learnabilities, split
 from storage.planning.plan import Cell, Plan
 from storage.store.store import Store
@@ -30,7 +29,7 @@ def cell_rows(
         else None
         for name in ("/fits", "/progress", "/theory/nngp")
     )
-    learned = learnabilities(component_names(planned.spec.data))
+    learned = learnabilities(planned.spec.data.components)
     rows, converged = [], []
     for cell in planned.cells if cells is None else cells:
         row = settings_row(cell) | physical_row(cell)

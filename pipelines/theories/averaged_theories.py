@@ -16,7 +16,6 @@ from pipelines.theories.attempts import attempt
 from pipelines.theories.theory_groups import Reasons, reasons_of
 from storage.arrays.coordinates import overlap_edges, physical_temperature, readout_edges
 from storage.arrays.schema import OVERLAP_BINS, PARTS, READOUT_BINS, Variable
-from storage.campaign.data_spec import component_names, has_teacher
 from storage.campaign.spec import Campaign
 from storage.campaign.synthetic_spec import AbsIndex, Patches, SingleIndex
 from storage.planning.plan import Cell
@@ -154,7 +153,7 @@ def _silent(cells: Sequence[Cell], named: Mapping[str, Variable]) -> Prediction:
     """NaN in the shape of everything that is predicted."""
     sizes = {
         "cell": len(cells),
-        "component": len(component_names(cells[0].spec.data)),
+        "component": len(cells[0].spec.data.components),
         "part": len(PARTS),
         "overlap_bin": OVERLAP_BINS,
         "readout_bin": READOUT_BINS,
@@ -216,10 +215,8 @@ def _target(orders: tuple[int, ...], specs: Sequence[Campaign]) -> Target:
 
 def _dimension(spec: Campaign) -> int:
     """d, of a patch where there are several."""
-    if isinstance(spec.data, Patches):
-        return spec.data.patch_size
-    assert has_teacher(spec.data)
-    return int(getattr(spec.data, "dimension"))  # noqa: B009  of all but patches
+    assert spec.data.teacher_length is not None
+    return spec.data.teacher_length
 
 
 # -- the theories ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, physical_temperature
 from storage.arrays.schema import PARTS
-from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
+from storage.campaign.data_spec import PLUGIN
 from storage.campaign.network_spec import Network
 from storage.campaign.plugins import Plugins
 from storage.campaign.spec import PAIR, PROBES, Campaign, has_overlaps
@@ -128,7 +128,7 @@ def nngp(problem: Problem) -> Prediction:
 def prior_weights(problem: Problem) -> Prediction:
     """Weights that have not learned: first-layer ones in prior variances, and the readout's."""
     readout = problem.network.physical_weight_variance[-1]
-    found = {"weight_norm": np.array(readout * number_of_outputs(problem.spec.data))}
+    found = {"weight_norm": np.array(readout * problem.spec.data.number_of_outputs)}
     if has_overlaps(problem.spec) and problem.spec.observe.overlaps:
         found["hidden_variance"] = np.ones(len(PARTS))
     return found
@@ -240,7 +240,7 @@ def _accuracy(problem: Problem, found: Posterior) -> Prediction:
     """Of one member of an ensemble with Gaussian outputs, where targets are one of some classes."""
     data = problem.data
     classes = class_counts({"train": data.y_clean, "test": data.y_test})
-    if classes is None or data.y_test.ndim > 1 or not may_have_classes(problem.spec.data):
+    if classes is None or data.y_test.ndim > 1 or not problem.spec.data.may_have_classes:
         return {}
     label, values = torch.as_tensor(data.y_test), torch.as_tensor(classes[0])
     return {"accuracy": gaussian_accuracy(found.mean, found.variance, label, values).numpy()}

@@ -17,7 +17,6 @@ from pipelines.theories.ensemble_theories import (
     summary,
     unsolved,
 )
-from storage.campaign.data_spec import number_of_outputs
 from theory.activations.kernel_map import ODD, KernelMap
 from theory.finite_width.matrix_scaling import matrix_prediction, matrix_scale
 from theory.finite_width.mean_scaling import mean_kernel_scale, mean_scaled
@@ -44,7 +43,7 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
     network = problem.network
     linear = network.activation == "linear" and not any(network.biases)
     multiplied = network.activation in ODD and (network.depth == 1 or linear)
-    outputs = number_of_outputs(problem.spec.data)
+    outputs = problem.spec.data.number_of_outputs
     if outputs == 1 and (problem.prior or multiplied):
         yield from ensemble_theories.kernel_scaling(problem, widths)
         return

@@ -29,7 +29,7 @@ from pipelines.theories.ensemble_theories import Prediction, Problem
 from pipelines.theories.theory_groups import group_name, reasons_of, write_reasons
 from storage.arrays.attributes import encoded
 from storage.arrays.schema import Variable, ensemble_sizes, ensemble_variables
-from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
+from storage.campaign.data_spec import PLUGIN
 from storage.campaign.plugins import Plugins, named
 from storage.campaign.regression_spec import REGRESSION_THEORIES
 from storage.campaign.spec import Campaign, is_trajectory
@@ -220,7 +220,7 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
     coordinates, grid = ensemble_grid(planned)
     sizes = ensemble_sizes(planned)
     variables = dict(SUMMARY)
-    if number_of_outputs(planned.spec.data) > 1:
+    if planned.spec.data.number_of_outputs > 1:
         mean = variables["output_mean"]
         variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
     if is_trajectory(planned.spec):
@@ -236,7 +236,7 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
 def _beside(planned: Plan, numbers: Numbers) -> dict[str, Variable]:
     """What a theory of ours predicts beside the outputs."""
     variables = {k: v for k, v in _layer_variables(planned).items() if k not in numbers.silent}
-    if numbers.classes and may_have_classes(planned.spec.data):
+    if numbers.classes and planned.spec.data.may_have_classes:
         variables |= ACCURACY
     for more in numbers.beside:
         variables |= more

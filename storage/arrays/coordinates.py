@@ -22,7 +22,6 @@ from storage.arrays.schema import (
     direction_names,
     has_few_inputs,
 )
-from storage.campaign.data_spec import component_names, may_have_classes, number_of_outputs
 from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign, has_overlaps, is_trajectory
 from storage.planning.excluded import spelling
@@ -82,7 +81,7 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     }
     coordinates = {key: _with_room(c, sizes["cell"]) for key, c in coordinates.items()}
     coordinates["component"] = _coordinate(
-        ["component"], component_names(plan.spec.data), "part of the target"
+        ["component"], plan.spec.data.components, "part of the target"
     )
     long_names = {
         "dataset": "independent draw of the data",
@@ -108,10 +107,10 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         )
     if plan.spec.observe.histograms:
         coordinates |= _histogram_coordinates(plan.spec)
-    if may_have_classes(plan.spec.data):
+    if plan.spec.data.may_have_classes:
         coordinates |= _class_coordinate(sizes)
-    if number_of_outputs(plan.spec.data) > 1:
-        targets = np.arange(number_of_outputs(plan.spec.data))
+    if plan.spec.data.number_of_outputs > 1:
+        targets = np.arange(plan.spec.data.number_of_outputs)
         coordinates["target"] = _coordinate(["target"], targets, "output of the network")
     if observe.correlators:
         coordinates["pair"] = _coordinate(["pair"], PAIRS, "the first two probe points")
@@ -211,7 +210,7 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
         coordinates["coupling"] = _coordinate(
             ["coupling"], list(regression.quartic.couplings), "quartic coupling u"
         )
-    if may_have_classes(plan.spec.data):
+    if plan.spec.data.may_have_classes:
         coordinates |= _class_coordinate(sizes)
     kernels = [regression_kernel(cell.spec) for cell in plan.regressions]
     for name, long_name in (("activation", "activation φ"), ("depth", "number of hidden layers")):

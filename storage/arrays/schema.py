@@ -10,13 +10,6 @@ from dataclasses import replace
 
 from storage.arrays.trajectory_schema import in_time
 from storage.arrays.variable import Variable
-from storage.campaign.data_spec import (
-    component_names,
-    may_have_classes,
-    number_of_inputs,
-    number_of_outputs,
-    number_of_test_points,
-)
 from storage.campaign.network_spec import ARCHITECTURES
 from storage.campaign.spec import PROBES, Campaign, has_overlaps, is_trajectory
 from storage.planning.plan import Plan
@@ -94,7 +87,7 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
             attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
         ),
     }
-    if may_have_classes(spec.data):
+    if spec.data.may_have_classes:
         variables |= _class_variables(("cell", "dataset"), ("train", "test"))
         variables["accuracy"] = Variable(
             _DRAW, "f8", f"share of the test points whose class is predicted; {NO_CLASSES}"
@@ -119,7 +112,7 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
                 "f4",
                 "mean kernel σ²·φ(t)φ'(t + lag)/width between two times of a chain",
             )
-    if number_of_outputs(spec.data) > 1:
+    if spec.data.number_of_outputs > 1:
         for name in variables.keys() & set(WITH_TARGETS):
             variables[name] = replace(variables[name], dims=(*variables[name].dims, "target"))
     return in_time(variables) if is_trajectory(spec) else variables
@@ -193,7 +186,7 @@ def _correlator_variables(spec: Campaign) -> dict[str, Variable]:
 
 def has_few_inputs(spec: Campaign) -> bool:
     """Whether probe points are so short that they are stored."""
-    inputs = number_of_inputs(spec.data)
+    inputs = spec.data.number_of_inputs
     return inputs is not None and inputs <= FEW_INPUTS
 
 
@@ -250,7 +243,7 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
             attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
         ),
     }
-    if may_have_classes(spec.data):
+    if spec.data.may_have_classes:
         variables |= _class_variables(("cell",), ("pool", "heldout"))
     for where, name, points in (
         ("pool", "pool", "over the whole pool"),
@@ -258,7 +251,7 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
     ):
         if where in spec.regression.evaluate:
             variables[f"{name}_error"] = Variable(curve, "f8", f"mean squared error {points}")
-            if may_have_classes(spec.data):
+            if spec.data.may_have_classes:
                 text = f"share of the classes that are predicted {points}; {NO_CLASSES}"
                 variables[f"{name}_accuracy"] = Variable(curve, "f8", text)
     if spec.regression.quartic is not None:
@@ -283,7 +276,7 @@ def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
     assert spec.ensemble is not None
     assert spec.sampler is not None
     chains, draws = plan.most("ensemble", "chains"), plan.most("sampler", "draws")
-    test = number_of_test_points(spec.data)
+    test = spec.data.test_points
     return {
         "cell": len(plan.cells) + room,
         "dataset": plan.most("ensemble", "datasets"),
@@ -298,12 +291,12 @@ def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
         "order": ORDERS,
         "probe": min(spec.observe.points, test, PROBES),
         "probe_2": min(spec.observe.points, test, PROBES),
-        "component": len(component_names(spec.data)),
+        "component": len(spec.data.components),
         "test": test,
-        "target": number_of_outputs(spec.data),
+        "target": spec.data.number_of_outputs,
         "lag": len(spec.observe.lags),
         "pair": len(PAIRS),
-        "input": number_of_inputs(spec.data) or 0,
+        "input": spec.data.number_of_inputs or 0,
         "neuron": NEURONS,
         "part": len(PARTS),
         "class_index": CLASSES,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from storage.campaign.data_spec import number_of_outputs
 from storage.campaign.messages import word
 from storage.campaign.network_spec import Network
 from storage.campaign.source_spec import Data
@@ -49,7 +48,7 @@ def _one_hidden_layer(network: Network, sampler: "Sampler", data: Data) -> str |
 
 
 def _one_output(network: Network, sampler: "Sampler", data: Data) -> str | None:
-    one = number_of_outputs(data) == 1
+    one = data.number_of_outputs == 1
     return None if one else "is for networks of one output; take baoab"
 
 

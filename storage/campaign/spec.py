@@ -11,10 +11,6 @@ from pydantic_core import PydanticCustomError
 from storage.campaign.data_spec import (
     DataSpec,
     PluginName,
-    has_teacher,
-    number_of_inputs,
-    number_of_outputs,
-    number_of_test_points,
 )
 from storage.campaign.frozen import Count, Frozen, Many, refusal, text_like
 from storage.campaign.messages import word
@@ -195,7 +191,7 @@ def problems(spec: Campaign) -> Iterator[str]:
 def _regression_problems(spec: Campaign) -> Iterator[str]:
     if spec.regression is None:
         return
-    if number_of_outputs(spec.data) > 1:
+    if spec.data.number_of_outputs > 1:
         yield "regression is of one output; set data.outputs: 1, or leave it out"
     kernel = spec.regression.kernel or spec.network
     if kernel is None:
@@ -211,13 +207,13 @@ def _data_problems(spec: Campaign) -> Iterator[str]:
     network, data = spec.network, spec.data
     if network is None or network.architecture != "cnn":
         return
-    inputs = number_of_inputs(data)
+    inputs = data.number_of_inputs
     if inputs is not None and network.patches is not None and inputs % network.patches:
         yield f"network.patches: {inputs} inputs are no {network.patches} equal parts"
     if inputs is not None and network.image is not None and inputs != math.prod(network.image):
         yield f"network.image: {list(network.image)} are not the {inputs} inputs of the data"
     patches = getattr(data, "patches", None)
-    if data.source == "patches" and network.patches != patches:
+    if data.in_patches and network.patches != patches:
         yield f"network.patches: found {network.patches}, the data have {patches}"
 
 
@@ -261,7 +257,7 @@ def _prior_problems(spec: Campaign) -> Iterator[str]:
             f"network.prior: found uniform with sampler.scheme {sampler.scheme}, whose prior is "
             "Gaussian; take scheme prior"
         )
-    inputs = number_of_inputs(spec.data)
+    inputs = spec.data.number_of_inputs
     for kernel in (spec.network, None if regression is None else regression.kernel):
         if kernel is not None and _is_uniform(kernel) and inputs is not None:
             dimensions = inputs + (kernel.biases[0] > 0)
@@ -303,7 +299,7 @@ def _observe_problems(spec: Campaign) -> Iterator[str]:
                 "observe.correlators are of fcn; found architecture "
                 f"{word(network.architecture)}: leave them out"
             )
-        if min(spec.observe.points, number_of_test_points(spec.data)) < len(PAIR):
+        if min(spec.observe.points, spec.data.test_points) < len(PAIR):
             yield "observe.correlators are of 2 probe points: raise data.test and observe.points"
     if not lags or sampler is None:
         return
@@ -348,8 +344,8 @@ def _start_problems(spec: Campaign) -> Iterator[str]:
 def has_overlaps(spec: Campaign) -> bool:
     """Whether first-layer weights and the target's one direction w* have the same inputs."""
     network = spec.network
-    if network is None or not has_teacher(spec.data) or network.architecture not in ARCHITECTURES:
+    if network is None or not spec.data.has_teacher or network.architecture not in ARCHITECTURES:
         return False
     if network.architecture == "fcn":
-        return spec.data.source != "patches"
-    return spec.data.source == "patches" and network.patches is not None
+        return not spec.data.in_patches
+    return spec.data.in_patches and network.patches is not None

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from storage.campaign.data_spec import number_of_outputs
+from storage.campaign.data_spec import SOURCES
 from storage.campaign.messages import short, word
 from storage.campaign.network_spec import Network
-from storage.campaign.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
 
 if TYPE_CHECKING:  # its theories are named by those who ask for these conditions
     from storage.campaign.spec import Campaign
@@ -38,7 +37,7 @@ def depth(wanted: int) -> Condition:
 
 def one_output(cell: "Campaign") -> str | None:
     """The network has one output."""
-    outputs = number_of_outputs(cell.data)
+    outputs = cell.data.number_of_outputs
     return None if outputs == 1 else f"{outputs} outputs, wanted 1"
 
 
@@ -51,7 +50,7 @@ def without_bias(cell: "Campaign") -> str | None:
 
 def outputs_that_scale(cell: "Campaign") -> str | None:
     """Several outputs share one matrix of scales where a number would multiply the kernel."""
-    outputs, network = number_of_outputs(cell.data), _network(cell)
+    outputs, network = cell.data.number_of_outputs, _network(cell)
     if outputs == 1 or _is_multiplied(network):
         return None
     return (
@@ -65,7 +64,7 @@ def wide_enough_to_scale(cell: "Campaign") -> str | None:
     network, sampler = _network(cell), cell.sampler
     if sampler is not None and sampler.record.law == "prior":
         return None
-    least = number_of_outputs(cell.data)
+    least = cell.data.number_of_outputs
     if least == 1 and network.depth == 1 and not _is_multiplied(network):
         least = 2
     return None if network.width >= least else f"width {network.width}, wanted at least {least}"
@@ -113,10 +112,8 @@ def gaussian_weights(cell: "Campaign") -> str | None:
 
 def one_direction(cell: "Campaign") -> str | None:
     """The target has one direction in the inputs."""
-    if isinstance(cell.data, SingleIndex | AbsIndex | Linear | Patches):
-        return None
-    found = word(cell.data.source)
-    return f"data.source {found}, wanted single_index, abs_index, linear or patches"
+    wanted = tuple(name for name, section in SOURCES.items() if section.one_direction)
+    return None if cell.data.one_direction else _one_of("data.source", cell.data.source, wanted)
 
 
 def gaussian_inputs(cell: "Campaign") -> str | None:
@@ -136,27 +133,27 @@ def points_as_drawn(cell: "Campaign") -> str | None:
 
 def architecture_of_the_data(cell: "Campaign") -> str | None:
     """Patches are seen by a convolution, all else is not."""
-    wanted = "cnn" if isinstance(cell.data, Patches) else "fcn"
+    wanted = "cnn" if cell.data.in_patches else "fcn"
     return _one_of("architecture", _network(cell).architecture, (wanted,))
 
 
 def odd_on_patches(cell: "Campaign") -> str | None:
     """On patches the activation is odd."""
-    if isinstance(cell.data, Patches) and _network(cell).activation == "relu":
+    if cell.data.in_patches and _network(cell).activation == "relu":
         return "activation relu on patches, wanted erf or linear"
     return None
 
 
 def two_inputs(cell: "Campaign") -> str | None:
     """There is a direction across the teacher."""
-    inputs = getattr(cell.data, "dimension", getattr(cell.data, "patch_size", 2))
-    return None if inputs >= 2 else f"{inputs} input, wanted at least 2"
+    inputs = cell.data.teacher_length
+    return None if inputs is None or inputs >= 2 else f"{inputs} input, wanted at least 2"
 
 
 def odd_target(cell: "Campaign") -> str | None:
     """The target has no even part."""
     orders = getattr(cell.data, "teacher", {})
-    even = isinstance(cell.data, AbsIndex) or any(order % 2 == 0 for order in orders)
+    even = cell.data.even_part or any(order % 2 == 0 for order in orders)
     return "an even part of the target, wanted none" if even else None
 
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from storage.campaign.data_spec import number_of_inputs
 from storage.campaign.network_spec import COMPILED
 from storage.campaign.sampler_spec import Sampler
 from storage.campaign.schemes import AUTO
@@ -48,7 +47,7 @@ def choice(cell: Campaign) -> Choice:
     if network.activation not in COMPILED or sampler.precision != "float32":
         return Choice("baoab", "sweeps over its neurons have no kernel in C++")
     points, width = cell.data.train, network.width
-    factor = MANY_INPUTS if (number_of_inputs(cell.data) or 0) >= points else FEW_INPUTS
+    factor = MANY_INPUTS if (cell.data.number_of_inputs or 0) >= points else FEW_INPUTS
     # Chi divides σ_a² and T, and leaves their ratio.
     least = factor * math.sqrt(points * network.weights[-1] / sampler.temperature)
     limit = f"{factor:g} √(n σ_a²/T) = {least:.3g}"

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from storage.campaign.data_spec import component_names
 from storage.campaign.frozen import Frozen
 from storage.campaign.messages import clip, explain, nearest, short, word
 from storage.campaign.observables import LEARNABILITY, observed
@@ -259,7 +258,7 @@ def order_parameters(spec: Campaign) -> dict[str, tuple[str, tuple[int, ...]]]:
     By the name that a spec gives them: the stored variable, and the place along what it is along.
     """
     stored = ["loss", "weight_norm", *(["max_overlap"] if has_overlaps(spec) else [])]
-    parts = observed(LEARNABILITY, {"component": component_names(spec.data)})
+    parts = observed(LEARNABILITY, {"component": spec.data.components})
     return {name: (name, ()) for name in stored} | {
         part.name: (part.kind, part.places) for part in parts
     }
@@ -300,7 +299,7 @@ class Resolver:
     """
 
     def __init__(self, spec: Campaign) -> None:
-        self._names = component_names(spec.data)
+        self._names = spec.data.components
         out = {"sweep", "refine", "exclude"}
         self._raw = spec.model_dump(mode="json", exclude=out, exclude_unset=True)
         self._sections: dict[tuple[str, str], Frozen] = {}  # those checked, by name and settings
@@ -329,10 +328,10 @@ class Resolver:
             raise CampaignError(f"sweep at {written(settings)}: {explain(error)}") from None
 
     def _named(self, made: Campaign, settings: Mapping[str, Any]) -> Campaign:
-        if component_names(made.data) != self._names:
+        if made.data.components != self._names:
             raise CampaignError(
                 f"sweep at {written(settings)}: the parts of the target change from "
-                f"{short(self._names)} to {short(component_names(made.data))}; "
+                f"{short(self._names)} to {short(made.data.components)}; "
                 "name every order in data.teacher"
             )
         return settled(made)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from storage.campaign.data_spec import Data, PluginData, number_of_test_points
+from storage.campaign.data_spec import Data, PluginData
 from storage.campaign.plugins import Plugins, named
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError, in_one_line
@@ -138,7 +138,7 @@ def _pool(
     if isinstance(data, PluginData):
         x, y, x_heldout, y_heldout = _plugin_arrays(data, plugins, size, seed)
         return Pool(x, y, x_heldout, y_heldout, _origins(data))
-    outside = number_of_test_points(data) if heldout and builtin.has_test_points(data) else 0
+    outside = data.test_points if heldout and builtin.has_test_points(data) else 0
     return builtin.make_pool(data, size, seed, outside, test_drawn)
 
 
@@ -151,7 +151,7 @@ def _plugin_arrays(data: PluginData, plugins: Plugins, train: int, seed: int) ->
     """make(train, test, seed, **settings) -> x_train, y_train, x_test, y_test, checked."""
     make: Any = plugins.get(data.source)
     try:
-        made = make(train, number_of_test_points(data), seed, **data.settings)
+        made = make(train, data.test_points, seed, **data.settings)
     except Exception as error:
         reason = in_one_line(error)
         raise CampaignError(f"{data.source} failed: {reason}") from error
@@ -166,7 +166,7 @@ def _plugin_arrays(data: PluginData, plugins: Plugins, train: int, seed: int) ->
     }
     inputs = arrays["x_train"].shape[1:]
     for name, array in arrays.items():
-        count = train if name.endswith("train") else number_of_test_points(data)
+        count = train if name.endswith("train") else data.test_points
         columns = inputs if name.startswith("x") else (data.outputs,) * (data.outputs > 1)
         if array.shape != (count, *columns) or 0 in array.shape or len(inputs) != 1:
             wanted = f"({count}, inputs)" if name.startswith("x") else str((count, *columns))

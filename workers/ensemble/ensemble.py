@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from storage.arrays.schema import CHECKED, has_few_inputs
-from storage.campaign.data_spec import may_have_classes
 from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
 from storage.campaign.schemes import AUTO
@@ -303,7 +302,7 @@ def _fixed(shard: Shard, observed: Observed, step_size: float) -> Arrays:
     if shard.block == 0:
         data = observed.data
         values["label"] = data.y_test
-        if shard.kind == "ensemble" and may_have_classes(shard.cell.spec.data):
+        if shard.kind == "ensemble" and shard.cell.spec.data.may_have_classes:
             values |= stored_counts({"train": data.y_clean, "test": data.y_test})
         if observed.along is not None:
             values["prior_deviation"] = observed.along.deviations.numpy()

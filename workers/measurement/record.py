@@ -10,7 +10,6 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, overlap_edges, readout_edges
 from storage.arrays.schema import NEURONS, ORDERS, STATUS, layers
-from storage.campaign.data_spec import may_have_classes
 from storage.campaign.spec import PAIR, Campaign, has_overlaps
 from theory.accuracy import right_class
 from workers.data.balance import class_counts
@@ -111,7 +110,7 @@ class Record:
         self._draws += 1
         self._keep("loss", loss)
         self._keep("learnability", self._learnability(outputs))
-        if may_have_classes(self._observed.spec.data):
+        if self._observed.spec.data.may_have_classes:
             self._keep("accuracy", self._accuracy(outputs))
         self._keep("output", outputs[:, : self._observed.probes * self._targets])
         fields = []

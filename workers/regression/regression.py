@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from storage.campaign.data_spec import may_have_classes, number_of_outputs
 from storage.campaign.network_spec import Kernel
 from storage.campaign.plugins import Plugins
 from storage.campaign.spec import Campaign
@@ -87,7 +86,7 @@ def spectrum(
         raise CampaignError(f"{shard.name}: {error}") from None
     names = {"eigenvalue": found.eigenvalues, "coefficient": found.coefficients}
     values = {name: value.cpu().numpy() for name, value in names.items()}
-    if may_have_classes(shard.cell.spec.data):
+    if shard.cell.spec.data.may_have_classes:
         points = problem.points
         values |= stored_counts({"pool": points.y, "heldout": points.y_heldout})
     return values
@@ -138,7 +137,7 @@ def run(
         values["pool_error"] = curve.pool_error
     if "heldout" in spec.regression.evaluate:
         values["test_error"] = curve.heldout_error
-    if may_have_classes(spec.data):
+    if spec.data.may_have_classes:
         found = {"pool": curve.pool_accuracy, "heldout": curve.heldout_accuracy}
         names = {"pool": "pool_accuracy", "heldout": "test_accuracy"}
         values |= {names[where]: found[where] for where in spec.regression.evaluate}
@@ -148,7 +147,7 @@ def run(
 
 def _classes(spec: Campaign, points: Pool) -> Tensor | None:
     """The targets of the classes, (class, 1); None where targets are no classes."""
-    if not may_have_classes(spec.data):
+    if not spec.data.may_have_classes:
         return None
     found = class_counts({"pool": points.y, "heldout": points.y_heldout})
     return None if found is None else torch.as_tensor(found[0]).reshape(-1, 1)
@@ -187,7 +186,7 @@ def choice(spec: Campaign) -> Choice:
         regression.ridges,
         scale=kernel_of(spec).physical_weight_variance[-1],
         replacement=regression.sampling == "with_replacement",
-        outputs=number_of_outputs(spec.data),
+        outputs=spec.data.number_of_outputs,
         modes=min(MODES, regression.pool),
     )
 

@@ -17,7 +17,6 @@ from pipelines.report.words import (
 )
 from storage.arrays.coordinates import physical_temperature
 from storage.arrays.schema import BIN_RANGE, BINS, ORDERS, direction_names
-from storage.campaign.data_spec import component_names, number_of_test_points
 from storage.campaign.network_spec import Kernel
 from storage.campaign.regression_spec import CUTOFF_THEORIES
 from storage.campaign.spec import PROBES, Campaign, Regression, has_overlaps, is_trajectory
@@ -172,8 +171,8 @@ def ensemble(spec: Campaign) -> str:
 
 def observables(spec: Campaign) -> str:
     """What every draw measured, and in which number formats it is stored."""
-    points = min(spec.observe.points, number_of_test_points(spec.data), PROBES)
-    parts = component_names(spec.data)
+    points = min(spec.observe.points, spec.data.test_points, PROBES)
+    parts = spec.data.components
     learned = "the target" if parts == ("target",) else listed(parts)
     text = (
         "Every draw measured the loss, the squared norm of the readout, the learnability of "
