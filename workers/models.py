@@ -12,7 +12,7 @@ from storage.campaign.network_spec import ARCHITECTURES, Kernel
 from storage.campaign.plugins import Plugins
 from storage.campaign.spec import UNIFORM_INPUTS, Campaign
 from storage.errors import CampaignError
-from theory.activations.expectations import Activation as Phi
+from theory.activations.records import Activation as Phi
 from theory.kernels.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
 from theory.kernels.fully_connected import nngp, pre_activation_kernels
 from theory.kernels.image_layers import central_pre_activation_kernels

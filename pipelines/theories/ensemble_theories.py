@@ -22,7 +22,7 @@ from storage.campaign.plugins import Plugins
 from storage.campaign.spec import PAIR, PROBES, Campaign, has_overlaps
 from storage.planning.identity import digest
 from theory.accuracy import gaussian_accuracy
-from theory.activations.expectations import Activation
+from theory.activations.records import Activation
 from theory.finite_width.kernel_scaling import kernel_scale, prediction
 from theory.finite_width.scale_mixture import hidden_covariance, linear_posterior
 from theory.kernels.fully_connected import pre_activation_kernels

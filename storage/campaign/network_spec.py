@@ -14,14 +14,12 @@ from pydantic import (
 from pydantic import model_validator as validator
 from pydantic_core import PydanticCustomError
 
+from storage.campaign.activations import BY_NAME
 from storage.campaign.data_spec import PLUGIN
 from storage.campaign.frozen import Count, Frozen, Many, refusal
 from storage.campaign.messages import nearest, short
 
-ACTIVATIONS = (
-    "linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic", "sigmoid", "softplus", "silu",
-)  # fmt: skip
-COMPILED = ("erf", "gelu", "linear", "quadratic", "relu", "tanh")  # have a kernel in workers.fused
+ACTIVATIONS = tuple(BY_NAME)
 ARCHITECTURES = ("fcn", "cnn")
 CONVOLUTION = ("patches", "image", "pool_after", "head")  # settings of a cnn alone
 

@@ -1,12 +1,18 @@
 """Synthetic sources of data: a law of inputs, and a teacher drawn for each dataset."""
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, PositiveFloat, model_validator
 
+from storage.campaign.activations import BY_NAME
 from storage.campaign.frozen import Count, Many, refusal
 from storage.campaign.source_spec import Data, Inputs, Test, mistake
+
+if TYPE_CHECKING:  # that one text is all that a type checker needs to know
+    ActivationName = str
+else:
+    ActivationName = Literal[(*BY_NAME,)]
 
 
 def _whole(wanted: str) -> BeforeValidator:
@@ -181,9 +187,7 @@ class TeacherNetwork(Isotropic):
     """Hidden layers of the teacher [layers]"""
     width: Count
     """Neurons or channels of every hidden layer of the teacher [neurons]"""
-    activation: Literal[
-        "linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic", "sigmoid", "softplus", "silu",
-    ]  # fmt: skip
+    activation: ActivationName
     """Activation φ of the teacher's hidden layers"""
     weight_variance: Many[PositiveFloat]
     """σ², variance of weights times fan-in, of each layer; the last is the readout's [1]"""

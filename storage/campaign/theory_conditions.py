@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from storage.campaign import activations
 from storage.campaign.data_spec import SOURCES
 from storage.campaign.messages import short, word
 from storage.campaign.network_spec import Network
@@ -11,8 +12,6 @@ if TYPE_CHECKING:  # its theories are named by those who ask for these condition
     from storage.campaign.spec import Campaign
 
 Condition = Callable[["Campaign"], str | None]  # `depth 2, wanted 1`; None where it holds
-
-ODD = ("linear", "erf", "sin", "tanh")  # activations
 
 
 def architecture(*wanted: str) -> Condition:
@@ -73,7 +72,7 @@ def wide_enough_to_scale(cell: "Campaign") -> str | None:
 def _is_multiplied(network: Network) -> bool:
     """Whether the kernel of infinite width is rescaled as a whole."""
     linear = network.activation == "linear" and not any(network.biases)
-    return linear or (network.activation in ODD and network.depth == 1)
+    return linear or (activations.record(network.activation).odd and network.depth == 1)
 
 
 def learned(cell: "Campaign") -> str | None:
@@ -139,8 +138,9 @@ def architecture_of_the_data(cell: "Campaign") -> str | None:
 
 def odd_on_patches(cell: "Campaign") -> str | None:
     """On patches the activation is odd."""
-    if cell.data.in_patches and _network(cell).activation == "relu":
-        return "activation relu on patches, wanted erf or linear"
+    found = _network(cell).activation
+    if cell.data.in_patches and not activations.record(found).odd:
+        return f"activation {word(found)} on patches, wanted erf or linear"
     return None
 
 

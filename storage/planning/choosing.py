@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from storage.campaign.network_spec import COMPILED
+from storage.campaign import activations
 from storage.campaign.sampler_spec import Sampler
 from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign
@@ -44,7 +44,7 @@ def choice(cell: Campaign) -> Choice:
     assert sampler is not None
     if network.architecture != "fcn" or network.depth > 1:
         return Choice("baoab", "not one fully connected hidden layer")
-    if network.activation not in COMPILED or sampler.precision != "float32":
+    if not activations.record(network.activation).compiled or sampler.precision != "float32":
         return Choice("baoab", "sweeps over its neurons have no kernel in C++")
     points, width = cell.data.train, network.width
     factor = MANY_INPUTS if (cell.data.number_of_inputs or 0) >= points else FEW_INPUTS
