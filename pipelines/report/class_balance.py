@@ -8,7 +8,7 @@ import numpy as np
 from pipelines.text.rounding import plain
 from storage.arrays.schema import CLASSES
 from storage.backend.reader import open_raw
-from storage.planning.plan import Cell, Plan
+from storage.planning.plan import Plan, RegressionCell
 from storage.store.store import Store
 from workers.data.balance import class_counts
 from workers.data.datasets import dataset, pool
@@ -59,7 +59,7 @@ def _planned(prepared: "Prepared", planned: Plan) -> Iterator[Balance]:
         yield from _pool_balance(cell, given)
 
 
-def _pool_balance(cell: Cell, given: Any) -> Iterator[Balance]:
+def _pool_balance(cell: RegressionCell, given: Any) -> Iterator[Balance]:
     points = pool(cell.spec, *given)
     yield from _balance({"pool": points.y, "heldout": points.y_heldout})
 

@@ -19,7 +19,8 @@ from storage.arrays.schema import PARTS
 from storage.campaign.data_spec import PLUGIN
 from storage.campaign.network_spec import Network
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import PAIR, PROBES, Campaign, has_overlaps
+from storage.campaign.resolved import Sampled
+from storage.campaign.spec import PAIR, PROBES, has_overlaps
 from storage.planning.identity import digest
 from theory.accuracy import gaussian_accuracy
 from theory.activations.records import Activation
@@ -43,7 +44,7 @@ TILE = 256  # test points at a time where only the diagonal of a kernel is wante
 class Problem:
     """A network, one dataset and a temperature: all that these theories see, but for the width."""
 
-    spec: Campaign
+    spec: Sampled
     data: Dataset
     plugins: Plugins
     times: tuple[float, ...] = ()  # at which networks are looked at, where they are followed
@@ -51,13 +52,11 @@ class Problem:
     @property
     def network(self) -> Network:
         """The network of the spec."""
-        assert self.spec.network is not None
         return self.spec.network
 
     @property
     def prior(self) -> bool:
         """Whether the ensemble is the prior, which no data have touched."""
-        assert self.spec.sampler is not None
         return self.spec.sampler.record.law == "prior"
 
     @property
@@ -97,10 +96,8 @@ class Problem:
         return self.plugins.get(name) if PLUGIN.fullmatch(name) else None
 
 
-def key(spec: Campaign) -> str:
+def key(spec: Sampled) -> str:
     """Equal for cells that are one `Problem`: those that differ in width or in how they sample."""
-    assert spec.network is not None
-    assert spec.sampler is not None
     return digest(
         [
             spec.data.model_dump(mode="json"),

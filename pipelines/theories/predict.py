@@ -37,7 +37,7 @@ from storage.campaign.theories import introduce, record
 from storage.campaign.theory_record import described, own
 from storage.campaign.theory_spec import AVERAGED_THEORIES
 from storage.errors import CampaignError
-from storage.planning.plan import Cell, Plan
+from storage.planning.plan import EnsembleCell, Plan
 from storage.store.results import create_group, ensemble_grid, remove_groups, stored_plan
 from storage.store.store import Store
 from workers.data.dataset import Dataset
@@ -174,7 +174,7 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
         return
     datasets = planned.most("ensemble", "datasets")
     reasons = {theory: reasons_of(theory, planned.cells, datasets) for theory in groups}
-    together: dict[str, list[Cell]] = defaultdict(list)
+    together: dict[str, list[EnsembleCell]] = defaultdict(list)
     for cell in planned.cells:
         if any(not reasons[theory][cell.index, 0] for theory in groups):
             together[ensemble_theories.key(cell.spec)].append(cell)
@@ -271,8 +271,8 @@ def _layer_variables(planned: Plan) -> dict[str, Variable]:
 
 
 def _predictions(
-    theory: str, problem: Problem, cells: Sequence[Cell], index: int
-) -> Iterator[tuple[Cell, Prediction | str]]:
+    theory: str, problem: Problem, cells: Sequence[EnsembleCell], index: int
+) -> Iterator[tuple[EnsembleCell, Prediction | str]]:
     """Each cell with what is predicted for it, or with why nothing is."""
     if not cells:
         return
@@ -284,10 +284,10 @@ def _predictions(
 
 
 def _evaluate(
-    theory: str, problem: Problem, cells: Sequence[Cell], index: int
+    theory: str, problem: Problem, cells: Sequence[EnsembleCell], index: int
 ) -> Iterable[Prediction]:
     """The prediction for each of the cells, which differ in width alone."""
-    widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
+    widths = [cell.spec.network.width for cell in cells]
     if problem.times:
         return trajectory_theories.evaluate(theory, problem, widths)
     if theory in NUMBERS:

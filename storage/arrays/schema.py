@@ -11,6 +11,7 @@ from dataclasses import replace
 from storage.arrays.trajectory_schema import in_time
 from storage.arrays.variable import Variable
 from storage.campaign.network_spec import ARCHITECTURES
+from storage.campaign.resolved import Regressed, Sampled, regressed, sampled
 from storage.campaign.spec import PROBES, Campaign, has_overlaps, is_trajectory
 from storage.planning.plan import Plan
 
@@ -144,7 +145,7 @@ def _overlap_variables(spec: Campaign) -> dict[str, Variable]:
             "prior_variance",
         ),
     }
-    if 1 in _depths(spec):  # of cells that are deeper it stays empty
+    if 1 in _depths(sampled(spec)):  # of cells that are deeper it stays empty
         variables["overlap_histogram"] = Variable(
             (*_SEGMENT, "overlap_bin", "readout_bin"),
             "u8",
@@ -217,9 +218,8 @@ def _kernel_variables() -> dict[str, Variable]:
     }
 
 
-def regression_variables(spec: Campaign) -> dict[str, Variable]:
+def regression_variables(spec: Regressed) -> dict[str, Variable]:
     """The variables of the group `regression`."""
-    assert spec.regression is not None
     curve = ("cell", "repeat", "train", "ridge")
     variables = {
         "train_error": Variable(curve, "f8", "mean squared error at the training points"),
@@ -272,9 +272,7 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
 
 def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
     """Length of every dimension of the group `ensemble`, with room for so many cells to come."""
-    spec = plan.spec
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
+    spec = sampled(plan.spec)
     chains, draws = plan.most("ensemble", "chains"), plan.most("sampler", "draws")
     test = spec.data.test_points
     return {
@@ -307,15 +305,13 @@ def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
 
 def check_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
     """Length of every dimension of the group `step_check`: one block of the first dataset."""
-    assert plan.spec.ensemble is not None
-    block = plan.spec.ensemble.block
+    block = sampled(plan.spec).ensemble.block
     return ensemble_sizes(plan, room) | {"dataset": 1, "block": 1, "chain": block}
 
 
 def regression_sizes(plan: Plan) -> dict[str, int]:
     """Length of every dimension of the group `regression`."""
-    regression = plan.spec.regression
-    assert regression is not None
+    regression = regressed(plan.spec).regression
     return {
         "cell": len(plan.regressions),
         "repeat": plan.most("regression", "repeats"),
@@ -344,16 +340,14 @@ def chunks(variable: Variable, sizes: Mapping[str, int], spec: Campaign) -> tupl
     return tuple(lengths.get(dim, max(sizes[dim], 1)) for dim in variable.dims)
 
 
-def layers(spec: Campaign) -> int:
+def layers(spec: Sampled) -> int:
     """Hidden layers whose pre-activations are known; none in an architecture of the user's."""
-    assert spec.network is not None
     if spec.network.architecture not in ARCHITECTURES:
         return 0
     return max(_depths(spec))
 
 
-def _depths(spec: Campaign) -> list[int]:
+def _depths(spec: Sampled) -> list[int]:
     """Depths of the networks of a campaign."""
-    assert spec.network is not None
     swept = (axis.get("network.depth", []) for axis in spec.sweep.values())
     return list(itertools.chain.from_iterable(swept)) or [spec.network.depth]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.campaign.frozen import Frozen
+from storage.campaign.resolved import regressed
 from storage.campaign.schemes import AUTO
 from storage.campaign.spec import ADAPTED_NUMERICS, NUMERICS, QUARTIC_NUMERICS, Campaign
 
@@ -94,7 +95,7 @@ def regression_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
             "version": spec.version,
             "sources": dict(sources),
             "data": _data(spec, "train"),
-            "kernel": _canonical(regression_kernel(spec)),
+            "kernel": _canonical(regressed(spec).kernel),
             "regression": _canonical(spec.regression, "repeats", "kernel"),
         }
     )
@@ -113,17 +114,6 @@ def data_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
 def seed_of(seed: int, *key: str | int) -> int:
     """A 64-bit seed: the first eight bytes of the digest of the campaign's seed and a key."""
     return int(digest([seed, *key])[:16], 16)
-
-
-def regression_kernel(spec: Campaign) -> Frozen:
-    """The network settings that fix the kernel of the regression; the width is not one of them."""
-    from storage.campaign.network_spec import Kernel
-
-    assert spec.regression is not None
-    if spec.regression.kernel is not None:
-        return spec.regression.kernel
-    assert spec.network is not None
-    return Kernel.model_validate(spec.network.model_dump(include=set(Kernel.model_fields)))
 
 
 def _canonical(section: Frozen | None, *left_out: str) -> dict[str, Any] | None:

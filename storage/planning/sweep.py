@@ -5,7 +5,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic
 
 from pydantic import ValidationError
 
@@ -15,7 +15,7 @@ from storage.campaign.observables import LEARNABILITY, observed
 from storage.campaign.plain import MAXIMUM_DEPTH
 from storage.campaign.spec import Campaign, has_overlaps, is_trajectory, problems
 from storage.errors import CampaignError
-from storage.planning.choosing import settled
+from storage.planning.choosing import Given, settled
 from storage.planning.excluded import (
     by_paths,
     check_excluded,
@@ -283,7 +283,7 @@ def excluded_points(spec: Campaign) -> int:
     return points - sum(1 for _ in grid(spec)) if spec.exclude else 0
 
 
-def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
+def resolve(spec: Given, settings: Mapping[str, Any]) -> Given:
     """The campaign of one point of the grid: the settings put in, the sweep taken out.
 
     Where the scheme is auto, it is the one that `storage.planning.choosing` names.
@@ -291,21 +291,22 @@ def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
     return Resolver(spec).at(settings)
 
 
-class Resolver:
-    """The campaigns of the points of a grid.
+class Resolver(Generic[Given]):
+    """The campaigns of the points of a grid, of the type of the whole.
 
     A section is checked once for all points that give it the same settings, since a grid of 10⁵
     points has far fewer sections; what one section needs of another is checked at each point.
     """
 
-    def __init__(self, spec: Campaign) -> None:
+    def __init__(self, spec: Given) -> None:
+        self._type = type(spec)
         self._names = spec.data.components
         out = {"sweep", "refine", "exclude"}
         self._raw = spec.model_dump(mode="json", exclude=out, exclude_unset=True)
         self._sections: dict[tuple[str, str], Frozen] = {}  # those checked, by name and settings
-        self._whole: Campaign | None = None  # one that was checked, for all that is never swept
+        self._whole: Given | None = None  # one that was checked, for all that is never swept
 
-    def at(self, settings: Mapping[str, Any]) -> Campaign:
+    def at(self, settings: Mapping[str, Any]) -> Given:
         """The campaign of a point. Raises CampaignError for settings that do not go together."""
         keys = _keys_by_section(settings)
         found = {name: self._sections.get((name, key)) for name, key in keys.items()}
@@ -318,16 +319,16 @@ class Resolver:
         self._sections |= {(name, key): getattr(made, name) for name, key in keys.items()}
         return self._named(made, settings)
 
-    def _checked(self, settings: Mapping[str, Any]) -> Campaign:
+    def _checked(self, settings: Mapping[str, Any]) -> Given:
         raw = copy.deepcopy(self._raw)
         for path, value in settings.items():
             assign(raw, path, value)
         try:
-            return Campaign.model_validate(raw)
+            return self._type.model_validate(raw)
         except ValidationError as error:
             raise CampaignError(f"sweep at {written(settings)}: {explain(error)}") from None
 
-    def _named(self, made: Campaign, settings: Mapping[str, Any]) -> Campaign:
+    def _named(self, made: Given, settings: Mapping[str, Any]) -> Given:
         if made.data.components != self._names:
             raise CampaignError(
                 f"sweep at {written(settings)}: the parts of the target change from "

@@ -20,6 +20,7 @@ from storage.arrays.coordinates import (
     setting_values,
 )
 from storage.arrays.schema import Variable, ensemble_sizes, regression_sizes
+from storage.campaign.resolved import regressed
 from storage.campaign.spec import Campaign
 from storage.planning.plan import Plan, plan
 from storage.store.hierarchy import Group
@@ -109,7 +110,7 @@ def ensemble_grid(planned: Plan) -> tuple[dict[str, Coordinate], dict[str, Any]]
 
 def regression_grid(planned: Plan) -> tuple[dict[str, Coordinate], dict[str, Any]]:
     """Coordinates of the group `regression`, and the grid that its cells form."""
-    grid = axes(planned.spec, regression_axes(planned.spec))
+    grid = axes(planned.spec, regression_axes(regressed(planned.spec)))
     return regression_coordinates(planned, regression_sizes(planned)), grid
 
 

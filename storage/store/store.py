@@ -36,6 +36,7 @@ from storage.arrays.schema import (
     regression_sizes,
     regression_variables,
 )
+from storage.campaign.resolved import regressed
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError, damaged
 from storage.files.ledger import Ledger
@@ -179,8 +180,9 @@ class Store:
         if plan.regressions:
             self._check_cells("regression", len(plan.regressions))
             sizes = regression_sizes(plan)
-            self._allocate_group("regression", spec, regression_variables(spec), sizes)
-            grid = axes(spec, regression_axes(spec))
+            known = regressed(spec)
+            self._allocate_group("regression", spec, regression_variables(known), sizes)
+            grid = axes(spec, regression_axes(known))
             self.write_coordinates("regression", regression_coordinates(plan, sizes), grid)
         self.publish()
         self._describe(plan)

@@ -7,6 +7,7 @@ import numpy as np
 
 from storage.campaign.data_spec import Data, PluginData
 from storage.campaign.plugins import Plugins, named
+from storage.campaign.resolved import Regressed, Sampled
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError, in_one_line
 from storage.planning.identity import Sources, data_identity, digest, seed_of
@@ -20,28 +21,25 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 TEST_POINTS = "test points"  # a source: where it is "drawn", they come in a random order
 
 
-def dataset(spec: Campaign, index: int, plugins: Plugins, sources: Sources) -> Dataset:
+def dataset(spec: Sampled, index: int, plugins: Plugins, sources: Sources) -> Dataset:
     """Dataset `index` of a resolved cell; smaller training sets are prefixes of larger ones."""
-    assert spec.ensemble is not None
     seed = seed_of(spec.ensemble.seed, "data", data_identity(spec, sources), index)
     return _dataset(_Key(spec.data), seed, plugins, TEST_POINTS in sources)
 
 
-def pool(spec: Campaign, plugins: Plugins, sources: Sources) -> Pool:
+def pool(spec: Regressed, plugins: Plugins, sources: Sources) -> Pool:
     """The pool of a resolved regression, and points outside it.
 
     Held-out points are fresh ones of the law, or the file's own for testing. Other sources have
     none: there a regression is tested on points of the pool that it did not draw.
     """
-    assert spec.regression is not None
     seed = seed_of(spec.regression.seed, "pool", data_identity(spec, sources))
     key, drawn = _Key(spec.data), TEST_POINTS in sources
     return _pool(key, spec.regression.pool, _heldout(spec), seed, plugins, drawn)
 
 
-def check_dataset(spec: Campaign, plugins: Plugins, sources: Sources) -> Dataset:
+def check_dataset(spec: Sampled, plugins: Plugins, sources: Sources) -> Dataset:
     """Dataset 0 of a resolved cell; CampaignError where it, or one to come, cannot be learned."""
-    assert spec.sampler is not None
     precision = spec.sampler.precision
     _check_points(spec.data, precision, True)
     found = dataset(spec, 0, plugins, sources)
@@ -52,9 +50,8 @@ def check_dataset(spec: Campaign, plugins: Plugins, sources: Sources) -> Dataset
     return found
 
 
-def check_pool(spec: Campaign, plugins: Plugins, sources: Sources) -> Pool:
+def check_pool(spec: Regressed, plugins: Plugins, sources: Sources) -> Pool:
     """The pool of a resolved regression; CampaignError where a point of it cannot be learned."""
-    assert spec.regression is not None
     precision = spec.regression.precision
     _check_points(spec.data, precision, _heldout(spec))
     found = pool(spec, plugins, sources)

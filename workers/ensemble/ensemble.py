@@ -11,6 +11,7 @@ from torch import Tensor
 from storage.arrays.schema import CHECKED, has_few_inputs
 from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
+from storage.campaign.resolved import Sampled
 from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign, Observe, is_trajectory
 from storage.planning.identity import Sources, seed_of
@@ -63,8 +64,7 @@ def run(
 
     All tensors are born where the placement says, and come home once, at the end.
     """
-    spec = shard.cell.spec
-    assert spec.sampler is not None
+    spec = shard.sampled
     data = dataset(spec, shard.dataset, plugins, sources)
     observed = observe(shard, data, plugins, placement)
     problem = make_problem(spec, observed, placement)
@@ -149,8 +149,7 @@ def _warmed_up(shard: Shard, problem: Problem, data: Dataset, steps: Noise) -> _
 
 def _start(shard: Shard, problem: Problem, data: Dataset, noise: Noise) -> Tensor:
     """Independent draws from the prior, N(0, 1) where it is white, or what is made of them."""
-    ensemble = shard.cell.spec.ensemble
-    assert ensemble is not None
+    ensemble = shard.sampled.ensemble
     position = noise.at(POSITION)((problem.network.size,), problem.x.dtype)
     if ensemble.start not in ("teacher", "both"):
         return position
@@ -211,9 +210,8 @@ def _adapted(shard: Shard, problem: Problem, position: Tensor, share: float) -> 
 
 
 def _all(problem: Problem) -> Tensor:
-    ensemble = problem.spec.ensemble
-    assert ensemble is not None
-    return torch.ones(ensemble.block, dtype=torch.bool, device=problem.x.device)
+    block = problem.spec.ensemble.block
+    return torch.ones(block, dtype=torch.bool, device=problem.x.device)
 
 
 def _number(step_size: Any) -> float:
@@ -232,9 +230,7 @@ def _number(step_size: Any) -> float:
 
 def noise_of(shard: Shard, stream: int, placement: Placement) -> Noise:
     """The noise of a block: keyed by seed, cell and dataset, and by the chain's own index."""
-    spec = shard.cell.spec
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
+    spec = shard.sampled
     purpose = "noise" if shard.kind == "ensemble" else "check"
     seed = seed_of(spec.ensemble.seed, purpose, shard.cell.identity, shard.dataset)
     block = spec.ensemble.block * (1 + len(spec.sampler.ladder))
@@ -242,9 +238,8 @@ def noise_of(shard: Shard, stream: int, placement: Placement) -> Noise:
     return backend_of(placement).noise(seed, chains, stream, placement.device)
 
 
-def make_problem(spec: Campaign, observed: Observed, placement: Placement) -> Problem:
+def make_problem(spec: Sampled, observed: Observed, placement: Placement) -> Problem:
     """What the chains of a block sample, on the data that are observed."""
-    assert spec.sampler is not None
     dtype, device = getattr(torch, spec.sampler.precision), placement.device
     x = torch.as_tensor(observed.data.x_train, dtype=dtype, device=device)
     y = torch.as_tensor(observed.data.y_train, dtype=dtype, device=device).flatten()
@@ -253,7 +248,7 @@ def make_problem(spec: Campaign, observed: Observed, placement: Placement) -> Pr
 
 def observe(shard: Shard, data: Dataset, plugins: Plugins, placement: Placement) -> Observed:
     """What a shard observes: its network, and where and along what it looks."""
-    spec = shard.cell.spec
+    spec = shard.sampled
     if shard.kind == "check":
         spec = spec.model_copy(update={"observe": NOTHING})
     activation = activation_of(spec, plugins)
@@ -275,7 +270,7 @@ def _probes(spec: Campaign, data: Dataset) -> Tensor:
 
 
 def observed_directions(
-    spec: Campaign,
+    spec: Sampled,
     index: int,
     data: Dataset,
     kernels: tuple[Tensor, ...],
@@ -285,7 +280,6 @@ def observed_directions(
 
     `index` is the number of the dataset.
     """
-    assert spec.ensemble is not None
     seed = seed_of(spec.ensemble.seed, "direction", index)
     most = max(len(kernel) for kernel in kernels)
     random = Noise(seed, [0], DIRECTION).at(0)((most,), torch.float64)[0]

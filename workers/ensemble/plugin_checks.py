@@ -10,21 +10,20 @@ from storage.campaign.data_spec import PLUGIN
 from storage.campaign.network_spec import Network
 from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import Campaign
+from storage.campaign.resolved import Sampled
 from storage.errors import CampaignError, refused
 from workers.data.dataset import Dataset
 
 CHAINS = 2  # of a trial, at draws from the prior
 
 
-def check_network(spec: Campaign, data: Dataset, plugins: Plugins) -> None:
+def check_network(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     """Raise CampaignError for a network that does not fit the data, or code that does not work.
 
     An activation must be elementwise and differentiable, an architecture a function of parameters
     and points, an observable one number for each chain.
     """
     network = spec.network
-    assert network is not None
     theirs = [network.activation, network.architecture, *spec.observe.measure]
     ours = not any(map(PLUGIN.fullmatch, theirs))
     if network.architecture == "fcn" and network.prior == "gaussian" and ours:
@@ -63,11 +62,10 @@ def failing(name: str, what: str) -> Iterator[None]:
         yield
 
 
-def _try_activation(name: str, phi: Any, spec: Campaign) -> None:
+def _try_activation(name: str, phi: Any, spec: Sampled) -> None:
     """φ on a few numbers of the precision that the sampler has."""
     import torch
 
-    assert spec.sampler is not None
     z = torch.linspace(-2.5, 2.5, 12, dtype=getattr(torch, spec.sampler.precision))
     with failing(name, "activation"):
         given = z.clone().reshape(3, 4)
@@ -102,13 +100,11 @@ def _require_like(name: str, value: Any, given: Any) -> None:
         raise CampaignError(f"{name} is NaN or infinite between -2.5 and 2.5; wanted numbers")
 
 
-def _try_network(model: Any, spec: Campaign, data: Dataset, plugins: Plugins) -> None:
+def _try_network(model: Any, spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     """Outputs, a gradient and all observables at draws from the prior."""
     import torch
 
     network, sampler = spec.network, spec.sampler
-    assert network is not None
-    assert sampler is not None
     dtype = getattr(torch, sampler.precision)
     normals = np.random.Generator(np.random.Philox(key=0)).standard_normal((CHAINS, model.size))
     parameters = (torch.as_tensor(normals) * model.standard_deviations).to(dtype)

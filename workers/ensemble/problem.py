@@ -6,8 +6,8 @@ from functools import cached_property
 from torch import Tensor
 
 from storage.arrays.coordinates import physical_temperature
+from storage.campaign.resolved import Sampled
 from storage.campaign.sampler_spec import Sampler as Settings
-from storage.campaign.spec import Campaign
 from workers.devices.backends import backend_of
 from workers.devices.placement import CPU, Placement
 from workers.networks.networks import Model
@@ -20,7 +20,7 @@ NO_INERTIA = 1e9  # a friction that leaves nothing of a momentum at any step siz
 class Problem:
     """A posterior: the network, its data and the physical temperature, and how to sample it."""
 
-    spec: Campaign
+    spec: Sampled
     network: Model
     x: Tensor
     y: Tensor  # (n · targets,)
@@ -29,7 +29,6 @@ class Problem:
     @property
     def settings(self) -> Settings:
         """The `sampler` section."""
-        assert self.spec.sampler is not None
         return self.spec.sampler
 
     @property
@@ -45,7 +44,6 @@ class Problem:
     @property
     def ladder(self) -> list[float]:
         """Physical temperatures of the replicas, the target's first."""
-        assert self.spec.network is not None
         chosen = (self.settings.temperature, *self.settings.ladder)
         return [temperature / self.spec.network.chi for temperature in chosen]
 

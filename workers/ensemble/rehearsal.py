@@ -36,8 +36,7 @@ class Rehearsal(NamedTuple):
 
 def rehearse(shard: Shard, plugins: Plugins, sources: Sources, placement: Placement) -> Rehearsal:
     """Make what a shard is made of, and time steps and draws of it; nothing is kept."""
-    spec = shard.cell.spec
-    assert spec.sampler is not None
+    spec = shard.sampled
     with numerics.fixed_threads():
         began = time.process_time()
         data = dataset(spec, shard.dataset, plugins, sources)

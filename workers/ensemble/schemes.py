@@ -170,7 +170,6 @@ def _adam(problem: Problem, step_size: float) -> Sampler[Any]:
 
 
 def _prior(problem: Problem, step_size: float) -> Sampler[Any]:
-    assert problem.spec.network is not None
     return prior(problem.spec.network.prior)
 
 

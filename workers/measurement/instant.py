@@ -115,7 +115,6 @@ class Instant:
 
     def _kernels(self, one: list[Tensor], other: list[Tensor], sound: Tensor) -> Tensor:
         spec = self._observed.spec
-        assert spec.network is not None
         found = []
         for first, second, variance in zip(one, other, spec.network.weights[1:], strict=True):
             kernel = folded(first.mT @ second).value.double() * (variance / first.shape[1])

@@ -2,8 +2,9 @@
 
 from pipelines.report.words import counted, listed, number, value
 from storage.arrays.schema import has_step_check
+from storage.campaign.resolved import Sampled
 from storage.campaign.schemes import AUTO
-from storage.campaign.spec import Campaign, is_trajectory
+from storage.campaign.spec import is_trajectory
 from storage.planning.sweep import grid, resolve
 
 STARTS = {
@@ -18,10 +19,8 @@ STARTS = {
 PRECISIONS = {"float32": "single precision (float32)", "float64": "double precision (float64)"}
 
 
-def sampling(spec: Campaign) -> str:
+def sampling(spec: Sampled) -> str:
     """The scheme and its numbers: step, friction, warm-up, draws, precision, blocks, seed."""
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
     sampler = spec.sampler
     kept = f"{sampler.draws} draws per chain were kept"
     packed = (
@@ -40,10 +39,9 @@ def sampling(spec: Campaign) -> str:
     )
 
 
-def _in_time(spec: Campaign) -> str:
+def _in_time(spec: Sampled) -> str:
     """How networks were followed."""
     sampler = spec.sampler
-    assert sampler is not None
     times = sampler.moments(sampler.draws)
     law = (
         "overdamped Langevin dynamics with weight decay, by the rule of Euler and Maruyama"
@@ -60,29 +58,26 @@ def _in_time(spec: Campaign) -> str:
     )
 
 
-def _samplers(spec: Campaign) -> str:
+def _samplers(spec: Sampled) -> str:
     """The scheme with its constants; where it is auto, those of all cells."""
-    assert spec.sampler is not None
     if spec.sampler.scheme != AUTO:
         return f"The sampler was {_described(spec)}"
     cells = [resolve(spec, point) for point in grid(spec)]
-    named = {cell.sampler.scheme: cell for cell in cells if cell.sampler is not None}
+    named = {cell.sampler.scheme: cell for cell in cells}
     each = "; and ".join(_described(cell) for cell in named.values())
     if len(named) == 1:
         return f"The sampler, named by scheme auto, was {each}"
     return f"The sampler of each cell, named by scheme auto, was one of: {each}"
 
 
-def _described(spec: Campaign) -> str:
-    assert spec.sampler is not None
+def _described(spec: Sampled) -> str:
     words = spec.sampler.record.words
     return f"{words} in coordinates whitened by the prior{_constants(spec)}"
 
 
-def _constants(spec: Campaign) -> str:
+def _constants(spec: Sampled) -> str:
     """Step, friction and what else the scheme has."""
     sampler = spec.sampler
-    assert sampler is not None
     if sampler.step_size is None:
         return ": every layer in turn, without bias"
     if sampler.record.turns:
@@ -106,15 +101,13 @@ def _constants(spec: Campaign) -> str:
     return text
 
 
-def _friction(spec: Campaign) -> str:
-    assert spec.sampler is not None
+def _friction(spec: Sampled) -> str:
     given = spec.sampler.friction is not None
     return value(spec, "sampler.friction") if given else number(spec.sampler.damping)
 
 
-def _angle(spec: Campaign) -> str:
+def _angle(spec: Sampled) -> str:
     """Of a turn of a neuron."""
-    assert spec.sampler is not None
     if spec.sampler.step_size != AUTO:
         return f"turns of {value(spec, 'sampler.step_size')} radians"
     return (
@@ -123,9 +116,8 @@ def _angle(spec: Campaign) -> str:
     )
 
 
-def _annealing(spec: Campaign) -> str:
+def _annealing(spec: Sampled) -> str:
     sampler = spec.sampler
-    assert sampler is not None
     if sampler.anneal is None:
         return ""
     return (
@@ -134,11 +126,10 @@ def _annealing(spec: Campaign) -> str:
     )
 
 
-def _step_check(spec: Campaign) -> str:
+def _step_check(spec: Sampled) -> str:
     cells = (resolve(spec, point) for point in grid(spec))
     if not any(map(has_step_check, cells)):
         return ""
-    assert spec.sampler is not None
     which = "each cell whose scheme has one" if spec.sampler.scheme == AUTO else "each cell"
     return (
         f" The bias of the step was measured by one more block of {which} at half the step, and "
