@@ -96,7 +96,7 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
     write_group(store, "free_energy", VARIABLES, values, coordinates, axes)
 
 
-def _of_temperatures(settings: Mapping[str, Any]) -> bool:
+def _of_temperatures(settings: Mapping[str, object]) -> bool:
     """Whether nothing but the temperature changes, and how it is sampled."""
     return PATH in settings and all(path.startswith("sampler.") for path in settings)
 

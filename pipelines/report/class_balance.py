@@ -1,13 +1,15 @@
 """The class balance of training and test points in words: as planned, and as stored."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.text.rounding import plain
 from storage.arrays.schema import CLASSES
 from storage.backend.reader import open_raw
+from storage.campaign.plugins import Plugins
+from storage.planning.identity import Sources
 from storage.planning.plan import Plan, RegressionCell
 from storage.store.store import Store
 from workers.data.balance import class_counts
@@ -59,7 +61,7 @@ def _planned(prepared: "Prepared", planned: Plan) -> Iterator[Balance]:
         yield from _pool_balance(cell, given)
 
 
-def _pool_balance(cell: RegressionCell, given: Any) -> Iterator[Balance]:
+def _pool_balance(cell: RegressionCell, given: tuple[Plugins, Sources]) -> Iterator[Balance]:
     points = pool(cell.spec, *given)
     yield from _balance({"pool": points.y, "heldout": points.y_heldout})
 

@@ -1,7 +1,6 @@
 """The table of cells: settings, physical numbers, learnability, convergence."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -131,6 +130,6 @@ def step_in_words(cell: EnsembleCell, biased: bool | None) -> str:
     return "biased" if biased else "no bias seen"
 
 
-def extreme(values: np.ndarray, which: Any, digits: str) -> str:
+def extreme(values: np.ndarray, which: Callable[[np.ndarray], float], digits: str) -> str:
     """The largest or the smallest of the values that are known."""
     return f"{which(values):{digits}}" if np.isfinite(values).any() else UNKNOWN

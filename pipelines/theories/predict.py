@@ -309,7 +309,7 @@ def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:
 
 
 def _checked(
-    theory: str, name: str, value: Any, data: Dataset, measured: Sequence[str]
+    theory: str, name: str, value: object, data: Dataset, measured: Sequence[str]
 ) -> np.ndarray:
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(measured, ()) | {
         "learnability": data.components.shape[-1:],

@@ -36,11 +36,11 @@ class Coordinate:
 
     dims: tuple[str, ...]
     values: np.ndarray
-    attrs: Mapping[str, Any]
+    attrs: Mapping[str, object]
 
 
 def _coordinate(
-    dims: Sequence[str], values: Any, long_name: str, units: str = "1", **attrs: Any
+    dims: Sequence[str], values: object, long_name: str, units: str = "1", **attrs: Any
 ) -> Coordinate:
     described = {"long_name": long_name, "units": units, **attrs}
     return Coordinate(tuple(dims), np.asarray(values), described)
@@ -298,7 +298,7 @@ def setting_name(path: str) -> str:
 
 def _setting(spec: Campaign, path: str) -> Any:
     """The value of a setting, of the type that its field has: 1 is 1.0 where a float is wanted."""
-    place: Any = spec
+    place: object = spec
     for key in path.split("."):
         if isinstance(place, tuple):
             place = place[int(key)]
@@ -309,7 +309,7 @@ def _setting(spec: Campaign, path: str) -> Any:
     return to_jsonable_python(place)
 
 
-def setting_values(values: Sequence[Any]) -> np.ndarray:
+def setting_values(values: Sequence[object]) -> np.ndarray:
     """Numbers as numbers, everything else as text."""
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     if numbers:

@@ -116,7 +116,7 @@ class Npz(Data):
         return self.outputs
 
 
-def _setting(value: Any) -> Any:
+def _setting(value: object) -> object:
     if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise refusal(value, "wanted a finite number, text, true or false")
@@ -163,7 +163,7 @@ SOURCES = {get_args(section.model_fields["source"].annotation)[0]: section for s
 _SOURCES = [*SOURCES, "my.module:make"]
 
 
-def _known_source(value: Any) -> Any:
+def _known_source(value: object) -> object:
     """Refuse a source that does not exist before the section is read as one."""
     if isinstance(value, Data):
         return value
@@ -191,7 +191,7 @@ def _missing_source(section: dict[Any, Any]) -> PydanticCustomError:
     )
 
 
-def _source(value: Any) -> str:
+def _source(value: dict[str, Any] | Data) -> str:
     """The tag of a section; tags start with @ so that messages can leave them out."""
     found = value["source"] if isinstance(value, dict) else value.source
     return f"@{found}" if found in SOURCES else "@plugin"

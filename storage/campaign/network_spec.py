@@ -24,10 +24,10 @@ ARCHITECTURES = ("fcn", "cnn")
 CONVOLUTION = ("patches", "image", "pool_after", "head")  # settings of a cnn alone
 
 
-def known_or_plugin(known: tuple[str, ...], example: str) -> Any:
+def known_or_plugin(known: tuple[str, ...], example: str) -> tuple[BeforeValidator, WithJsonSchema]:
     """A name of the list, or `module:attribute` of the user's own."""
 
-    def check(value: Any) -> Any:
+    def check(value: object) -> object:
         if isinstance(value, str) and (value in known or PLUGIN.fullmatch(value)):
             return value
         raise refusal(value, nearest(str(value), [*known, example]))
@@ -42,7 +42,7 @@ Activation = Annotated[str, *known_or_plugin(ACTIVATIONS, "my.module:phi")]
 Architecture = Annotated[str, *known_or_plugin(ARCHITECTURES, "my.module:Net")]
 
 
-def _number_or_list(value: Any) -> str:
+def _number_or_list(value: object) -> str:
     return "@layers" if isinstance(value, list | tuple) else "@number"
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -25,13 +25,13 @@ LARGEST_ANGLE = math.pi / 2  # of a turn, which leaves nothing of what is turned
 SHORTEST_ADAPTATION = 20  # steps of warm-up that step_size: auto needs
 
 
-def _number_word_or_list(value: Any) -> str:
+def _number_word_or_list(value: object) -> str:
     if isinstance(value, list | tuple):
         return "@layers"
     return "@word" if isinstance(value, str) else "@number"
 
 
-def _auto(value: Any) -> Any:
+def _auto(value: object) -> object:
     if value == AUTO:
         return value
     raise refusal(value, "wanted a number, or auto")

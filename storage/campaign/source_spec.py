@@ -30,7 +30,7 @@ class OwnTest(Frozen):
     """Factor of every coordinate [1]"""
 
 
-def _number_or_section(value: Any) -> str:
+def _number_or_section(value: object) -> str:
     return "@section" if isinstance(value, dict | OwnTest) else "@number"
 
 

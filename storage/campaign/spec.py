@@ -51,7 +51,7 @@ Name = Annotated[
 ]
 
 
-def _whole_number(value: Any) -> int:
+def _whole_number(value: object) -> int:
     """Literals compare by value, and 1 == 1.0 == True."""
     if type(value) is int:
         return value

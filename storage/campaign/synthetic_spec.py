@@ -1,7 +1,7 @@
 """Synthetic sources of data: a law of inputs, and a teacher drawn for each dataset."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, PositiveFloat, model_validator
 
@@ -18,7 +18,7 @@ else:
 def _whole(wanted: str) -> BeforeValidator:
     """A whole number as the key of a mapping, where it arrives as text."""
 
-    def check(key: Any) -> int:
+    def check(key: object) -> int:
         if isinstance(key, str) and re.fullmatch("0|[1-9][0-9]{0,9}", key):
             return int(key)
         if isinstance(key, int) and not isinstance(key, bool):

@@ -21,7 +21,7 @@ Sources = Mapping[str, str]
 NO_SOURCES: Sources = {}
 
 
-def digest(content: Any) -> str:
+def digest(content: object) -> str:
     """sha256 of the canonical JSON of nested mappings, lists, numbers and text."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -132,7 +132,7 @@ def _data(spec: Campaign, *left_out: str) -> dict[str, Any]:
 def _remove(content: dict[str, Any], path: str) -> None:
     """Take a swept setting out: its values belong to the sweep."""
     *parents, last = path.split(".")
-    place: Any = content
+    place: object = content
     for key in parents:
         if isinstance(place, dict):
             place = place.get(key)

@@ -105,7 +105,7 @@ class Round:
     """Cells that the campaign added of its own accord, after it had seen so many specs."""
 
     specs: int
-    points: tuple[Mapping[str, Any], ...]  # swept path -> value
+    points: tuple[Mapping[str, object], ...]  # swept path -> value
 
 
 Lane = tuple[Shard, ...]  # shards that must run one after another

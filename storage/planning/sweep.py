@@ -84,7 +84,7 @@ MAXIMUM_CELLS = 100_000
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
 
 
-def assign(raw: dict[str, Any], path: str, value: Any) -> None:
+def assign(raw: dict[str, Any], path: str, value: object) -> None:
     """Set `path` (a.b.3) in nested mappings and lists, making sections that are missing."""
     *parents, last = _keys(path)
     place: Any = raw

@@ -233,7 +233,7 @@ class Store:
                 create_array(group, key, shape, chunks(variable, sizes, spec), variable)
 
     def write_coordinates(
-        self, name: str, coordinates: Mapping[str, Coordinate], grid: Mapping[str, Any]
+        self, name: str, coordinates: Mapping[str, Coordinate], grid: Mapping[str, object]
     ) -> None:
         """Write the coordinates of a group and the grid that its cells form; then `publish`."""
         group = self.root.require_group(name)
@@ -323,7 +323,7 @@ def _grow(array: Array, shape: tuple[int, ...]) -> None:
         array.resize(shape)
 
 
-def _update_attributes(node: Group | Array, wanted: Mapping[str, Any]) -> None:
+def _update_attributes(node: Group | Array, wanted: Mapping[str, object]) -> None:
     known = node.attrs
     if any(known.get(key) != value for key, value in wanted.items()):
         node.update_attributes(wanted)

@@ -9,6 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from storage.campaign.data_spec import Cifar10, Digits, Mnist, Npz
+from storage.campaign.synthetic_spec import (
+    AbsIndex,
+    Linear,
+    MultiIndex,
+    Patches,
+    PowerLaw,
+    SingleIndex,
+    TeacherNetwork,
+)
 from workers.data import npz, synthetic
 from workers.data.collection import Collection, binary
 from workers.data.files import place, sha256, sha256_of
@@ -40,27 +50,27 @@ class Finite:
 # -- synthetic --------------------------------------------------------------------------------
 
 
-def _single_index(data: Any, generator: Generator) -> Law:
+def _single_index(data: SingleIndex, generator: Generator) -> Law:
     return synthetic.single_index(data.dimension, data.teacher, data.basis, generator)
 
 
-def _multi_index(data: Any, generator: Generator) -> Law:
+def _multi_index(data: MultiIndex, generator: Generator) -> Law:
     return synthetic.multi_index(data.dimension, data.teacher, generator)
 
 
-def _abs_index(data: Any, generator: Generator) -> Law:
+def _abs_index(data: AbsIndex, generator: Generator) -> Law:
     return synthetic.abs_index(data.dimension, data.epsilon, generator)
 
 
-def _linear(data: Any, generator: Generator) -> Law:
+def _linear(data: Linear, generator: Generator) -> Law:
     return synthetic.linear(data.dimension, generator)
 
 
-def _patches(data: Any, generator: Generator) -> Law:
+def _patches(data: Patches, generator: Generator) -> Law:
     return synthetic.patches(data.patches, data.patch_size, data.teacher, data.readout, generator)
 
 
-def _teacher_network(data: Any, generator: Generator) -> Law:
+def _teacher_network(data: TeacherNetwork, generator: Generator) -> Law:
     from workers.data.teacher_network import teacher_network  # needs torch
 
     widths, variances = [data.width] * data.depth, data.weight_variance
@@ -69,50 +79,50 @@ def _teacher_network(data: Any, generator: Generator) -> Law:
     )
 
 
-def _power_law(data: Any, generator: Generator) -> Law:
+def _power_law(data: PowerLaw, generator: Generator) -> Law:
     exponents = data.eigenvalue_exponent, data.target_exponent
     return synthetic.power_law(data.modes, *exponents, generator)
 
 
-def _weights(data: Any) -> int:
+def _weights(data: TeacherNetwork) -> int:
     seen = data.dimension // (data.patches or 1)
     return data.width * seen + (data.depth - 1) * data.width**2
 
 
-def _in_patches(data: Any) -> int:
+def _in_patches(data: Patches) -> int:
     return data.patches * data.patch_size
 
 
 # -- files ------------------------------------------------------------------------------------
 
 
-def _npz(data: Any) -> Collection:
-    return npz.load(data.file, getattr(data, "outputs", 1))
+def _npz(data: Npz) -> Collection:
+    return npz.load(data.file, data.outputs)
 
 
-def _npz_file(data: Any) -> dict[str, str]:
+def _npz_file(data: Npz) -> dict[str, str]:
     return {"npz": sha256_of(place(data.file))}
 
 
-def _digits(data: Any) -> Collection:
+def _digits(data: Digits) -> Collection:
     return binary(digits.load(), data.positive, data.negative)
 
 
-def _mnist(data: Any) -> Collection:
+def _mnist(data: Mnist) -> Collection:
     return binary(mnist.load(data.folder, data.subset), data.positive, data.negative)
 
 
-def _mnist_files(data: Any) -> dict[str, str]:
+def _mnist_files(data: Mnist) -> dict[str, str]:
     """Files count by what is in them, so that packing them changes nothing."""
     paths = mnist.files(data.folder, data.subset)
     return {name: sha256(mnist.content(name, path)) for name, path in paths.items()}
 
 
-def _cifar(data: Any) -> Collection:
+def _cifar(data: Cifar10) -> Collection:
     return binary(cifar.load(data.folder, data.subset), data.positive, data.negative)
 
 
-def _cifar_files(data: Any) -> dict[str, str]:
+def _cifar_files(data: Cifar10) -> dict[str, str]:
     paths = cifar.files(data.folder, data.subset)
     return {name: sha256(cifar.content(path)) for name, path in paths.items()}
 

@@ -1,6 +1,6 @@
 """From data settings to arrays.
 
-Settings are any object with the attributes that its source needs. A seed is a 64-bit integer
+Settings are a section, or an object with its attributes. A seed is a 64-bit integer
 that stands for the campaign's seed, the identity of the data and the index of the dataset: for
 one seed smaller training sets are prefixes of larger ones, and neither the teacher nor the test
 points depend on how many training points there are.
@@ -8,11 +8,11 @@ points depend on how many training points there are.
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.campaign.source_spec import Data
 from storage.errors import CampaignError
 from workers.data.collection import Collection, split
 from workers.data.dataset import Dataset, Points, Pool
@@ -25,7 +25,7 @@ from workers.machine import memory
 ROWS = 1024  # points of a file that are looked at together
 
 
-def make(data: Any, seed: int, test_drawn: bool = True) -> Dataset:
+def make(data: Data, seed: int, test_drawn: bool = True) -> Dataset:
     """One draw of the data: y_train has Gaussian noise of variance label_noise, y_test has none.
 
     A synthetic target is a function of the point before normalize.squared_norm rescales it.
@@ -52,7 +52,7 @@ def make(data: Any, seed: int, test_drawn: bool = True) -> Dataset:
 
 
 def make_pool(
-    data: Any, size: int | None, seed: int, heldout: int, test_drawn: bool = True
+    data: Data, size: int | None, seed: int, heldout: int, test_drawn: bool = True
 ) -> Pool:
     """A pool of `size` points and `heldout` more outside it; `train` and `test` have no say.
 
@@ -76,7 +76,7 @@ def make_pool(
     return Pool(pool.x, pool.y, rest.x, rest.y, (pool.origin, rest.origin))
 
 
-def pieces(data: Any, tested: bool) -> Iterator[Points]:
+def pieces(data: Data, tested: bool) -> Iterator[Points]:
     """All points that draws of a finite source may take, as they make them, some at a time.
 
     None where no point can be wrong: there are no ends to synthetic sources, and pixels are bytes,
@@ -93,13 +93,13 @@ def pieces(data: Any, tested: bool) -> Iterator[Points]:
         yield _normalized(collection, data, np.arange(start, min(start + ROWS, end)))
 
 
-def has_test_points(data: Any) -> bool:
+def has_test_points(data: Data) -> bool:
     """Whether points are there for testing alone, beside those that training can draw from."""
     source = _known(data)
     return isinstance(source, Synthetic) or source.load(data).reserved > 0
 
 
-def draws_test_points(data: Any) -> bool:
+def draws_test_points(data: Data) -> bool:
     """Whether a file reserves more points for testing than are asked for: then they are drawn."""
     source = SOURCES.get(data.source)
     if not isinstance(source, Finite) or source.reserved is None:
@@ -107,24 +107,24 @@ def draws_test_points(data: Any) -> bool:
     return _count(data) < source.reserved(data)
 
 
-def files_identity(data: Any) -> dict[str, str]:
+def files_identity(data: Data) -> dict[str, str]:
     """sha256 of each file that the source reads, by names that do not depend on where they lie."""
     source = SOURCES.get(data.source)
     return source.files(data) if isinstance(source, Finite) else {}
 
 
-def _known(data: Any) -> Synthetic | Finite:
+def _known(data: Data) -> Synthetic | Finite:
     """The record of the source."""
     if data.source not in SOURCES:
         raise CampaignError(f"there is no data source {data.source}; check data.source")
     return SOURCES[data.source]
 
 
-def _inputs(data: Any) -> str:
+def _inputs(data: Data) -> str:
     return getattr(data, "inputs", "gaussian")
 
 
-def _test(data: Any) -> tuple[int, str, float]:
+def _test(data: Data) -> tuple[int, str, float]:
     """Number, inputs and scale of the test points."""
     if isinstance(data.test, int):
         return data.test, _inputs(data), 1.0
@@ -136,7 +136,7 @@ def _test(data: Any) -> tuple[int, str, float]:
     return data.test.points, data.test.inputs, data.test.scale
 
 
-def _count(data: Any) -> int:
+def _count(data: Data) -> int:
     """Number of test points of a finite source."""
     if isinstance(data.test, int):
         return data.test
@@ -146,7 +146,7 @@ def _count(data: Any) -> int:
     )
 
 
-def _require_memory(source: Synthetic, data: Any, count: int, others: int) -> None:
+def _require_memory(source: Synthetic, data: Data, count: int, others: int) -> None:
     """Refuse points, or a teacher, that would not fit, before any of them is drawn.
 
     The latent points of the larger set are there beside the points of both.
@@ -169,7 +169,7 @@ _WHAT = {
 
 
 def _draw(
-    law: Law, data: Any, count: int, inputs: str, scale: float, seed: int, stream: Stream
+    law: Law, data: Data, count: int, inputs: str, scale: float, seed: int, stream: Stream
 ) -> Points:
     if data.normalize and data.normalize.center:
         raise CampaignError(
@@ -181,20 +181,20 @@ def _draw(
 
 
 def _split(
-    collection: Collection, data: Any, train: int, test: int, seed: int, test_drawn: bool
+    collection: Collection, data: Data, train: int, test: int, seed: int, test_drawn: bool
 ) -> tuple[Points, Points]:
     reserved = generator(seed, Stream.TEST_ORDER) if test_drawn else None
     first, last = split(collection, train, test, generator(seed, Stream.ORDER), reserved)
     return _normalized(collection, data, first), _normalized(collection, data, last)
 
 
-def _normalized(collection: Collection, data: Any, places: NDArray[np.intp]) -> Points:
+def _normalized(collection: Collection, data: Data, places: NDArray[np.intp]) -> Points:
     points = collection.points(places)
     mean = collection.mean if data.normalize and data.normalize.center else np.float64(0)
     return _rescaled(points._replace(x=points.x - mean), data)
 
 
-def _rescaled(points: Points, data: Any) -> Points:
+def _rescaled(points: Points, data: Data) -> Points:
     if data.normalize is None or data.normalize.squared_norm is None:
         return points
     return points._replace(x=rescale(points.x, data.normalize.squared_norm, points.origin.name))

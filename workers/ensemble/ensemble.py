@@ -32,7 +32,7 @@ from workers.measurement.record import Observed, Record
 from workers.models import activation_of, network_of, prior_kernels
 from workers.networks.convolution import ConvolutionalNetwork
 from workers.philox import Noise
-from workers.sampler import Sampler
+from workers.sampler import AnySampler
 from workers.samplers.anneal import anneal, ramp
 
 Arrays = dict[str, np.ndarray]
@@ -93,7 +93,7 @@ def _in_time(
     shard: Shard,
     problem: Problem,
     observed: Observed,
-    sampler: Sampler[Any],
+    sampler: AnySampler,
     noise: Noise,
     state: _State,
 ) -> tuple[Arrays, Arrays]:
@@ -104,7 +104,7 @@ def _in_time(
 
 
 def _advancing(
-    problem: Problem, sampler: Sampler[Any], noise: Noise, state: _State
+    problem: Problem, sampler: AnySampler, noise: Noise, state: _State
 ) -> Callable[[_State], _State]:
     """What makes the steps between two draws; on a GPU they are captured, from `state` on."""
     thin = problem.settings.thin
@@ -122,7 +122,7 @@ def _advancing(
     return advance
 
 
-def _advance(sampler: Sampler[Any], noise: Noise, state: _State, steps: int) -> _State:
+def _advance(sampler: AnySampler, noise: Noise, state: _State, steps: int) -> _State:
     chains = state.chains
     for step in range(state.step, state.step + steps):
         chains = sampler.step(chains, noise.at(step))

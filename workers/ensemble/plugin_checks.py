@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from storage.campaign.plugins import Plugins
 from storage.campaign.resolved import Sampled
 from storage.errors import CampaignError, refused
 from workers.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 CHAINS = 2  # of a trial, at draws from the prior
 
@@ -38,7 +42,7 @@ def check_network(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
         _try_network(model, spec, data, plugins)
 
 
-def measured(name: str, value: Any, chains: int) -> Any:
+def measured(name: str, value: object, chains: int) -> Any:
     """What an observable of the user's returned: a tensor (chain,) of real numbers, in float64."""
     import torch
 
@@ -82,7 +86,7 @@ def _try_activation(name: str, phi: Any, spec: Sampled) -> None:
         _require_like(f"the derivative of {name}", slope, given)
 
 
-def _require_like(name: str, value: Any, given: Any) -> None:
+def _require_like(name: str, value: object, given: "Tensor") -> None:
     """Raise CampaignError unless a value is a finite tensor like the one that was given."""
     import torch
 
@@ -132,7 +136,7 @@ def _theirs(network: Network) -> str:
     return next(filter(PLUGIN.fullmatch, names), network.architecture)
 
 
-def _require_numbers(name: str, value: Any, length: int, what: str) -> None:
+def _require_numbers(name: str, value: "Tensor", length: int, what: str) -> None:
     if value.shape != (CHAINS, length) or value.is_complex() or not value.isfinite().all():
         raise CampaignError(
             f"{name}: the {what} of {CHAINS} chains at draws from the prior is a tensor of "
@@ -140,6 +144,6 @@ def _require_numbers(name: str, value: Any, length: int, what: str) -> None:
         )
 
 
-def _described(value: Any) -> str:
+def _described(value: "Tensor") -> str:
     grad = ", that requires a gradient" if value.requires_grad else ""
     return f"shape {tuple(value.shape)} and dtype {str(value.dtype).removeprefix('torch.')}{grad}"

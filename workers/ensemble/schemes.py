@@ -13,7 +13,7 @@ from workers.devices.backends import backend_of
 from workers.ensemble.problem import Problem
 from workers.networks.convolution import PatchNetwork
 from workers.networks.networks import Layered, Network
-from workers.sampler import Gradient, Sampler
+from workers.sampler import AnySampler, Gradient
 from workers.samplers.baoab import BAOABState, baoab
 from workers.samplers.collapsed import CollapsedState, collapsed, marginal
 from workers.samplers.descent import AdamState, GDState, SGDState, adam, gd, sgd
@@ -49,7 +49,7 @@ class Scheme:
     """How a scheme moves chains."""
 
     state: Any  # the type of its states
-    sampler: Callable[[Problem, float], Sampler[Any]]  # of a step size
+    sampler: Callable[[Problem, float], AnySampler]  # of a step size
     moved: Callable[[Problem, Tensor], tuple[Gradient, Tensor]]  # what its steps move, and ∇U of it
     definite: bool = True  # whether the data only add to the curvature of what is moved
     proposals: Callable[[Problem, float], Proposals] | None = None  # of an adjusted scheme
@@ -63,7 +63,7 @@ def scheme_of(problem: Problem) -> Scheme:
     return SCHEMES[problem.settings.scheme]
 
 
-def sampler_of(problem: Problem, step_size: float) -> Sampler[Any]:
+def sampler_of(problem: Problem, step_size: float) -> AnySampler:
     """The algorithm that the spec names, at this step."""
     return scheme_of(problem).sampler(problem, step_size)
 
@@ -108,72 +108,72 @@ def _split(problem: Problem, position: Tensor) -> tuple[Tensor, Tensor]:
 # -- samplers ---------------------------------------------------------------------------------
 
 
-def _baoab(problem: Problem, step_size: float) -> Sampler[Any]:
+def _baoab(problem: Problem, step_size: float) -> AnySampler:
     return baoab(problem.gradient, step_size, _given(problem.settings.damping))
 
 
-def _ula(problem: Problem, step_size: float) -> Sampler[Any]:
+def _ula(problem: Problem, step_size: float) -> AnySampler:
     return ula(problem.gradient, _by_parameter(problem, step_size))
 
 
-def _mala(problem: Problem, step_size: float) -> Sampler[Any]:
+def _mala(problem: Problem, step_size: float) -> AnySampler:
     return mala(problem.gradient, step_size)
 
 
-def _collapsed(problem: Problem, step_size: float) -> Sampler[Any]:
+def _collapsed(problem: Problem, step_size: float) -> AnySampler:
     friction = _given(problem.settings.damping)
     return collapsed(*_regression(problem), step_size, friction)
 
 
-def _neurons(problem: Problem, angle: float) -> Sampler[Any]:
+def _neurons(problem: Problem, angle: float) -> AnySampler:
     return neurons(neurons_of(problem, angle), backend_of(problem.placement).sweep)
 
 
-def _gibbs(problem: Problem, step_size: float) -> Sampler[Any]:
+def _gibbs(problem: Problem, step_size: float) -> AnySampler:
     chosen = problem.settings
     friction, moves = _given(chosen.damping), _given(chosen.moves)
     return gibbs(*_regression(problem), step_size, friction, moves)
 
 
-def _linear_gibbs(problem: Problem, step_size: float) -> Sampler[Any]:
+def _linear_gibbs(problem: Problem, step_size: float) -> AnySampler:
     return linear_gibbs(*_regression(problem))
 
 
-def _linear_convolution(problem: Problem, step_size: float) -> Sampler[Any]:
+def _linear_convolution(problem: Problem, step_size: float) -> AnySampler:
     network = problem.network
     assert isinstance(network, PatchNetwork)
     return linear_convolution(network, problem.x, problem.y, problem.temperature)
 
 
-def _exchange(problem: Problem, step_size: float) -> Sampler[Any]:
+def _exchange(problem: Problem, step_size: float) -> AnySampler:
     steps = [rung_step(step_size, rung / problem.temperature) for rung in problem.ladder]
     friction = _given(problem.settings.damping)
     return exchange(problem.network, problem.x, problem.y, problem.ladder, steps, friction)
 
 
-def _sgld(problem: Problem, step_size: float) -> Sampler[Any]:
+def _sgld(problem: Problem, step_size: float) -> AnySampler:
     network, x, y, batch = problem.network, problem.x, problem.y, _given(problem.settings.batch)
     return sgld(network, x, y, problem.temperature, step_size, batch)
 
 
-def _gd(problem: Problem, step_size: float) -> Sampler[Any]:
+def _gd(problem: Problem, step_size: float) -> AnySampler:
     return gd(problem.gradient, step_size)
 
 
-def _sgd(problem: Problem, step_size: float) -> Sampler[Any]:
+def _sgd(problem: Problem, step_size: float) -> AnySampler:
     network, x, y, batch = problem.network, problem.x, problem.y, _given(problem.settings.batch)
     return sgd(network, x, y, problem.temperature, step_size, batch)
 
 
-def _adam(problem: Problem, step_size: float) -> Sampler[Any]:
+def _adam(problem: Problem, step_size: float) -> AnySampler:
     return adam(problem.gradient, step_size)
 
 
-def _prior(problem: Problem, step_size: float) -> Sampler[Any]:
+def _prior(problem: Problem, step_size: float) -> AnySampler:
     return prior(problem.spec.network.prior)
 
 
-def _trajectory(problem: Problem, step_size: float) -> Sampler[Any]:
+def _trajectory(problem: Problem, step_size: float) -> AnySampler:
     lags = max(problem.spec.observe.lags, default=0)
     langevin = problem.settings.dynamics == "langevin"
     signs = _mirror(problem)

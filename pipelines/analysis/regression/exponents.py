@@ -158,7 +158,7 @@ def _laws(eigenvalues: torch.Tensor, power: torch.Tensor) -> dict[str, Array]:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def _known(law: Any, *arguments: Any, **options: Any) -> PowerLaw:
+def _known(law: Any, *arguments: object, **options: object) -> PowerLaw:
     """The law, or nan where the modes have none, or are too few to tell."""
     try:
         return law(*arguments, **options)
