@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from storage.campaign.data_spec import number_of_outputs
 from storage.campaign.network_spec import ACTIVATIONS as NAMES
 from storage.campaign.network_spec import ARCHITECTURES, Kernel
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import UNIFORM_INPUTS, Campaign
+from storage.campaign.resolved import Sampled
+from storage.campaign.spec import UNIFORM_INPUTS
 from storage.errors import CampaignError
-from theory.activations.expectations import Activation as Phi
+from theory.activations.records import Activation as Phi
 from theory.kernels.convolution import convolutional_nngp, patch_nngp, patch_pre_activation_kernels
 from theory.kernels.fully_connected import nngp, pre_activation_kernels
 from theory.kernels.image_layers import central_pre_activation_kernels
@@ -26,25 +26,22 @@ from workers.networks.convolution import myrtle, patch_network, three_layer_conv
 from workers.networks.networks import Model, from_function, fully_connected
 
 
-def activation_of(spec: Campaign, plugins: Plugins) -> Activation:
+def activation_of(spec: Sampled, plugins: Plugins) -> Activation:
     """φ and φ' of a spec, built in or the user's own."""
-    assert spec.network is not None
     name = spec.network.activation
     return ACTIVATIONS[name] if name in ACTIVATIONS else differentiable(plugins.get(name))
 
 
-def network_of(spec: Campaign, inputs: int, plugins: Plugins, placement: Placement = CPU) -> Model:
+def network_of(spec: Sampled, inputs: int, plugins: Plugins, placement: Placement = CPU) -> Model:
     """The network of a spec on inputs of this length, as the backend of the placement has it."""
-    assert spec.network is not None
     if spec.network.architecture not in ARCHITECTURES:
         return _users_network(spec, inputs, plugins)
     model = _network(spec, inputs, activation_of(spec, plugins))
     return backend_of(placement).network(model)
 
 
-def _network(spec: Campaign, inputs: int, activation: Activation) -> Model:
-    chosen, targets = spec.network, number_of_outputs(spec.data)
-    assert chosen is not None
+def _network(spec: Sampled, inputs: int, activation: Activation) -> Model:
+    chosen, targets = spec.network, spec.data.number_of_outputs
     variances, chi = chosen.weights, chosen.chi
     widths = [chosen.width] * chosen.depth
     _check_inputs(chosen, inputs)
@@ -95,8 +92,7 @@ def _check_inputs(kernel: Kernel, inputs: int) -> None:
         )
 
 
-def _users_network(spec: Campaign, inputs: int, plugins: Plugins) -> Model:
-    assert spec.network is not None
+def _users_network(spec: Sampled, inputs: int, plugins: Plugins) -> Model:
     name = spec.network.architecture
     made = plugins.get(name)(inputs, spec.network)
     try:
@@ -110,7 +106,7 @@ def _users_network(spec: Campaign, inputs: int, plugins: Plugins) -> Model:
             f"{widths.min(initial=0):g}; wanted one number above 0 for each parameter"
         )
     deviations = torch.from_numpy(widths)
-    return from_function(function, len(deviations), deviations, number_of_outputs(spec.data))
+    return from_function(function, len(deviations), deviations, spec.data.number_of_outputs)
 
 
 def nngp_of(
@@ -168,13 +164,12 @@ def nngp_of(
     )
 
 
-def prior_kernels(spec: Campaign, x: Tensor, activation: Activation) -> tuple[Tensor, ...]:
+def prior_kernels(spec: Sampled, x: Tensor, activation: Activation) -> tuple[Tensor, ...]:
     """Prior covariances of each hidden layer's pre-activations over points, and their positions.
 
     Of the layers of images over points alone, at the centre of each layer's grid.
     """
     network = spec.network
-    assert network is not None
     phi: Phi = network.activation if network.activation in NAMES else activation.phi
     if network.patches is not None:
         return patch_pre_activation_kernels(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -34,3 +34,7 @@ class Sampler(Generic[S]):
 
     init: Callable[[Tensor, Normals], S]
     step: Callable[[S, Normals], S]
+
+
+AnySampler = Sampler[Any]
+"""Of states of a type of its own, which only it knows."""

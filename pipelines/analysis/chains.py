@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.arrays.schema import STATUS
+from storage.campaign.resolved import sampled
 from storage.planning.plan import Plan
 
 FEWEST_CHAINS = 2  # to tell chains from one another
@@ -48,12 +49,11 @@ class Chains:
 
 def sound_chains(group: Any, planned: Plan, cell: int, dataset: int) -> Chains:
     """The chains of a dataset that are sound, over the segments that leave the most draws."""
-    assert planned.spec.ensemble is not None
     finished = np.asarray(group["finished"][cell, dataset]) > 0  # (block, segment)
     done = np.minimum.accumulate(finished, axis=1).sum(axis=1)
     lengths = np.arange(finished.shape[1] + 1)
     segments = int(np.argmax([length * (done >= length).sum() for length in lengths]))
-    begun = np.repeat(done >= max(segments, 1), planned.spec.ensemble.block)
+    begun = np.repeat(done >= max(segments, 1), sampled(planned.spec).ensemble.block)
     status = np.asarray(group["status"][cell, dataset])[:, :segments]  # (chain, segment)
     sound = (status == STATUS["ok"]).all(axis=1)
     usable = np.flatnonzero(begun & sound)
@@ -74,9 +74,7 @@ def finished_fraction(group: Any, planned: Plan) -> NDArray[np.float64]:
 def asked_shards(planned: Plan) -> dict[str, tuple[int, int, int]]:
     """Datasets, blocks and segments that the newest spec with a cell asks for, by its identity."""
     asked: dict[str, tuple[int, int, int]] = {}
-    for spec in planned.specs:
-        assert spec.ensemble is not None
-        assert spec.sampler is not None
+    for spec in map(sampled, planned.specs):
         shape = (
             spec.ensemble.datasets,
             spec.ensemble.chains // spec.ensemble.block,

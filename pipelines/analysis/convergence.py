@@ -28,9 +28,8 @@ from pipelines.analysis import mixing, step_check
 from pipelines.analysis.chains import Chains, finished_fraction, sound_chains
 from pipelines.progress import doing
 from storage.arrays.schema import Variable
-from storage.campaign.sampler_spec import LAWLESS
 from storage.campaign.spec import is_trajectory
-from storage.planning.plan import Cell, Plan
+from storage.planning.plan import EnsembleCell, Plan
 from storage.store.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
 from storage.store.store import Store
 
@@ -106,9 +105,9 @@ def assess(store: Store) -> None:
     store.publish()
 
 
-def has_law(cell: Cell) -> bool:
+def has_law(cell: EnsembleCell) -> bool:
     """Whether the scheme targets a law that theories can be held against."""
-    return cell.spec.sampler is not None and cell.spec.sampler.scheme not in LAWLESS
+    return cell.spec.sampler.record.law != "none"
 
 
 def _values(
@@ -140,10 +139,9 @@ def _values(
     return values
 
 
-def _converged(cell: Cell, found: Diagnostics, chains: int) -> bool:
+def _converged(cell: EnsembleCell, found: Diagnostics, chains: int) -> bool:
     """Whether the gate is passed; draws of the prior are independent, and have nothing to reach."""
-    assert cell.spec.sampler is not None
-    if cell.spec.sampler.scheme == "prior":
+    if cell.spec.sampler.record.law == "prior":
         return True
     return has_law(cell) and found.passes(chains)
 

@@ -25,7 +25,6 @@ from pipelines.analysis.scaling import points
 from pipelines.theories.theory_groups import group_name
 from storage.arrays.coordinates import physical_temperature, setting_name
 from storage.arrays.schema import Variable
-from storage.campaign.sampler_spec import LAWLESS, TRAJECTORY
 from storage.planning.plan import Plan
 from storage.store.results import labels, points_grid, write_group
 from storage.store.store import Store
@@ -53,7 +52,7 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
     """Write the group `free_energy`, where the sweep has an axis of temperatures alone."""
     sampler = planned.spec.sampler
     axis = next((a for a, s in planned.spec.sweep.items() if _of_temperatures(s)), None)
-    if axis is None or sampler is None or sampler.scheme in (*LAWLESS, "prior", TRAJECTORY):
+    if axis is None or sampler is None or not sampler.record.learns:
         return
     grid = [cell for cell in planned.cells if not cell.refined]
     temperatures = np.unique([cell.settings[PATH] for cell in grid])[::-1]
@@ -97,7 +96,7 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
     write_group(store, "free_energy", VARIABLES, values, coordinates, axes)
 
 
-def _of_temperatures(settings: Mapping[str, Any]) -> bool:
+def _of_temperatures(settings: Mapping[str, object]) -> bool:
     """Whether nothing but the temperature changes, and how it is sampled."""
     return PATH in settings and all(path.startswith("sampler.") for path in settings)
 

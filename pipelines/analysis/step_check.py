@@ -20,7 +20,8 @@ from pipelines.analysis.chains import Chains, sound_chains
 from pipelines.analysis.measured import measure, without_each
 from storage.arrays.schema import Variable
 from storage.campaign.observables import LEARNABILITY, name_of
-from storage.planning.plan import Cell, Plan
+from storage.campaign.resolved import sampled
+from storage.planning.plan import EnsembleCell, Plan
 from theory.statistics import jackknife_error, p_value, pooled_degrees
 
 Array = NDArray[np.float64]
@@ -72,11 +73,11 @@ def biases(root: Any, planned: Plan, observables: Sequence[str]) -> dict[str, np
     return values
 
 
-def bias(root: Any, planned: Plan, cell: Cell, observables: Sequence[str]) -> dict[str, Any]:
+def bias(
+    root: Any, planned: Plan, cell: EnsembleCell, observables: Sequence[str]
+) -> dict[str, Any]:
     """`VARIABLES` of one cell; empty where its check is missing or too short."""
-    sampler, ensemble = cell.spec.sampler, planned.spec.ensemble
-    assert sampler is not None
-    assert ensemble is not None
+    sampler, ensemble = cell.spec.sampler, sampled(planned.spec).ensemble
     if "step_check" not in root or not sampler.bias_order:
         return {}
     here = _estimate(root["ensemble"], planned, cell.index, observables)

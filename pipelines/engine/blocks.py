@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pipelines.engine import needs
 from pipelines.engine.engine import Prepared
-from storage.campaign.data_spec import number_of_inputs, number_of_outputs, number_of_test_points
+from storage.campaign.resolved import Sampled, regressed, sampled
 from storage.campaign.spec import Campaign, is_trajectory
 from storage.planning.identity import digest
 from storage.planning.plan import Plan
@@ -54,8 +54,8 @@ def require(prepared: Prepared, workers: int | None, device: str = CPU.device) -
 def _require_block(prepared: Prepared, planned: Plan, workers: int) -> None:
     blocks = {size_key(cell.spec): cell.spec for cell in planned.cells}
     largest = max((block_of(spec, prepared) for spec in blocks.values()), key=lambda b: b.total)
-    assert planned.spec.sampler is not None
-    segments = 1 + planned.spec.sampler.draws // planned.spec.sampler.segment
+    sampler = sampled(planned.spec).sampler
+    segments = 1 + sampler.draws // sampler.segment
     lanes = sum(planned.work.values()) // segments
     at_once = min(workers, max(lanes, 1))
     advice = {
@@ -71,12 +71,10 @@ def _require_block(prepared: Prepared, planned: Plan, workers: int) -> None:
     )
 
 
-def block_of(spec: Campaign, prepared: Prepared) -> Block:
+def block_of(spec: Sampled, prepared: Prepared) -> Block:
     """What a worker holds for a block of a resolved cell."""
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
     item = 4 if spec.sampler.precision == "float32" else 8
-    network, test = model_of(spec, prepared), number_of_test_points(spec.data)
+    network, test = model_of(spec, prepared), spec.data.test_points
     probes = min(test, spec.observe.points)
     chains = spec.ensemble.block
     replicas, copies = chains * (1 + len(spec.sampler.ladder)), 6
@@ -92,44 +90,40 @@ def block_of(spec: Campaign, prepared: Prepared) -> Block:
     return Block(parameters + seen, series, data)
 
 
-def depth_of(spec: Campaign) -> int:
+def depth_of(spec: Sampled) -> int:
     """Hidden layers whose kernels are observed."""
-    assert spec.network is not None
     return spec.network.depth if spec.observe.kernels else 0
 
 
 def outputs_of(spec: Campaign) -> int:
     """Numbers that a network has at the training or the test points, whichever are more."""
-    points = max(number_of_test_points(spec.data), spec.data.train)
-    return points * number_of_outputs(spec.data)
+    points = max(spec.data.test_points, spec.data.train)
+    return points * spec.data.number_of_outputs
 
 
 def inputs_of(spec: Campaign, prepared: Prepared) -> int:
     """Length of a point, by the data themselves where the spec does not say it."""
-    if (inputs := number_of_inputs(spec.data)) is not None:
+    if (inputs := spec.data.number_of_inputs) is not None:
         return inputs
     data = spec.data.model_dump(mode="json", exclude={"train", "test", "label_noise"})
     key = digest(data), digest(prepared.sources)
     if key not in _inputs:
         given = prepared.plugins, prepared.sources
         if spec.ensemble is not None:
-            points = dataset(spec, 0, *given).x_train
+            points = dataset(sampled(spec), 0, *given).x_train
         else:
-            points = pool(spec, *given).x
+            points = pool(regressed(spec), *given).x
         _inputs[key] = points.shape[1]
     return _inputs[key]
 
 
-def model_of(spec: Campaign, prepared: Prepared) -> Model:
+def model_of(spec: Sampled, prepared: Prepared) -> Model:
     """What a worker makes of the spec, which knows its own size."""
     return network_of(spec, inputs_of(spec, prepared), prepared.plugins)
 
 
-def size_key(spec: Campaign) -> str:
+def size_key(spec: Sampled) -> str:
     """Equal for cells whose blocks take as long and as much: those that differ in numbers alone."""
-    assert spec.network is not None
-    assert spec.sampler is not None
-    assert spec.ensemble is not None
     biases = spec.network.bias_variance
     return digest(
         [

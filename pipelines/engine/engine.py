@@ -21,6 +21,7 @@ from pipelines.engine.provenance import provenance
 from pipelines.engine.waves import Wave, merged
 from storage.campaign.data_spec import PLUGIN
 from storage.campaign.plugins import ALLOWED, Plugins, allow, named
+from storage.campaign.resolved import Sampled
 from storage.campaign.spec import Campaign, is_trajectory
 from storage.campaign.theory_record import own
 from storage.errors import IncompleteError
@@ -29,7 +30,7 @@ from storage.files.lease import Lease
 from storage.files.objects import Objects
 from storage.files.sealed import seal
 from storage.planning.identity import digest
-from storage.planning.plan import SAMPLED, Cell, Lane, Plan, plan
+from storage.planning.plan import SAMPLED, AnyCell, Lane, Plan, plan
 from storage.store import archive, kept
 from storage.store.holding import held
 from storage.store.store import Store
@@ -169,19 +170,17 @@ def _check_data(prepared: Prepared) -> None:
             needs.check_kernel(cell, points)
 
 
-def _networks(spec: Campaign) -> Iterator[Any]:
+def _networks(spec: Sampled) -> Iterator[Any]:
     """What a network is made of, and what its numbers are."""
-    assert spec.network is not None
-    assert spec.sampler is not None
     yield spec.network.model_dump(mode="json")
     yield spec.sampler.precision
     if is_trajectory(spec):
         yield spec.sampler.temperature
 
 
-def _by_data(cells: Sequence[Cell]) -> list[list[Cell]]:
+def _by_data(cells: Sequence[AnyCell]) -> list[list[AnyCell]]:
     """Cells together whose data differ in the number of training points or in noise alone."""
-    together: dict[str, list[Cell]] = {}
+    together: dict[str, list[AnyCell]] = {}
     for cell in sorted(cells, key=lambda cell: -cell.spec.data.train):
         data = cell.spec.data.model_dump(mode="json", exclude={"train"})
         data["label_noise"] = bool(data["label_noise"])

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from storage.campaign.data_spec import TwoClasses, number_of_test_points
 from storage.campaign.regression_spec import DECIMATED_THEORIES
-from storage.campaign.spec import Campaign
+from storage.campaign.resolved import Regressed
 from storage.errors import CampaignError
-from storage.planning.plan import Cell, Plan
+from storage.planning.plan import Plan, RegressionCell
 from workers.data.dataset import Pool
 from workers.machine.cores import available_cores
 
@@ -44,12 +43,11 @@ class Needs:
         return self.kernel_bytes + own + side_by_side * self.heldout_bytes
 
 
-def needs_of(spec: Campaign) -> Needs:
+def needs_of(spec: Regressed) -> Needs:
     """What the regression of a resolved spec needs."""
     from theory.regression.curve_methods import eigen_bytes, eigen_seconds
     from workers.regression.regression import choice
 
-    assert spec.regression is not None
     points = spec.regression.pool
     item = np.dtype(spec.regression.precision).itemsize
     return Needs(
@@ -63,18 +61,15 @@ def needs_of(spec: Campaign) -> Needs:
     )
 
 
-def _heldout(spec: Campaign) -> int:
-    """How many points outside the pool are predicted; images have none outside."""
-    assert spec.regression is not None
-    asked = "heldout" in spec.regression.evaluate and not isinstance(spec.data, TwoClasses)
-    return number_of_test_points(spec.data) if asked else 0
+def _heldout(spec: Regressed) -> int:
+    """How many points outside the pool are predicted."""
+    return spec.data.heldout_points if "heldout" in spec.regression.evaluate else 0
 
 
-def _quartic_seconds(spec: Campaign) -> float:
+def _quartic_seconds(spec: Regressed) -> float:
     from theory.regression.curve_methods import quartic_seconds
     from workers.regression.quartic import LEAPS
 
-    assert spec.regression is not None
     if (asked := spec.regression.quartic) is None:
         return 0.0
     runs = len(spec.regression.ridges) * len(asked.couplings)
@@ -82,13 +77,12 @@ def _quartic_seconds(spec: Campaign) -> float:
     return runs * quartic_seconds(spec.regression.train, asked.chains, steps, LEAPS)
 
 
-def _decimated_seconds(spec: Campaign) -> float:
+def _decimated_seconds(spec: Regressed) -> float:
     """With all modes kept, which is more than any cutoff makes of it."""
     from theory.regression.curve_methods import eigen_seconds, products_seconds
     from workers.regression.decimated import products, repeats_within
 
     regression = spec.regression
-    assert regression is not None
     wanted = sum(theory in DECIMATED_THEORIES for theory in spec.theories)
     if not wanted:
         return 0.0
@@ -108,10 +102,9 @@ def require(planned: Plan, workers: int | None) -> None:
             _require(cell.spec, workers or available_cores())
 
 
-def _require(spec: Campaign, workers: int) -> None:
+def _require(spec: Regressed, workers: int) -> None:
     from workers.machine import memory, node_cache
 
-    assert spec.regression is not None
     needs, points = needs_of(spec), spec.regression.pool
     memory.require(
         needs.total(workers, spec.regression.repeats),
@@ -130,10 +123,9 @@ def _require(spec: Campaign, workers: int) -> None:
         )
 
 
-def check_kernel(cell: Cell, points: Pool) -> None:
+def check_kernel(cell: RegressionCell, points: Pool) -> None:
     """Raise CampaignError for a kernel of zero or beyond all numbers, or a ridge it swallows."""
     regression = cell.spec.regression
-    assert regression is not None
     squares = np.einsum("nd,nd->n", points.x, points.x)
     largest = int(squares.argmax())
     size = _kernel_at(cell.spec, points, largest)  # it grows with |x|²
@@ -154,17 +146,15 @@ def check_kernel(cell: Cell, points: Pool) -> None:
         )
 
 
-def _kernel_at(spec: Campaign, points: Pool, point: int) -> float:
+def _kernel_at(spec: Regressed, points: Pool, point: int) -> float:
     """K(x, x) in the precision of the regression."""
     import torch
 
     from workers.models import nngp_of
-    from workers.regression.regression import kernel_of
 
-    assert spec.regression is not None
     dtype = getattr(torch, spec.regression.precision)
     try:
-        return float(nngp_of(kernel_of(spec), torch.as_tensor(points.x[[point]], dtype=dtype)))
+        return float(nngp_of(spec.kernel, torch.as_tensor(points.x[[point]], dtype=dtype)))
     except ValueError as error:
         raise CampaignError(f"regression: {error}") from None
 

@@ -12,7 +12,7 @@ from storage.planning.plan import Plan
 from storage.planning.sweep import grid, resolve
 from storage.reading.yaml12 import load_yaml
 
-Wanted = Mapping[str, Sequence[Any]]  # swept path -> values, any of which will do
+Wanted = Mapping[str, Sequence[object]]  # swept path -> values, any of which will do
 
 
 def chosen(planned: Plan, only: Sequence[str]) -> frozenset[str]:
@@ -77,11 +77,11 @@ def _end(path: str) -> str:
     return path.rpartition(".")[2]
 
 
-def _agrees(settings: Mapping[str, Any], wanted: Wanted) -> bool:
+def _agrees(settings: Mapping[str, object], wanted: Wanted) -> bool:
     return all(any(_same(settings[path], v) for v in values) for path, values in wanted.items())
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     """Equal as YAML writes them: 1 is 1.0."""
     numbers = (int, float)
     if isinstance(one, numbers) and isinstance(other, numbers):

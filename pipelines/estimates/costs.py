@@ -19,20 +19,29 @@ from pipelines.engine import blocks, needs
 from pipelines.engine.engine import Prepared
 from pipelines.estimates.speeds import Speeds
 from storage.arrays import schema
-from storage.campaign.data_spec import number_of_test_points
 from storage.campaign.network_spec import Kernel
 from storage.campaign.regression_spec import REGRESSION_THEORIES
-from storage.campaign.spec import Campaign, is_trajectory
+from storage.campaign.resolved import Sampled, sampled
+from storage.campaign.schemes import AUTO
+from storage.campaign.spec import is_trajectory
 from storage.campaign.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from storage.errors import refused
 from storage.planning.identity import digest
-from storage.planning.plan import SAMPLED, WARMUP, Cell, Place, Plan, Shard
+from storage.planning.plan import (
+    SAMPLED,
+    WARMUP,
+    Cell,
+    EnsembleCell,
+    Place,
+    Plan,
+    RegressionCell,
+    Shard,
+)
 from theory.regression.curve_methods import DOUBLE
 from workers import numerics
 from workers.devices.placement import placement_of
 from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES, VECTORS
 from workers.models import nngp_of
-from workers.regression.regression import kernel_of
 from workers.samplers.trajectory import NETWORKS
 
 PATIENCE = 2.0  # seconds for all that is timed
@@ -154,14 +163,14 @@ def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = Tru
     written = {size: _bytes(cell, prepared) for size, cell in one.items()}
     variables = schema.ensemble_variables(planned.spec) if current else {}
     for cell in current:
-        size = sizes[cell.key]
+        spec, size = sampled(planned.spec), sizes[cell.key]
         for kind in ("ensemble", "check"):
             if count := planned.work.get((kind, cell.key)):
                 write = slowness * (VARIABLE * len(variables) + RECEIPT) + written[size]
-                lanes[kind, cell.key] = _lanes(planned.spec, cell, count, timings[size], write)
+                lanes[kind, cell.key] = _lanes(spec, cell, count, timings[size], write)
     for cell in planned.regressions:
         if cell.identity in planned.current:
-            pair = kernel(cell, kernel_of(cell.spec))
+            pair = kernel(cell, cell.spec.kernel)
             lanes |= _regression(cell, pair, products, slowness)
     stages = _stages(planned, kernel, products, slowness)
     speeds.keep()
@@ -171,12 +180,10 @@ def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = Tru
 # -- an ensemble ------------------------------------------------------------------------------
 
 
-def _lanes(spec: Campaign, cell: Cell, count: int, timing: Timing, write: float) -> Lanes:
+def _lanes(spec: Sampled, cell: EnsembleCell, count: int, timing: Timing, write: float) -> Lanes:
     sampler = cell.spec.sampler
-    assert sampler is not None
-    assert spec.sampler is not None
     looks = 0
-    if sampler.step_size == "auto":
+    if sampler.step_size == AUTO:
         looks = 1 + FIRST_ITERATIONS + len(STAGES) * (1 + LATER_ITERATIONS)
         if sampler.damping is not None:  # and traces
             looks += (1 + len(STAGES)) * (1 + VECTORS)
@@ -187,30 +194,28 @@ def _lanes(spec: Campaign, cell: Cell, count: int, timing: Timing, write: float)
     return Lanes(count // (1 + more), first, more, each)
 
 
-def _steps(spec: Campaign) -> float:
+def _steps(spec: Sampled) -> float:
     """Steps from one draw to the next; of a trajectory pairs of them, on average."""
     sampler = spec.sampler
-    assert sampler is not None
     if is_trajectory(spec):
         return sampler.pairs(sampler.draws)[-1] / sampler.draws
     return sampler.thin
 
 
-def _bytes(cell: Cell, prepared: Prepared) -> float:
+def _bytes(cell: EnsembleCell, prepared: Prepared) -> float:
     """Seconds for the bytes that a shard writes: its checkpoint and its outputs."""
-    assert cell.spec.ensemble is not None
     return blocks.block_of(cell.spec, prepared).total / 2 / BYTES
 
 
 class _Kind(NamedTuple):
     name: str
-    cell: Cell
+    cell: EnsembleCell
     step: float  # products of a step of a block
     draw: float
 
 
 def _timings(
-    prepared: Prepared, cells: Mapping[str, Cell], speeds: Speeds, measure: bool
+    prepared: Prepared, cells: Mapping[str, EnsembleCell], speeds: Speeds, measure: bool
 ) -> dict[str, Timing]:
     """For each size, of which a cell is given, what was timed, or is scaled from its neighbour."""
     kinds = {
@@ -232,16 +237,14 @@ def _name(kind: _Kind, prepared: Prepared) -> str:
     return f"block {digest([kind.name, prepared.sources])[:32]}"
 
 
-def products_of(spec: Campaign, prepared: Prepared) -> tuple[float, float]:
+def products_of(spec: Sampled, prepared: Prepared) -> tuple[float, float]:
     """Of a block: a step is a pass forward and two back, a draw one forward at all points."""
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
     each = blocks.model_of(spec, prepared).products * spec.ensemble.block
     replicas = 1 + len(spec.sampler.ladder)
     moves = spec.sampler.moves or 1
     if is_trajectory(spec):  # two steps of two networks, and one of two more
         each, moves = each * NETWORKS, 1.5
-    points = spec.data.train + number_of_test_points(spec.data) + spec.observe.points
+    points = spec.data.train + spec.data.test_points + spec.observe.points
     return 3.0 * each * replicas * moves * spec.data.train, float(each * points)
 
 
@@ -264,14 +267,13 @@ def _time(kind: _Kind, prepared: Prepared, speeds: Speeds) -> list[float] | None
     from workers.ensemble.rehearsal import rehearse
 
     ensemble = kind.cell.spec.ensemble
-    assert ensemble is not None
     most = LONG * SLOW / max(kind.step, kind.draw)
     chains = min(ensemble.block, math.floor(most * ensemble.block))
     if chains < 1:
         return None
     few = ensemble.model_copy(update={"block": chains})
     spec = kind.cell.spec.model_copy(update={"ensemble": few})
-    cell = Cell(kind.cell.index, kind.cell.identity, spec, kind.cell.settings)
+    cell = EnsembleCell(kind.cell.index, kind.cell.identity, spec, kind.cell.settings)
     factor = ensemble.block / chains
 
     def act() -> list[float]:
@@ -295,9 +297,10 @@ def _scaled(kind: _Kind, near: Sequence[_Kind], known: Mapping[str, Timing]) -> 
 # -- a regression -----------------------------------------------------------------------------
 
 
-def _regression(cell: Cell, pair: float, products: float, slowness: float) -> dict[Place, Lanes]:
+def _regression(
+    cell: RegressionCell, pair: float, products: float, slowness: float
+) -> dict[Place, Lanes]:
     regression = cell.spec.regression
-    assert regression is not None
     needed, points = needs.needs_of(cell.spec), regression.pool
     sizes = len(regression.train) * len(regression.ridges)
     overhead = slowness * (RECEIPT + 15 * VARIABLE)
@@ -366,7 +369,6 @@ def _predict(planned: Plan, kernel: Pairs, products: float, slowness: float) -> 
     for cell in planned.cells if given else ():
         key = digest(cell.spec.data.model_dump(mode="json"))
         if (name := f"{key} {blocks.size_key(cell.spec)}") not in pairs:
-            assert cell.spec.network is not None
             pairs[name] = kernel(cell, cell.spec.network)
         each = sum(_given(theory, cell.spec, pairs[name], products, slowness) for theory in given)
         seconds += each * planned.most("ensemble", "datasets")
@@ -379,10 +381,9 @@ def _predict(planned: Plan, kernel: Pairs, products: float, slowness: float) -> 
     return seconds
 
 
-def _given(theory: str, spec: Campaign, pair: float, products: float, slowness: float) -> float:
+def _given(theory: str, spec: Sampled, pair: float, products: float, slowness: float) -> float:
     """Of a theory on one dataset: kernels of its points, and equations on the training points."""
-    assert spec.network is not None
-    train, test = spec.data.train, number_of_test_points(spec.data)
+    train, test = spec.data.train, spec.data.test_points
     kernels = 2 * pair * train * (train + test) + pair * DIAGONAL * test
     cubic = products * train**3 / DOUBLE
     seconds = slowness * DATASET + kernels + DIRECT * cubic

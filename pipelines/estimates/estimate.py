@@ -23,10 +23,11 @@ from storage.arrays.coordinates import physical_temperature
 from storage.arrays.schema import Variable, chunks
 from storage.campaign.messages import printable
 from storage.campaign.network_spec import ACTIVATIONS
-from storage.campaign.sampler_spec import AUTO
+from storage.campaign.resolved import regressed
+from storage.campaign.schemes import AUTO
 from storage.planning.choosing import told
 from storage.planning.identity import digest
-from storage.planning.plan import Cell, Plan, plan
+from storage.planning.plan import EnsembleCell, Plan, RegressionCell, plan
 from storage.planning.sweep import excluded_points
 from storage.reading.theory_rules import coverage
 from storage.store import archive
@@ -131,7 +132,7 @@ def _room_warning(place: str, size: int) -> list[str]:
     return [f"warning  {_bytes(size)} may not fit the {_bytes(free)} that are free in {folder}"]
 
 
-def _each_size(planned: Plan) -> list[Cell]:
+def _each_size(planned: Plan) -> list[EnsembleCell]:
     """A cell of each size."""
     return list({blocks.size_key(cell.spec): cell for cell in planned.cells}.values())
 
@@ -152,7 +153,9 @@ def _groups(planned: Plan) -> list[tuple[Mapping[str, Variable], Mapping[str, in
     if planned.cells:
         groups.append((schema.ensemble_variables(planned.spec), schema.ensemble_sizes(planned)))
     if planned.regressions:
-        groups.append((schema.regression_variables(planned.spec), schema.regression_sizes(planned)))
+        groups.append(
+            (schema.regression_variables(regressed(planned.spec)), schema.regression_sizes(planned))
+        )
     return groups
 
 
@@ -189,10 +192,9 @@ def _cell_lines(
     return columns.table(rows, len(planned.cells), width, keep={f"{of} time", "finished"})
 
 
-def _coupling(cell: Cell, prepared: Prepared) -> float:
+def _coupling(cell: EnsembleCell, prepared: Prepared) -> float:
     """U = n² σ_a² / (T² d N), the strength of feature learning, in physical units."""
     spec, network = cell.spec, cell.spec.network
-    assert network is not None
     temperature, inputs = physical_temperature(spec), blocks.inputs_of(spec, prepared)
     readout = network.physical_weight_variance[-1]
     return spec.data.train**2 * readout / (temperature**2 * inputs * network.width)
@@ -205,10 +207,9 @@ class _Freedom:
         self._prepared = prepared
         self._known: dict[str, torch.Tensor] = {}
 
-    def of(self, cell: Cell) -> str:
+    def of(self, cell: EnsembleCell) -> str:
         """dof/N = Tr K(K + T)^-1 / N where the NNGP kernel is known, and of a few kernels alone."""
         network = cell.spec.network
-        assert network is not None
         if network.architecture != "fcn" or network.activation not in ACTIVATIONS:
             return UNKNOWN
         if cell.spec.data.train > PROFILE:
@@ -223,9 +224,8 @@ class _Freedom:
         freedom = float((values / (values + physical_temperature(cell.spec))).sum())
         return plain(freedom / network.width, 3)
 
-    def _eigenvalues(self, cell: Cell) -> torch.Tensor:
+    def _eigenvalues(self, cell: EnsembleCell) -> torch.Tensor:
         network, prepared = cell.spec.network, self._prepared
-        assert network is not None
         x = dataset(cell.spec, 0, prepared.plugins, prepared.sources).x_train
         kernel = nngp(
             torch.as_tensor(x),
@@ -237,10 +237,9 @@ class _Freedom:
         return torch.linalg.eigvalsh(kernel).clamp_min(0)
 
 
-def _regression_lines(cell: Cell, prepared: Prepared, on_gpu: bool) -> list[str]:
+def _regression_lines(cell: RegressionCell, prepared: Prepared, on_gpu: bool) -> list[str]:
     """Sizes and ridges, how they are computed, and what that takes."""
     regression = cell.spec.regression
-    assert regression is not None
     points = len(pool(cell.spec, prepared.plugins, prepared.sources).x)
     largest, needed = max(regression.train), needs.needs_of(cell.spec)
     mark = (

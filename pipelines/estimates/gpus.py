@@ -15,10 +15,10 @@ from pipelines.engine import blocks, needs
 from pipelines.engine.engine import Prepared
 from pipelines.estimates.costs import Costs, products_of
 from pipelines.text.durations import duration
-from storage.campaign.spec import Campaign
-from storage.planning.plan import SAMPLED, Cell, Place, Plan
+from storage.campaign.resolved import Regressed, Sampled
+from storage.planning.plan import SAMPLED, EnsembleCell, Place, Plan
 from theory.regression.curve_methods import DOUBLE
-from workers.devices.graphs import CAPTURED
+from workers.ensemble.schemes import SCHEMES
 from workers.networks.networks import DEVICE_ELEMENTS
 
 NAME = "NVIDIA H200"
@@ -42,12 +42,9 @@ class Step(NamedTuple):
     bytes: float
 
 
-def step_of(spec: Campaign, prepared: Prepared) -> Step:
+def step_of(spec: Sampled, prepared: Prepared) -> Step:
     """Of a resolved cell."""
-    assert spec.network is not None
-    assert spec.sampler is not None
-    assert spec.ensemble is not None
-    precision, captured = spec.sampler.precision, spec.sampler.scheme in CAPTURED
+    precision, captured = spec.sampler.precision, SCHEMES[spec.sampler.scheme].captured
     step, draw = products_of(spec, prepared)
     item = 4 if precision == "float32" else 8
     chains = spec.ensemble.block * (1 + len(spec.sampler.ladder))
@@ -66,7 +63,6 @@ def on_a_gpu(costing: Costs, prepared: Prepared, planned: Plan) -> Costs:
         for kind in SAMPLED:
             if (place := (kind, cell.key)) in lanes:
                 sampler, each = cell.spec.sampler, step_of(cell.spec, prepared)
-                assert sampler is not None
                 first = SHARD + sampler.warmup * each.step
                 segment = SHARD + sampler.segment * (sampler.thin * each.step + each.draw)
                 lanes[place] = lanes[place]._replace(first=first, each=segment)
@@ -86,9 +82,8 @@ class Regression(NamedTuple):
     bytes: float
 
 
-def regression_of(spec: Campaign) -> Regression:
+def regression_of(spec: Regressed) -> Regression:
     """Of a resolved spec."""
-    assert spec.regression is not None
     needed = needs.needs_of(spec)
     rate = DECOMPOSITIONS if "spectrum" in needed.order.methods else FACTORS
     order, spectrum = needed.order.seconds * DOUBLE, needed.spectrum_seconds * DOUBLE
@@ -97,7 +92,7 @@ def regression_of(spec: Campaign) -> Regression:
     return Regression(order / rate, spectrum / DECOMPOSITIONS, 8.0 * max(matrices, whole))
 
 
-def regression_lines(spec: Campaign) -> list[str]:
+def regression_lines(spec: Regressed) -> list[str]:
     """What it takes, and a warning where a GPU has not the memory."""
     found = regression_of(spec)
     lines = [
@@ -138,10 +133,9 @@ def short_segments(costing: Costs, planned: Plan) -> list[str]:
     return [f"warning  {said}; {_advice(each, cell)}"]
 
 
-def _advice(each: float, cell: Cell) -> str:
+def _advice(each: float, cell: EnsembleCell) -> str:
     """The smallest segment that divides the draws and is long enough."""
     sampler = cell.spec.sampler
-    assert sampler is not None
     draw, draws = each / sampler.segment, sampler.draws
     for segments in range(int(draws * draw / SHORT), 0, -1):
         if draws % segments == 0:

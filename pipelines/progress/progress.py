@@ -207,7 +207,7 @@ def _left_column(progress: Progress) -> Any:
     class Left(ProgressColumn):
         """The time that is left, as it is now."""
 
-        def render(self, task: Any) -> Text:
+        def render(self, task: object) -> Text:
             return Text(progress.left)
 
     return Left()

@@ -1,15 +1,16 @@
 """The class balance of training and test points in words: as planned, and as stored."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.text.rounding import plain
 from storage.arrays.schema import CLASSES
 from storage.backend.reader import open_raw
-from storage.campaign.data_spec import may_have_classes
-from storage.planning.plan import Cell, Plan
+from storage.campaign.plugins import Plugins
+from storage.planning.identity import Sources
+from storage.planning.plan import Plan, RegressionCell
 from storage.store.store import Store
 from workers.data.balance import class_counts
 from workers.data.datasets import dataset, pool
@@ -42,7 +43,7 @@ def planned_balance(prepared: "Prepared", planned: Plan) -> list[str]:
 
 def stored_balance(store: Store) -> str:
     """A sentence for the report, over all cells and datasets that are stored; empty without any."""
-    if not may_have_classes(store.specs()[-1].data):
+    if not store.specs()[-1].data.may_have_classes:
         return ""
     groups = [open_raw(store.url).children.get(name) for name in ("ensemble", "regression")]
     found = [words for group in groups if group is not None and (words := _stored(group))]
@@ -51,7 +52,7 @@ def stored_balance(store: Store) -> str:
 
 def _planned(prepared: "Prepared", planned: Plan) -> Iterator[Balance]:
     given = prepared.plugins, prepared.sources
-    if not may_have_classes(prepared.spec.data):
+    if not prepared.spec.data.may_have_classes:
         return
     for cell in planned.cells[:1]:
         data, probes = dataset(cell.spec, 0, *given), cell.spec.observe.points
@@ -60,7 +61,7 @@ def _planned(prepared: "Prepared", planned: Plan) -> Iterator[Balance]:
         yield from _pool_balance(cell, given)
 
 
-def _pool_balance(cell: Cell, given: Any) -> Iterator[Balance]:
+def _pool_balance(cell: RegressionCell, given: tuple[Plugins, Sources]) -> Iterator[Balance]:
     points = pool(cell.spec, *given)
     yield from _balance({"pool": points.y, "heldout": points.y_heldout})
 

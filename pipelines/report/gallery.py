@@ -79,7 +79,7 @@ def _bytes(variable: xr.Variable) -> bytes:
     return repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
 
 
-def _attributes(attrs: Mapping[Any, Any]) -> str:
+def _attributes(attrs: Mapping[Any, object]) -> str:
     return repr(sorted((str(key), value) for key, value in attrs.items()))
 
 

@@ -1,7 +1,6 @@
 """The table of cells: settings, physical numbers, learnability, convergence."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -10,15 +9,13 @@ from pipelines.report.words import name_and_symbol, number
 from pipelines.text.rounding import UNKNOWN, plain, uncertain
 from storage.arrays.coordinates import physical_temperature
 from storage.backend.reader import open_raw
-from storage.campaign.data_spec import component_names
 from storage.campaign.observables import learnabilities, split
-from storage.campaign.sampler_spec import LAWLESS, TRAJECTORY
-from storage.planning.plan import Cell, Plan
+from storage.planning.plan import Cell, EnsembleCell, Plan
 from storage.store.store import Store
 
 
 def cell_rows(
-    planned: Plan, store: Store, cells: Sequence[Cell] | None = None
+    planned: Plan, store: Store, cells: Sequence[EnsembleCell] | None = None
 ) -> tuple[list[dict[str, str]], list[bool]]:
     """A row of text for each cell, and whether all its datasets have converged.
 
@@ -31,7 +28,7 @@ def cell_rows(
         else None
         for name in ("/fits", "/progress", "/theory/nngp")
     )
-    learned = learnabilities(component_names(planned.spec.data))
+    learned = learnabilities(planned.spec.data.components)
     rows, converged = [], []
     for cell in planned.cells if cells is None else cells:
         row = settings_row(cell) | physical_row(cell)
@@ -60,11 +57,9 @@ def settings_row(cell: Cell) -> dict[str, str]:
     return {name_and_symbol(path)[1]: number(value) for path, value in cell.settings.items()}
 
 
-def physical_row(cell: Cell) -> dict[str, str]:
+def physical_row(cell: EnsembleCell) -> dict[str, str]:
     """Temperature and readout variance before and after the division by χ, and weight decays."""
     network, sampler = cell.spec.network, cell.spec.sampler
-    assert network is not None
-    assert sampler is not None
     temperature = physical_temperature(cell.spec)
     decay = [plain(temperature / variance) for variance in network.physical_weight_variance]
     row = {"T": plain(temperature), "σ_a²": plain(network.physical_weight_variance[-1])}
@@ -73,9 +68,8 @@ def physical_row(cell: Cell) -> dict[str, str]:
     return row | {"γ · fan-in": ", ".join(decay)}
 
 
-def _regime(one: xr.Dataset, cell: Cell) -> dict[str, str]:
+def _regime(one: xr.Dataset, cell: EnsembleCell) -> dict[str, str]:
     """Effective coupling and degrees of freedom per neuron, mean over datasets."""
-    assert cell.spec.network is not None
     named = {"U": "coupling_times_width", "dof/N": "degrees_of_freedom"}
     means = {name: float(one[key].mean()) / cell.spec.network.width for name, key in named.items()}
     return {
@@ -116,19 +110,18 @@ def _mixing(one: xr.Dataset) -> dict[str, str]:
     }
 
 
-def _step(one: xr.Dataset, cell: Cell) -> dict[str, str]:
+def _step(one: xr.Dataset, cell: EnsembleCell) -> dict[str, str]:
     """What the check of the step size found, or why there is none."""
     known = bool(np.isfinite(one["step_bias"].values).any())
     return {"step": step_in_words(cell, bool(one["biased"]) if known else None)}
 
 
-def step_in_words(cell: Cell, biased: bool | None) -> str:
+def step_in_words(cell: EnsembleCell, biased: bool | None) -> str:
     """What is known of the bias of a cell's step size; None where its check has said nothing."""
     sampler = cell.spec.sampler
-    assert sampler is not None
-    if sampler.scheme in LAWLESS:
+    if sampler.record.law == "none":
         return "targets no known law"
-    if sampler.scheme == TRAJECTORY:
+    if sampler.record.law == "in time":
         return "extrapolated"
     if not sampler.bias_order:
         return "exact"
@@ -137,6 +130,6 @@ def step_in_words(cell: Cell, biased: bool | None) -> str:
     return "biased" if biased else "no bias seen"
 
 
-def extreme(values: np.ndarray, which: Any, digits: str) -> str:
+def extreme(values: np.ndarray, which: Callable[[np.ndarray], float], digits: str) -> str:
     """The largest or the smallest of the values that are known."""
     return f"{which(values):{digits}}" if np.isfinite(values).any() else UNKNOWN

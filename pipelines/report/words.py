@@ -11,7 +11,7 @@ from storage.planning.sweep import excluded_points
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def listed(items: Iterable[Any], last: str = "and") -> str:
+def listed(items: Iterable[object], last: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
     *rest, end = [str(item) for item in items]
     return f"{', '.join(rest)} {last} {end}" if rest else end

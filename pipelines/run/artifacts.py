@@ -118,7 +118,7 @@ class Board:
         lines += ["## Where to look", *_places(url)]
         return "\n\n".join([lines[0], "\n".join(lines[1:])])
 
-    def _put(self, client: SyncPrefectClient, what: str, description: str, data: Any) -> None:
+    def _put(self, client: SyncPrefectClient, what: str, description: str, data: object) -> None:
         """Make an artifact, or change it where it would show something else.
 
         Prefect's own function for changing one also records an event with all its data.

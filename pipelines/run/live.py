@@ -16,7 +16,7 @@ from pipelines.analysis.chains import sound_chains
 from pipelines.report import table
 from pipelines.text.rounding import UNKNOWN, uncertain
 from storage.campaign.observables import learnabilities
-from storage.planning.plan import Cell, Place, Plan
+from storage.planning.plan import Cell, EnsembleCell, Place, Plan
 from storage.store.results import ensemble_grid
 from storage.store.store import Store
 
@@ -118,7 +118,7 @@ class LiveCells:
         row |= self._measured.get(cell.key, (0, {}))[1]
         if failures:
             row["failed"] = _failure(failures.get(cell.key, []))
-        return row | (table.physical_row(cell) if cell.spec.network is not None else {})
+        return row | (table.physical_row(cell) if isinstance(cell, EnsembleCell) else {})
 
     def failures(self) -> dict[str, list[str]]:
         """Why shards of each cell have failed, by the cell's key."""
@@ -145,7 +145,7 @@ class _Reader:
         self._learned = learnabilities(components)
         self._checked = step_check.names(self._group, components)
 
-    def row(self, cell: Cell, complete: bool) -> Row:
+    def row(self, cell: EnsembleCell, complete: bool) -> Row:
         """Learnabilities with errors from independent chains, mixing, and the bias of the step."""
         group = self._group
         datasets = range(group["finished"].shape[1])
@@ -190,7 +190,7 @@ class _Reader:
 
 def _counts(planned: Plan, finished: Counter[Place], cell: Cell) -> tuple[int, int]:
     """Shards of a cell, or of a regression: finished, and asked for."""
-    if cell.spec.network is not None and planned.cells:
+    if isinstance(cell, EnsembleCell):
         return planned.chains_of(cell, finished)
     places = [(kind, cell.key) for kind in ("regression", "spectrum")]
     return sum(finished[each] for each in places), sum(planned.work.get(p, 0) for p in places)

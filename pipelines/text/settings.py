@@ -1,7 +1,6 @@
 """What a setting is called: its words, its letter, and its value."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from pipelines.text.rounding import plain
 
@@ -39,7 +38,7 @@ LAYERS = {  # of lists with a number for each layer
 }
 
 
-def number(value: Any) -> str:
+def number(value: object) -> str:
     """A number, a list of numbers or a name as it stands in a sentence."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from storage.errors import refused
-from storage.planning.plan import Cell
+from storage.planning.plan import AnyCell, Cell
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
@@ -21,7 +21,7 @@ UNSOLVED = (
 
 
 def each(
-    evaluate: Callable[[Sequence[Cell]], Iterable[Made]], cells: Sequence[Cell]
+    evaluate: Callable[[Sequence[AnyCell]], Iterable[Made]], cells: Sequence[AnyCell]
 ) -> Iterator[Made | str]:
     """What is made of each cell, or why nothing is. Cells that fail together are tried alone."""
     done = 0

@@ -16,10 +16,9 @@ from pipelines.theories.attempts import attempt
 from pipelines.theories.theory_groups import Reasons, reasons_of
 from storage.arrays.coordinates import overlap_edges, physical_temperature, readout_edges
 from storage.arrays.schema import OVERLAP_BINS, PARTS, READOUT_BINS, Variable
-from storage.campaign.data_spec import component_names, has_teacher
-from storage.campaign.spec import Campaign
+from storage.campaign.resolved import Sampled
 from storage.campaign.synthetic_spec import AbsIndex, Patches, SingleIndex
-from storage.planning.plan import Cell
+from storage.planning.plan import EnsembleCell
 from theory.single_index.droplets import droplets
 from theory.single_index.gaussian_index import GaussianFeatures, gaussian_features
 from theory.single_index.index_histogram import joint_histogram
@@ -75,12 +74,12 @@ def variables(theory: str) -> dict[str, Variable]:
     return dict(VARIABLES)
 
 
-def evaluate(theory: str, cells: Sequence[Cell]) -> Prediction:
+def evaluate(theory: str, cells: Sequence[EnsembleCell]) -> Prediction:
     """What a theory predicts for every cell; NaN where it does not hold or is not solved."""
     return attempted(theory, cells)[0]
 
 
-def attempted(theory: str, cells: Sequence[Cell]) -> tuple[Prediction, Reasons]:
+def attempted(theory: str, cells: Sequence[EnsembleCell]) -> tuple[Prediction, Reasons]:
     """The same, and why there is no prediction, (cell,)."""
     named = variables(theory)
     found, reasons = _by_kind(
@@ -93,7 +92,11 @@ def attempted(theory: str, cells: Sequence[Cell]) -> tuple[Prediction, Reasons]:
 
 
 def varied(
-    theory: str, cells: Sequence[Cell], *, temperature: Tensor | None = None, chi: float = 1.0
+    theory: str,
+    cells: Sequence[EnsembleCell],
+    *,
+    temperature: Tensor | None = None,
+    chi: float = 1.0,
 ) -> Prediction:
     """The same with other parameters than the campaign's, but for the densities.
 
@@ -102,7 +105,7 @@ def varied(
     solve = _SOLVERS[theory]
     places = {id(cell.spec): place for place, cell in enumerate(cells)}
 
-    def one(given: Problem, specs: Sequence[Campaign]) -> Prediction:
+    def one(given: Problem, specs: Sequence[Sampled]) -> Prediction:
         changed = given._replace(
             temperature=given.temperature / chi, readout_variance=given.readout_variance / chi
         )
@@ -117,9 +120,9 @@ def varied(
 
 def _by_kind(
     theory: str,
-    cells: Sequence[Cell],
+    cells: Sequence[EnsembleCell],
     named: Mapping[str, Variable],
-    solve: Callable[[Problem, Sequence[Campaign]], Prediction],
+    solve: Callable[[Problem, Sequence[Sampled]], Prediction],
 ) -> tuple[Prediction, Reasons]:
     """Solve all cells that are one vectorized problem together, and alone where that fails.
 
@@ -150,11 +153,11 @@ def _by_kind(
     return found, reasons
 
 
-def _silent(cells: Sequence[Cell], named: Mapping[str, Variable]) -> Prediction:
+def _silent(cells: Sequence[EnsembleCell], named: Mapping[str, Variable]) -> Prediction:
     """NaN in the shape of everything that is predicted."""
     sizes = {
         "cell": len(cells),
-        "component": len(component_names(cells[0].spec.data)),
+        "component": len(cells[0].spec.data.components),
         "part": len(PARTS),
         "overlap_bin": OVERLAP_BINS,
         "readout_bin": READOUT_BINS,
@@ -165,9 +168,9 @@ def _silent(cells: Sequence[Cell], named: Mapping[str, Variable]) -> Prediction:
     }
 
 
-def index_problem(activation: str, orders: tuple[int, ...], specs: Sequence[Campaign]) -> Problem:
+def index_problem(activation: str, orders: tuple[int, ...], specs: Sequence[Sampled]) -> Problem:
     """The single-index problems of campaigns that differ in numbers alone, in physical values."""
-    networks = [spec.network for spec in specs if spec.network is not None]
+    networks = [spec.network for spec in specs]
 
     def row(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64)
@@ -185,9 +188,8 @@ def index_problem(activation: str, orders: tuple[int, ...], specs: Sequence[Camp
     )
 
 
-def _kind(spec: Campaign) -> tuple[str, tuple[int, ...]]:
+def _kind(spec: Sampled) -> tuple[str, tuple[int, ...]]:
     """The activation and the modes, which a vectorized problem has in common."""
-    assert spec.network is not None
     if isinstance(spec.data, AbsIndex):
         return spec.network.activation, abs_target(0.0).orders
     given = _coefficients(spec)
@@ -196,13 +198,13 @@ def _kind(spec: Campaign) -> tuple[str, tuple[int, ...]]:
     return spec.network.activation, tuple(sorted({*coupled, *given}))
 
 
-def _coefficients(spec: Campaign) -> dict[int, float]:
+def _coefficients(spec: Sampled) -> dict[int, float]:
     if isinstance(spec.data, SingleIndex | Patches):
         return spec.data.teacher
     return {1: 1.0}
 
 
-def _target(orders: tuple[int, ...], specs: Sequence[Campaign]) -> Target:
+def _target(orders: tuple[int, ...], specs: Sequence[Sampled]) -> Target:
     if isinstance(specs[0].data, AbsIndex):
         sizes = [spec.data.epsilon for spec in specs if isinstance(spec.data, AbsIndex)]
         return abs_target(torch.tensor(sizes, dtype=torch.float64))
@@ -214,12 +216,10 @@ def _target(orders: tuple[int, ...], specs: Sequence[Campaign]) -> Target:
     return hermite_target(columns, orders)
 
 
-def _dimension(spec: Campaign) -> int:
+def _dimension(spec: Sampled) -> int:
     """d, of a patch where there are several."""
-    if isinstance(spec.data, Patches):
-        return spec.data.patch_size
-    assert has_teacher(spec.data)
-    return int(getattr(spec.data, "dimension"))  # noqa: B009  of all but patches
+    assert spec.data.teacher_length is not None
+    return spec.data.teacher_length
 
 
 # -- the theories ---------------------------------------------------------------------------
@@ -231,7 +231,7 @@ _SOLVERS: dict[str, Callable[[Problem, Ridge], OrderParameter | GaussianFeatures
 ADJUSTABLE = tuple(_SOLVERS)
 
 
-def _whole(theory: str, cells: Problem, specs: Sequence[Campaign]) -> Prediction:
+def _whole(theory: str, cells: Problem, specs: Sequence[Sampled]) -> Prediction:
     if theory == "gmfl":
         return _gmfl(cells)
     found = _SOLVERS[theory](cells, "effective")
@@ -254,7 +254,7 @@ def _gmfl(cells: Problem) -> Prediction:
 
 
 def _summary(
-    cells: Problem, specs: Sequence[Campaign], found: OrderParameter | GaussianFeatures
+    cells: Problem, specs: Sequence[Sampled], found: OrderParameter | GaussianFeatures
 ) -> Prediction:
     variance = found.temperature - cells.temperature
     noise = torch.tensor([spec.data.label_noise for spec in specs], dtype=torch.float64)

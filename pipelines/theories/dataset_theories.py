@@ -15,9 +15,9 @@ from pipelines.theories.ensemble_theories import Prediction, Problem, prior_laye
 from storage.arrays.coordinates import bin_edges
 from storage.arrays.schema import Variable
 from storage.campaign.spec import PROBES, has_overlaps
-from theory.activations.expectations import Activation
 from theory.activations.kernel_map import KernelMap
 from theory.activations.neurons import quasi_normals
+from theory.activations.records import Activation
 from theory.finite_width import adaptive
 from theory.finite_width import equations_of_state as gaussian_layers
 from theory.finite_width.variational_gaussian import variational_gaussian

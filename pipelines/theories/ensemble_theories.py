@@ -16,13 +16,14 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, physical_temperature
 from storage.arrays.schema import PARTS
-from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
+from storage.campaign.data_spec import PLUGIN
 from storage.campaign.network_spec import Network
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import PAIR, PROBES, Campaign, has_overlaps
+from storage.campaign.resolved import Sampled
+from storage.campaign.spec import PAIR, PROBES, has_overlaps
 from storage.planning.identity import digest
 from theory.accuracy import gaussian_accuracy
-from theory.activations.expectations import Activation
+from theory.activations.records import Activation
 from theory.finite_width.kernel_scaling import kernel_scale, prediction
 from theory.finite_width.scale_mixture import hidden_covariance, linear_posterior
 from theory.kernels.fully_connected import pre_activation_kernels
@@ -43,7 +44,7 @@ TILE = 256  # test points at a time where only the diagonal of a kernel is wante
 class Problem:
     """A network, one dataset and a temperature: all that these theories see, but for the width."""
 
-    spec: Campaign
+    spec: Sampled
     data: Dataset
     plugins: Plugins
     times: tuple[float, ...] = ()  # at which networks are looked at, where they are followed
@@ -51,14 +52,12 @@ class Problem:
     @property
     def network(self) -> Network:
         """The network of the spec."""
-        assert self.spec.network is not None
         return self.spec.network
 
     @property
     def prior(self) -> bool:
         """Whether the ensemble is the prior, which no data have touched."""
-        assert self.spec.sampler is not None
-        return self.spec.sampler.scheme == "prior"
+        return self.spec.sampler.record.law == "prior"
 
     @property
     def temperature(self) -> float:
@@ -97,16 +96,14 @@ class Problem:
         return self.plugins.get(name) if PLUGIN.fullmatch(name) else None
 
 
-def key(spec: Campaign) -> str:
+def key(spec: Sampled) -> str:
     """Equal for cells that are one `Problem`: those that differ in width or in how they sample."""
-    assert spec.network is not None
-    assert spec.sampler is not None
     return digest(
         [
             spec.data.model_dump(mode="json"),
             spec.network.model_dump(mode="json", exclude={"width"}),
             spec.sampler.temperature,
-            spec.sampler.scheme == "prior",
+            spec.sampler.record.law == "prior",
         ]
     )
 
@@ -128,7 +125,7 @@ def nngp(problem: Problem) -> Prediction:
 def prior_weights(problem: Problem) -> Prediction:
     """Weights that have not learned: first-layer ones in prior variances, and the readout's."""
     readout = problem.network.physical_weight_variance[-1]
-    found = {"weight_norm": np.array(readout * number_of_outputs(problem.spec.data))}
+    found = {"weight_norm": np.array(readout * problem.spec.data.number_of_outputs)}
     if has_overlaps(problem.spec) and problem.spec.observe.overlaps:
         found["hidden_variance"] = np.ones(len(PARTS))
     return found
@@ -240,7 +237,7 @@ def _accuracy(problem: Problem, found: Posterior) -> Prediction:
     """Of one member of an ensemble with Gaussian outputs, where targets are one of some classes."""
     data = problem.data
     classes = class_counts({"train": data.y_clean, "test": data.y_test})
-    if classes is None or data.y_test.ndim > 1 or not may_have_classes(problem.spec.data):
+    if classes is None or data.y_test.ndim > 1 or not problem.spec.data.may_have_classes:
         return {}
     label, values = torch.as_tensor(data.y_test), torch.as_tensor(classes[0])
     return {"accuracy": gaussian_accuracy(found.mean, found.variance, label, values).numpy()}

@@ -17,8 +17,8 @@ from pipelines.theories.ensemble_theories import (
     summary,
     unsolved,
 )
-from storage.campaign.data_spec import number_of_outputs
-from theory.activations.kernel_map import ODD, KernelMap
+from storage.campaign import activations
+from theory.activations.kernel_map import KernelMap
 from theory.finite_width.matrix_scaling import matrix_prediction, matrix_scale
 from theory.finite_width.mean_scaling import mean_kernel_scale, mean_scaled
 from theory.finite_width.nested_scaling import nested_kernel_scale
@@ -43,8 +43,9 @@ def kernel_scaling(problem: Problem, widths: Sequence[int]) -> Iterable[Predicti
     """
     network = problem.network
     linear = network.activation == "linear" and not any(network.biases)
-    multiplied = network.activation in ODD and (network.depth == 1 or linear)
-    outputs = number_of_outputs(problem.spec.data)
+    odd = activations.record(network.activation).odd
+    multiplied = odd and (network.depth == 1 or linear)
+    outputs = problem.spec.data.number_of_outputs
     if outputs == 1 and (problem.prior or multiplied):
         yield from ensemble_theories.kernel_scaling(problem, widths)
         return

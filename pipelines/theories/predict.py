@@ -29,7 +29,7 @@ from pipelines.theories.ensemble_theories import Prediction, Problem
 from pipelines.theories.theory_groups import group_name, reasons_of, write_reasons
 from storage.arrays.attributes import encoded
 from storage.arrays.schema import Variable, ensemble_sizes, ensemble_variables
-from storage.campaign.data_spec import PLUGIN, may_have_classes, number_of_outputs
+from storage.campaign.data_spec import PLUGIN
 from storage.campaign.plugins import Plugins, named
 from storage.campaign.regression_spec import REGRESSION_THEORIES
 from storage.campaign.spec import Campaign, is_trajectory
@@ -37,7 +37,7 @@ from storage.campaign.theories import introduce, record
 from storage.campaign.theory_record import described, own
 from storage.campaign.theory_spec import AVERAGED_THEORIES
 from storage.errors import CampaignError
-from storage.planning.plan import Cell, Plan
+from storage.planning.plan import EnsembleCell, Plan
 from storage.store.results import create_group, ensemble_grid, remove_groups, stored_plan
 from storage.store.store import Store
 from workers.data.dataset import Dataset
@@ -174,7 +174,7 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
         return
     datasets = planned.most("ensemble", "datasets")
     reasons = {theory: reasons_of(theory, planned.cells, datasets) for theory in groups}
-    together: dict[str, list[Cell]] = defaultdict(list)
+    together: dict[str, list[EnsembleCell]] = defaultdict(list)
     for cell in planned.cells:
         if any(not reasons[theory][cell.index, 0] for theory in groups):
             together[ensemble_theories.key(cell.spec)].append(cell)
@@ -220,7 +220,7 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
     coordinates, grid = ensemble_grid(planned)
     sizes = ensemble_sizes(planned)
     variables = dict(SUMMARY)
-    if number_of_outputs(planned.spec.data) > 1:
+    if planned.spec.data.number_of_outputs > 1:
         mean = variables["output_mean"]
         variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
     if is_trajectory(planned.spec):
@@ -236,7 +236,7 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
 def _beside(planned: Plan, numbers: Numbers) -> dict[str, Variable]:
     """What a theory of ours predicts beside the outputs."""
     variables = {k: v for k, v in _layer_variables(planned).items() if k not in numbers.silent}
-    if numbers.classes and may_have_classes(planned.spec.data):
+    if numbers.classes and planned.spec.data.may_have_classes:
         variables |= ACCURACY
     for more in numbers.beside:
         variables |= more
@@ -271,8 +271,8 @@ def _layer_variables(planned: Plan) -> dict[str, Variable]:
 
 
 def _predictions(
-    theory: str, problem: Problem, cells: Sequence[Cell], index: int
-) -> Iterator[tuple[Cell, Prediction | str]]:
+    theory: str, problem: Problem, cells: Sequence[EnsembleCell], index: int
+) -> Iterator[tuple[EnsembleCell, Prediction | str]]:
     """Each cell with what is predicted for it, or with why nothing is."""
     if not cells:
         return
@@ -284,10 +284,10 @@ def _predictions(
 
 
 def _evaluate(
-    theory: str, problem: Problem, cells: Sequence[Cell], index: int
+    theory: str, problem: Problem, cells: Sequence[EnsembleCell], index: int
 ) -> Iterable[Prediction]:
     """The prediction for each of the cells, which differ in width alone."""
-    widths = [cell.spec.network.width for cell in cells if cell.spec.network is not None]
+    widths = [cell.spec.network.width for cell in cells]
     if problem.times:
         return trajectory_theories.evaluate(theory, problem, widths)
     if theory in NUMBERS:
@@ -309,7 +309,7 @@ def _users(theory: str, spec: Campaign, problem: Problem) -> Prediction:
 
 
 def _checked(
-    theory: str, name: str, value: Any, data: Dataset, measured: Sequence[str]
+    theory: str, name: str, value: object, data: Dataset, measured: Sequence[str]
 ) -> np.ndarray:
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(measured, ()) | {
         "learnability": data.components.shape[-1:],

@@ -25,6 +25,7 @@ from storage.campaign.regression_spec import (
     QUARTIC_THEORY,
     SPECTRAL_THEORIES,
 )
+from storage.campaign.resolved import Regressed, regressed
 from storage.campaign.spec import Campaign
 from storage.planning.plan import Plan
 from storage.store.results import create_group, regression_grid
@@ -131,7 +132,7 @@ def stored_spectrum(store: Store, cell: int) -> tuple[Tensor, Tensor]:
 
 
 def curve(
-    theory: str, newest: Campaign, spec: Campaign, eigenvalues: Tensor, power: Tensor
+    theory: str, newest: Campaign, spec: Regressed, eigenvalues: Tensor, power: Tensor
 ) -> dict[str, np.ndarray]:
     """All sizes and ridges, (train, ridge), by the names of the variables.
 
@@ -158,9 +159,8 @@ def curve(
     return {name: value.numpy() for name, value in found.items()}
 
 
-def _quartic(spec: Campaign, eigenvalues: Tensor, power: Tensor) -> dict[str, np.ndarray]:
+def _quartic(spec: Regressed, eigenvalues: Tensor, power: Tensor) -> dict[str, np.ndarray]:
     """All sizes, ridges and couplings, (train, ridge, coupling)."""
-    assert spec.regression is not None
     assert spec.regression.quartic is not None
     train, ridge = settings(spec)
     coupling = torch.tensor(spec.regression.quartic.couplings, dtype=torch.float64)
@@ -174,9 +174,8 @@ def _quartic(spec: Campaign, eigenvalues: Tensor, power: Tensor) -> dict[str, np
     }
 
 
-def settings(spec: Campaign) -> tuple[Tensor, Tensor]:
+def settings(spec: Regressed) -> tuple[Tensor, Tensor]:
     """Sizes (train, 1) and ridges (1, ridge)."""
-    assert spec.regression is not None
     train, ridges = spec.regression.train, spec.regression.ridges
     return (
         torch.tensor(train, dtype=torch.float64)[:, None],
@@ -199,22 +198,21 @@ def renormalized(eigenvalues: Tensor, ridge: Tensor, kept: Tensor) -> Tensor:
 
 def _group(store: Store, planned: Plan, theory: str) -> Any:
     coordinates, grid = regression_grid(planned)
-    variables = curve_variables(planned.spec, theory)
+    variables = curve_variables(regressed(planned.spec), theory)
     sizes = regression_sizes(planned)
     separate = ("cell", "repeat")
     name = group_name(theory)
     group = create_group(store, name, variables, sizes, coordinates, grid, separate)
-    group["beyond_pool"][...] = beyond_pool(planned.spec)
+    group["beyond_pool"][...] = beyond_pool(regressed(planned.spec))
     return group
 
 
-def beyond_pool(spec: Campaign) -> np.ndarray:
+def beyond_pool(spec: Regressed) -> np.ndarray:
     """Whether a size is so large a part of the pool that theories of the pool miss, (train,)."""
-    assert spec.regression is not None
     return np.asarray(spec.regression.train) > BEYOND_POOL * spec.regression.pool
 
 
-def curve_variables(spec: Campaign, theory: str) -> dict[str, Variable]:
+def curve_variables(spec: Regressed, theory: str) -> dict[str, Variable]:
     """The variables of `theory/<name>`."""
     measured = regression_variables(spec)
     within = Variable(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from storage.arrays.schema import Variable
+from storage.campaign.resolved import sampled
 from storage.campaign.theories import record
 from storage.campaign.theory_spec import group_name  # by this name for all who read a group
 from storage.planning.plan import Cell
@@ -36,7 +37,8 @@ def reasons_of(theory: str, cells: Sequence[Cell], datasets: int | None = None) 
     """Why a theory does not hold for cells; empty where it does. By dataset, if there are any."""
     held = record(theory).conditions  # a plug-in's, too
     found = np.array(
-        [next(filter(None, (each(cell.spec) for each in held)), "") for cell in cells], dtype=object
+        [next(filter(None, (each(sampled(cell.spec)) for each in held)), "") for cell in cells],
+        dtype=object,
     )
     return found if datasets is None else np.repeat(found[:, None], datasets, axis=1)
 

@@ -119,7 +119,6 @@ def _unlearned(problem: Problem) -> Prediction:
 def _lagged(problem: Problem) -> np.ndarray:
     """(time, lag, layer, probe, probe); NaN where there is no earlier time."""
     spec, times = problem.spec, problem.times
-    assert spec.sampler is not None
     probes, forgets = len(_probes(problem)), spec.sampler.dynamics == "langevin"
     shape = (len(times), len(spec.observe.lags), problem.network.depth, probes, probes)
     found = np.full(shape, np.nan)
@@ -153,7 +152,6 @@ def _two_times(problem: Problem, correlation: float) -> np.ndarray:
 def features(problem: Problem, width: int) -> Prediction:
     """The mean field of one hidden layer, by particles; outputs do not fluctuate in it."""
     spec, network, data = problem.spec, problem.network, problem.data
-    assert spec.sampler is not None
     langevin = spec.sampler.dynamics == "langevin"
     first, readout = network.physical_weight_variance
     found = mean_field(

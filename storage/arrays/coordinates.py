@@ -22,11 +22,10 @@ from storage.arrays.schema import (
     direction_names,
     has_few_inputs,
 )
-from storage.campaign.data_spec import component_names, may_have_classes, number_of_outputs
-from storage.campaign.sampler_spec import AUTO
+from storage.campaign.resolved import Regressed, Sampled, regressed, sampled
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign, has_overlaps, is_trajectory
 from storage.planning.excluded import spelling
-from storage.planning.identity import regression_kernel
 from storage.planning.plan import Cell, Plan
 from storage.planning.sweep import grid, resolve
 
@@ -37,11 +36,11 @@ class Coordinate:
 
     dims: tuple[str, ...]
     values: np.ndarray
-    attrs: Mapping[str, Any]
+    attrs: Mapping[str, object]
 
 
 def _coordinate(
-    dims: Sequence[str], values: Any, long_name: str, units: str = "1", **attrs: Any
+    dims: Sequence[str], values: object, long_name: str, units: str = "1", **attrs: Any
 ) -> Coordinate:
     described = {"long_name": long_name, "units": units, **attrs}
     return Coordinate(tuple(dims), np.asarray(values), described)
@@ -82,7 +81,7 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     }
     coordinates = {key: _with_room(c, sizes["cell"]) for key, c in coordinates.items()}
     coordinates["component"] = _coordinate(
-        ["component"], component_names(plan.spec.data), "part of the target"
+        ["component"], plan.spec.data.components, "part of the target"
     )
     long_names = {
         "dataset": "independent draw of the data",
@@ -96,7 +95,7 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         for name, long_name in long_names.items()
     }
     if is_trajectory(plan.spec):
-        coordinates["time"] = _times(plan.spec, sizes["time"])
+        coordinates["time"] = _times(sampled(plan.spec), sizes["time"])
         del coordinates["draw"]
     if plan.spec.ensemble is not None and plan.spec.ensemble.start == "both":
         starts = [("prior", "teacher")[chain % 2] for chain in range(sizes["chain"])]
@@ -107,11 +106,11 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
             ["layer"], np.arange(1, sizes["layer"] + 1), "hidden layer"
         )
     if plan.spec.observe.histograms:
-        coordinates |= _histogram_coordinates(plan.spec)
-    if may_have_classes(plan.spec.data):
+        coordinates |= _histogram_coordinates(sampled(plan.spec))
+    if plan.spec.data.may_have_classes:
         coordinates |= _class_coordinate(sizes)
-    if number_of_outputs(plan.spec.data) > 1:
-        targets = np.arange(number_of_outputs(plan.spec.data))
+    if plan.spec.data.number_of_outputs > 1:
+        targets = np.arange(plan.spec.data.number_of_outputs)
         coordinates["target"] = _coordinate(["target"], targets, "output of the network")
     if observe.correlators:
         coordinates["pair"] = _coordinate(["pair"], PAIRS, "the first two probe points")
@@ -126,17 +125,15 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     return coordinates
 
 
-def _times(spec: Campaign, count: int) -> Coordinate:
-    assert spec.sampler is not None
+def _times(spec: Sampled, count: int) -> Coordinate:
     return _coordinate(["time"], spec.sampler.moments(count), "time", "prior_relaxation_time")
 
 
 def _schemes(plan: Plan) -> dict[str, Coordinate]:
     """Where the scheme is auto, the one of each cell."""
-    assert plan.spec.sampler is not None
-    if plan.spec.sampler.scheme != AUTO:
+    if sampled(plan.spec).sampler.scheme != AUTO:
         return {}
-    schemes = [cell.spec.sampler.scheme for cell in plan.cells if cell.spec.sampler is not None]
+    schemes = [cell.spec.sampler.scheme for cell in plan.cells]
     return {"sampler_scheme": _coordinate(["cell"], schemes, "scheme that auto has named")}
 
 
@@ -174,10 +171,9 @@ def readout_edges() -> np.ndarray:
     return np.linspace(-READOUT_RANGE, READOUT_RANGE, READOUT_BINS + 1)
 
 
-def _histogram_coordinates(spec: Campaign) -> dict[str, Coordinate]:
+def _histogram_coordinates(spec: Sampled) -> dict[str, Coordinate]:
     edges = bin_edges()
-    image = spec.network is not None and spec.network.image is not None
-    where = ", at the centre of each layer's grid" if image else ""
+    where = ", at the centre of each layer's grid" if spec.network.image else ""
     bounds = np.stack([edges[:-1], edges[1:]], axis=1)
     units = "prior_deviation"
     return {
@@ -204,16 +200,16 @@ def bin_edges() -> np.ndarray:
 
 def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coordinate]:
     """Coordinates of the group `regression`."""
-    regression = plan.spec.regression
-    assert regression is not None
-    coordinates = _cell_coordinates(plan.regressions, regression_axes(plan.spec), sizes["cell"])
+    spec = regressed(plan.spec)
+    regression = spec.regression
+    coordinates = _cell_coordinates(plan.regressions, regression_axes(spec), sizes["cell"])
     if regression.quartic is not None:
         coordinates["coupling"] = _coordinate(
             ["coupling"], list(regression.quartic.couplings), "quartic coupling u"
         )
-    if may_have_classes(plan.spec.data):
+    if plan.spec.data.may_have_classes:
         coordinates |= _class_coordinate(sizes)
-    kernels = [regression_kernel(cell.spec) for cell in plan.regressions]
+    kernels = [cell.spec.kernel for cell in plan.regressions]
     for name, long_name in (("activation", "activation φ"), ("depth", "number of hidden layers")):
         values = [getattr(kernel, name) for kernel in kernels]
         coordinates[name] = _coordinate(["cell"], values, long_name)
@@ -255,14 +251,9 @@ def ensemble_axes(spec: Campaign) -> dict[str, list[str]]:
     return _swept(spec)
 
 
-def regression_axes(spec: Campaign) -> dict[str, list[str]]:
+def regression_axes(spec: Regressed) -> dict[str, list[str]]:
     """The axes that a regression sees, each with the settings that matter to it."""
-    assert spec.regression is not None
-    kernel = (
-        ()
-        if spec.regression.kernel is not None
-        else tuple(type(regression_kernel(spec)).model_fields)
-    )
+    kernel = () if spec.regression.kernel is not None else tuple(type(spec.kernel).model_fields)
     seen: dict[str, list[str]] = {}
     for axis, paths in _swept(spec).items():
         wanted = [path for path in paths if _matters(path, kernel)]
@@ -307,7 +298,7 @@ def setting_name(path: str) -> str:
 
 def _setting(spec: Campaign, path: str) -> Any:
     """The value of a setting, of the type that its field has: 1 is 1.0 where a float is wanted."""
-    place: Any = spec
+    place: object = spec
     for key in path.split("."):
         if isinstance(place, tuple):
             place = place[int(key)]
@@ -318,7 +309,7 @@ def _setting(spec: Campaign, path: str) -> Any:
     return to_jsonable_python(place)
 
 
-def setting_values(values: Sequence[Any]) -> np.ndarray:
+def setting_values(values: Sequence[object]) -> np.ndarray:
     """Numbers as numbers, everything else as text."""
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     if numbers:
@@ -328,10 +319,8 @@ def setting_values(values: Sequence[Any]) -> np.ndarray:
     return np.array(text, dtype=str)
 
 
-def physical_temperature(spec: Campaign) -> float:
+def physical_temperature(spec: Sampled) -> float:
     """T of the posterior: the temperature of the spec divided by chi."""
-    assert spec.sampler is not None
-    assert spec.network is not None
     return spec.sampler.temperature / spec.network.chi
 
 

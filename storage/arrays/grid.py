@@ -9,7 +9,7 @@ import numpy as np
 
 MISSING = -1  # the cell of a point of the grid that is not stored
 
-Axes = Mapping[str, Mapping[str, Sequence[Any]]]  # axis -> name of a setting -> values along it
+Axes = Mapping[str, Mapping[str, Sequence[object]]]  # axis -> name of a setting -> values along it
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def locate(axes: Axes, settings: Mapping[str, np.ndarray], cells: int) -> Grid:
     return Grid(axes, places)
 
 
-def _meaning(value: Any) -> Any:
+def _meaning(value: object) -> Any:
     """A hashable value: text that is JSON is what it says, for a list or nothing is stored so."""
     if isinstance(value, str):
         try:

@@ -19,7 +19,7 @@ PACKED = {"level": 1, "checksum": True}  # of what is measured or computed
 PLAIN = {"level": 0, "checksum": False}  # of coordinates
 
 
-def group_node(attributes: Mapping[str, Any]) -> Node:
+def group_node(attributes: Mapping[str, object]) -> Node:
     """A group."""
     return {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
 
@@ -29,8 +29,8 @@ def array_node(
     chunks: Sequence[int],
     dtype: np.dtype[Any],
     dims: Sequence[str],
-    attributes: Mapping[str, Any],
-    packing: Mapping[str, Any],
+    attributes: Mapping[str, object],
+    packing: Mapping[str, object],
 ) -> Node:
     """An array with named dimensions; floats fill with NaN, integers with 0, text with ""."""
     return {

@@ -10,14 +10,8 @@ from dataclasses import replace
 
 from storage.arrays.trajectory_schema import in_time
 from storage.arrays.variable import Variable
-from storage.campaign.data_spec import (
-    component_names,
-    may_have_classes,
-    number_of_inputs,
-    number_of_outputs,
-    number_of_test_points,
-)
 from storage.campaign.network_spec import ARCHITECTURES
+from storage.campaign.resolved import Regressed, Sampled, regressed, sampled
 from storage.campaign.spec import PROBES, Campaign, has_overlaps, is_trajectory
 from storage.planning.plan import Plan
 
@@ -94,7 +88,7 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
             attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
         ),
     }
-    if may_have_classes(spec.data):
+    if spec.data.may_have_classes:
         variables |= _class_variables(("cell", "dataset"), ("train", "test"))
         variables["accuracy"] = Variable(
             _DRAW, "f8", f"share of the test points whose class is predicted; {NO_CLASSES}"
@@ -119,7 +113,7 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
                 "f4",
                 "mean kernel σ²·φ(t)φ'(t + lag)/width between two times of a chain",
             )
-    if number_of_outputs(spec.data) > 1:
+    if spec.data.number_of_outputs > 1:
         for name in variables.keys() & set(WITH_TARGETS):
             variables[name] = replace(variables[name], dims=(*variables[name].dims, "target"))
     return in_time(variables) if is_trajectory(spec) else variables
@@ -151,7 +145,7 @@ def _overlap_variables(spec: Campaign) -> dict[str, Variable]:
             "prior_variance",
         ),
     }
-    if 1 in _depths(spec):  # of cells that are deeper it stays empty
+    if 1 in _depths(sampled(spec)):  # of cells that are deeper it stays empty
         variables["overlap_histogram"] = Variable(
             (*_SEGMENT, "overlap_bin", "readout_bin"),
             "u8",
@@ -193,7 +187,7 @@ def _correlator_variables(spec: Campaign) -> dict[str, Variable]:
 
 def has_few_inputs(spec: Campaign) -> bool:
     """Whether probe points are so short that they are stored."""
-    inputs = number_of_inputs(spec.data)
+    inputs = spec.data.number_of_inputs
     return inputs is not None and inputs <= FEW_INPUTS
 
 
@@ -224,9 +218,8 @@ def _kernel_variables() -> dict[str, Variable]:
     }
 
 
-def regression_variables(spec: Campaign) -> dict[str, Variable]:
+def regression_variables(spec: Regressed) -> dict[str, Variable]:
     """The variables of the group `regression`."""
-    assert spec.regression is not None
     curve = ("cell", "repeat", "train", "ridge")
     variables = {
         "train_error": Variable(curve, "f8", "mean squared error at the training points"),
@@ -250,7 +243,7 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
             attrs={"flag_values": [0, 1], "flag_meanings": "unfinished finished"},
         ),
     }
-    if may_have_classes(spec.data):
+    if spec.data.may_have_classes:
         variables |= _class_variables(("cell",), ("pool", "heldout"))
     for where, name, points in (
         ("pool", "pool", "over the whole pool"),
@@ -258,7 +251,7 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
     ):
         if where in spec.regression.evaluate:
             variables[f"{name}_error"] = Variable(curve, "f8", f"mean squared error {points}")
-            if may_have_classes(spec.data):
+            if spec.data.may_have_classes:
                 text = f"share of the classes that are predicted {points}; {NO_CLASSES}"
                 variables[f"{name}_accuracy"] = Variable(curve, "f8", text)
     if spec.regression.quartic is not None:
@@ -279,11 +272,9 @@ def regression_variables(spec: Campaign) -> dict[str, Variable]:
 
 def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
     """Length of every dimension of the group `ensemble`, with room for so many cells to come."""
-    spec = plan.spec
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
+    spec = sampled(plan.spec)
     chains, draws = plan.most("ensemble", "chains"), plan.most("sampler", "draws")
-    test = number_of_test_points(spec.data)
+    test = spec.data.test_points
     return {
         "cell": len(plan.cells) + room,
         "dataset": plan.most("ensemble", "datasets"),
@@ -298,12 +289,12 @@ def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
         "order": ORDERS,
         "probe": min(spec.observe.points, test, PROBES),
         "probe_2": min(spec.observe.points, test, PROBES),
-        "component": len(component_names(spec.data)),
+        "component": len(spec.data.components),
         "test": test,
-        "target": number_of_outputs(spec.data),
+        "target": spec.data.number_of_outputs,
         "lag": len(spec.observe.lags),
         "pair": len(PAIRS),
-        "input": number_of_inputs(spec.data) or 0,
+        "input": spec.data.number_of_inputs or 0,
         "neuron": NEURONS,
         "part": len(PARTS),
         "class_index": CLASSES,
@@ -314,15 +305,13 @@ def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
 
 def check_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
     """Length of every dimension of the group `step_check`: one block of the first dataset."""
-    assert plan.spec.ensemble is not None
-    block = plan.spec.ensemble.block
+    block = sampled(plan.spec).ensemble.block
     return ensemble_sizes(plan, room) | {"dataset": 1, "block": 1, "chain": block}
 
 
 def regression_sizes(plan: Plan) -> dict[str, int]:
     """Length of every dimension of the group `regression`."""
-    regression = plan.spec.regression
-    assert regression is not None
+    regression = regressed(plan.spec).regression
     return {
         "cell": len(plan.regressions),
         "repeat": plan.most("regression", "repeats"),
@@ -351,16 +340,14 @@ def chunks(variable: Variable, sizes: Mapping[str, int], spec: Campaign) -> tupl
     return tuple(lengths.get(dim, max(sizes[dim], 1)) for dim in variable.dims)
 
 
-def layers(spec: Campaign) -> int:
+def layers(spec: Sampled) -> int:
     """Hidden layers whose pre-activations are known; none in an architecture of the user's."""
-    assert spec.network is not None
     if spec.network.architecture not in ARCHITECTURES:
         return 0
     return max(_depths(spec))
 
 
-def _depths(spec: Campaign) -> list[int]:
+def _depths(spec: Sampled) -> list[int]:
     """Depths of the networks of a campaign."""
-    assert spec.network is not None
     swept = (axis.get("network.depth", []) for axis in spec.sweep.values())
     return list(itertools.chain.from_iterable(swept)) or [spec.network.depth]

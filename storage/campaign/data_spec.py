@@ -3,14 +3,14 @@
 import difflib
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from storage.campaign.frozen import Count, Many, refusal, text_like, unknown_key
 from storage.campaign.messages import nearest, short
-from storage.campaign.source_spec import Data, OwnTest, mistake
+from storage.campaign.source_spec import Data, mistake
 from storage.campaign.synthetic_spec import (
     AbsIndex,
     Linear,
@@ -31,6 +31,10 @@ Classes = Annotated[Many[Digit], Field(min_length=1)]
 class TwoClasses(Data):
     """Images of some classes against images of others, targets +1 and -1."""
 
+    may_have_classes: ClassVar[bool] = True
+    pixels: ClassVar[int]  # of an image, over all its channels
+    words: ClassVar[str]  # in a sentence: the points were ...
+
     positive: Classes
     """Classes with target +1 [class, 0 to 9]"""
     negative: Classes
@@ -44,9 +48,22 @@ class TwoClasses(Data):
             raise mistake(f"positive and negative name class {twice} twice")
         return self
 
+    @property
+    def number_of_inputs(self) -> int:
+        """Pixels of an image."""
+        return self.pixels
+
+    @property
+    def heldout_points(self) -> int:
+        """None: all images are in the pool."""
+        return 0
+
 
 class Digits(TwoClasses):
     """The 8 × 8 handwritten digits that ship with scikit-learn."""
+
+    pixels: ClassVar[int] = 64
+    words: ClassVar[str] = "the 8 × 8 handwritten digits of scikit-learn"
 
     source: Literal["digits"]
     """Handwritten digits that need no file"""
@@ -64,12 +81,18 @@ class ImageFiles(TwoClasses):
 class Mnist(ImageFiles):
     """MNIST from its official IDX files, gzip or not."""
 
+    pixels: ClassVar[int] = 784
+    words: ClassVar[str] = "images of MNIST"
+
     source: Literal["mnist"]
     """MNIST, in a folder that you name"""
 
 
 class Cifar10(ImageFiles):
     """CIFAR-10 from its official binary version."""
+
+    pixels: ClassVar[int] = 3072
+    words: ClassVar[str] = "images of CIFAR-10"
 
     source: Literal["cifar10"]
     """CIFAR-10, in a folder that you name"""
@@ -78,6 +101,8 @@ class Cifar10(ImageFiles):
 class Npz(Data):
     """A file of the user's with x_train (n, d), y_train (n,), x_test and y_test."""
 
+    may_have_classes: ClassVar[bool] = True
+
     source: Literal["npz"]
     """Arrays of your own"""
     file: FileName
@@ -85,8 +110,13 @@ class Npz(Data):
     outputs: Count = 1
     """Columns of y [outputs]"""
 
+    @property
+    def number_of_outputs(self) -> int:
+        """Columns of y."""
+        return self.outputs
 
-def _setting(value: Any) -> Any:
+
+def _setting(value: object) -> object:
     if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise refusal(value, "wanted a finite number, text, true or false")
@@ -98,6 +128,8 @@ Setting = Annotated[int | float | str | bool, BeforeValidator(_setting)]
 class PluginData(Data):
     """A source of the user's own, `module:function` (pipelines/README.md, Plug-ins)."""
 
+    may_have_classes: ClassVar[bool] = True
+
     source: PluginName
     """Your function `module:name` that makes the arrays"""
     outputs: Count = 1
@@ -107,25 +139,31 @@ class PluginData(Data):
     settings: dict[str, Setting] = Field(default={})
     """Arguments of your function by name [its own]"""
 
+    @property
+    def number_of_outputs(self) -> int:
+        """Columns of y."""
+        return self.outputs
 
-SOURCES: dict[str, type[Data]] = {
-    "single_index": SingleIndex,
-    "multi_index": MultiIndex,
-    "abs_index": AbsIndex,
-    "linear": Linear,
-    "patches": Patches,
-    "teacher_network": TeacherNetwork,
-    "power_law": PowerLaw,
-    "digits": Digits,
-    "mnist": Mnist,
-    "cifar10": Cifar10,
-    "npz": Npz,
-}
+
+_SECTIONS: tuple[type[Data], ...] = (
+    SingleIndex,
+    MultiIndex,
+    AbsIndex,
+    Linear,
+    Patches,
+    TeacherNetwork,
+    PowerLaw,
+    Digits,
+    Mnist,
+    Cifar10,
+    Npz,
+)
+SOURCES = {get_args(section.model_fields["source"].annotation)[0]: section for section in _SECTIONS}
 
 _SOURCES = [*SOURCES, "my.module:make"]
 
 
-def _known_source(value: Any) -> Any:
+def _known_source(value: object) -> object:
     """Refuse a source that does not exist before the section is read as one."""
     if isinstance(value, Data):
         return value
@@ -153,82 +191,18 @@ def _missing_source(section: dict[Any, Any]) -> PydanticCustomError:
     )
 
 
-def _source(value: Any) -> str:
+def _source(value: dict[str, Any] | Data) -> str:
     """The tag of a section; tags start with @ so that messages can leave them out."""
     found = value["source"] if isinstance(value, dict) else value.source
     return f"@{found}" if found in SOURCES else "@plugin"
 
 
-AnySource = Annotated[
-    Annotated[SingleIndex, Tag("@single_index")]
-    | Annotated[MultiIndex, Tag("@multi_index")]
-    | Annotated[AbsIndex, Tag("@abs_index")]
-    | Annotated[Linear, Tag("@linear")]
-    | Annotated[Patches, Tag("@patches")]
-    | Annotated[TeacherNetwork, Tag("@teacher_network")]
-    | Annotated[PowerLaw, Tag("@power_law")]
-    | Annotated[Digits, Tag("@digits")]
-    | Annotated[Mnist, Tag("@mnist")]
-    | Annotated[Cifar10, Tag("@cifar10")]
-    | Annotated[Npz, Tag("@npz")]
-    | Annotated[PluginData, Tag("@plugin")],
-    Discriminator(_source),
-]
-DataSpec = Annotated[AnySource, BeforeValidator(_known_source)]
-
-
-def component_names(data: Data) -> tuple[str, ...]:
-    """Names of the parts of the target whose learnabilities are measured."""
-    match data:
-        case SingleIndex():
-            letter = "He" if data.basis == "hermite" else "z^"
-            return tuple(f"{letter}{order}" for order in sorted(data.teacher))
-        case Patches():
-            return tuple(f"He{order}" for order in sorted(data.teacher))
-        case MultiIndex():
-            directions = sorted(data.teacher.items())
-            return tuple(f"He{order}(w{i})" for i, orders in directions for order in sorted(orders))
-        case AbsIndex():
-            return ("z", "|z|")
-        case _:
-            return ("target",)
-
-
-def has_teacher(data: Data) -> bool:
-    """Whether the target has a direction w*, so that overlaps w·w* are defined.
-
-    Of several directions it is the first; of patches it is as long as a patch.
-    """
-    return isinstance(data, SingleIndex | MultiIndex | AbsIndex | Linear | Patches)
-
-
-def may_have_classes(data: Data) -> bool:
-    """Whether targets may be classes; of synthetic sources none has such."""
-    return isinstance(data, TwoClasses | Npz | PluginData)
-
-
-def number_of_test_points(data: Data) -> int:
-    """How many test points the section asks for."""
-    return data.test.points if isinstance(data.test, OwnTest) else data.test
-
-
-def number_of_inputs(data: Data) -> int | None:
-    """Length of a point, where the section fixes it; None for files and sources of the user's."""
-    match data:
-        case Digits():
-            return 64
-        case Mnist():
-            return 784
-        case Cifar10():
-            return 3072
-        case PowerLaw():
-            return data.modes
-        case Patches():
-            return data.patches * data.patch_size
-        case _:
-            return getattr(data, "dimension", None)
-
-
-def number_of_outputs(data: Data) -> int:
-    """How many targets a point has."""
-    return getattr(data, "outputs", 1)
+if TYPE_CHECKING:
+    DataSpec = Data
+else:
+    _TAGGED = [Annotated[section, Tag(f"@{name}")] for name, section in SOURCES.items()]
+    AnySource = Annotated[
+        Union[(*_TAGGED, Annotated[PluginData, Tag("@plugin")])],
+        Discriminator(_source),
+    ]
+    DataSpec = Annotated[AnySource, BeforeValidator(_known_source)]

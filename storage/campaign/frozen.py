@@ -1,7 +1,7 @@
 """The base of every model of a campaign: immutable, strict, and helpful about typing errors."""
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -37,7 +37,7 @@ class Frozen(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _know_every_key(cls, value: Any) -> Any:
+    def _know_every_key(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
         for key in value:
@@ -55,7 +55,7 @@ def unknown_key(found: str, allowed: list[str]) -> PydanticCustomError:
     )
 
 
-def refusal(found: Any, advice: str) -> PydanticCustomError:
+def refusal(found: object, advice: str) -> PydanticCustomError:
     """The error of a value: what was found, and what was wanted."""
     return PydanticCustomError(
         "refusal", "found {found}, {advice}", {"found": short(found), "advice": advice}
@@ -65,7 +65,7 @@ def refusal(found: Any, advice: str) -> PydanticCustomError:
 def text_like(pattern: re.Pattern[str], wanted: str) -> tuple[BeforeValidator, WithJsonSchema]:
     """Annotations of text that matches a pattern, which a message puts into words."""
 
-    def check(value: Any) -> str:
+    def check(value: object) -> str:
         if not isinstance(value, str) or not pattern.fullmatch(value):
             raise refusal(value, f"wanted {wanted}")
         return value

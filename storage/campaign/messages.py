@@ -80,12 +80,12 @@ def _may_be_a_list(location: tuple[int | str, ...]) -> bool:
     return not isinstance(location[-1], int) and bool(LISTED.intersection(map(str, location)))
 
 
-def _bound(value: Any) -> Any:
+def _bound(value: object) -> Any:
     """0 for 0.0; all digits of a whole number."""
     return f"{value:g}" if isinstance(value, float) else value
 
 
-def _advice(kind: str, found: Any) -> str:
+def _advice(kind: str, found: object) -> str:
     """How to write what was meant, where the value shows it."""
     if kind in ("int_type", "float_type"):
         if isinstance(found, list):
@@ -106,7 +106,7 @@ def _number(text: str) -> float | None:
     return float(digits) if _NUMBER.fullmatch(digits) else None
 
 
-def _choice(found: Any, expected: str) -> str:
+def _choice(found: object, expected: str) -> str:
     names = [name.strip("' ") for name in expected.replace(" or ", ", ").split(",")]
     close = _closest(str(found), names)
     return f"{expected}; did you mean {close}?" if close else expected
@@ -127,7 +127,7 @@ def nearest(found: str, allowed: Iterable[str]) -> str:
     return f"{question}allowed: {', '.join(names)}"
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     """A value as it may stand in one line."""
     if value is None:
         return "nothing"

@@ -14,22 +14,20 @@ from pydantic import (
 from pydantic import model_validator as validator
 from pydantic_core import PydanticCustomError
 
+from storage.campaign.activations import BY_NAME
 from storage.campaign.data_spec import PLUGIN
 from storage.campaign.frozen import Count, Frozen, Many, refusal
 from storage.campaign.messages import nearest, short
 
-ACTIVATIONS = (
-    "linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic", "sigmoid", "softplus", "silu",
-)  # fmt: skip
-COMPILED = ("erf", "gelu", "linear", "quadratic", "relu", "tanh")  # have a kernel in workers.fused
+ACTIVATIONS = tuple(BY_NAME)
 ARCHITECTURES = ("fcn", "cnn")
 CONVOLUTION = ("patches", "image", "pool_after", "head")  # settings of a cnn alone
 
 
-def known_or_plugin(known: tuple[str, ...], example: str) -> Any:
+def known_or_plugin(known: tuple[str, ...], example: str) -> tuple[BeforeValidator, WithJsonSchema]:
     """A name of the list, or `module:attribute` of the user's own."""
 
-    def check(value: Any) -> Any:
+    def check(value: object) -> object:
         if isinstance(value, str) and (value in known or PLUGIN.fullmatch(value)):
             return value
         raise refusal(value, nearest(str(value), [*known, example]))
@@ -44,7 +42,7 @@ Activation = Annotated[str, *known_or_plugin(ACTIVATIONS, "my.module:phi")]
 Architecture = Annotated[str, *known_or_plugin(ARCHITECTURES, "my.module:Net")]
 
 
-def _number_or_list(value: Any) -> str:
+def _number_or_list(value: object) -> str:
     return "@layers" if isinstance(value, list | tuple) else "@number"
 
 

@@ -179,7 +179,7 @@ QUARTIC = (
 )
 
 
-def measured_by(name: str, found: Any) -> Observable:
+def measured_by(name: str, found: object) -> Observable:
     """The record of an observable of the user's own: theirs, or one around a function.
 
     Raises CampaignError where it is neither.
@@ -197,7 +197,7 @@ def measured_by(name: str, found: Any) -> Observable:
     return Observable(kind, in_plain(kind), variable=kind, measure=found)
 
 
-def function_of(name: str, found: Any) -> Callable[[Any, Any, Any], Any]:
+def function_of(name: str, found: object) -> Callable[[Any, Any, Any], Any]:
     """What measures an observable of the user's own. Raises CampaignError as `measured_by`."""
     measure = measured_by(name, found).measure
     assert measure is not None

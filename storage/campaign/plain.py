@@ -12,7 +12,7 @@ MAXIMUM_DEPTH = 20
 LARGEST = 2**63 - 1  # what a stored integer can hold
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """A copy of nested plain values that shares no part with itself; tuples become lists.
 
     Raises CampaignError for what is not plain, nested too deep, or too much once everything that
@@ -21,7 +21,7 @@ def plain(value: Any) -> Any:
     return _copy(value, (), itertools.count(1))
 
 
-def _copy(value: Any, path: tuple[str, ...], counter: Iterator[int]) -> Any:
+def _copy(value: object, path: tuple[str, ...], counter: Iterator[int]) -> object:
     if next(counter) > MAXIMUM_VALUES:
         raise CampaignError(
             f"found more than {MAXIMUM_VALUES} values, wanted a campaign; use fewer aliases"
@@ -65,7 +65,7 @@ def _text(value: str, path: tuple[str, ...]) -> str:
     return value
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return f"a value of type {type(value).__name__}"
 
 

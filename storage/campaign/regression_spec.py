@@ -1,6 +1,6 @@
 """Parts of a campaign that belong to its regression: theories, their cutoff, a quartic loss."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PositiveFloat, WithJsonSchema
 
@@ -31,7 +31,7 @@ class Quartic(Frozen):
     """Paths whose ends are kept [draws]"""
 
 
-def _cutoff(value: Any) -> int | float:
+def _cutoff(value: object) -> int | float:
     if type(value) is int and 1 <= value <= MOST:
         return value
     if type(value) is float and 0 < value < 1:

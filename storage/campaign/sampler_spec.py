@@ -2,61 +2,37 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from storage.campaign.frozen import MOST, Count, Frozen, Many, refusal
+from storage.campaign.schemes import AUTO, BY_NAME, RECORDS, Scheme, names
 from storage.campaign.times_spec import Times
+
+if TYPE_CHECKING:  # that one text is all that a type checker needs to know
+    SchemeName = str
+else:
+    SchemeName = Literal[names()]
 
 Precision = Literal["float32", "float64"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
-AUTO = "auto"  # a scheme that `storage.planning.choosing` names for each cell, and a step
-
-# What a scheme reads beside temperature, warmup, draws, thin, segment and precision. `gibbs` needs
-# its settings where the hidden layers are not linear: a campaign checks that, since it knows them.
-SETTINGS: dict[str, tuple[str, ...]] = {
-    AUTO: (),
-    "baoab": ("step_size", "friction"),
-    "ula": ("step_size",),
-    "mala": ("step_size",),
-    "collapsed": ("step_size", "friction"),
-    "neurons": ("step_size",),
-    "gibbs": ("step_size", "friction", "moves"),
-    "exchange": ("step_size", "friction", "ladder"),
-    "sgld": ("step_size", "batch"),
-    "gd": ("step_size",),
-    "sgd": ("step_size", "batch"),
-    "adam": ("step_size",),
-    "prior": (),
-    "trajectory": ("step_size", "dynamics", "times"),
-}
-OWN_SETTINGS = ("step_size", "friction", "moves", "batch", "ladder", "dynamics", "times")
 OPTIONAL = ("friction",)  # settings that have a value where none is given
 FRICTION = 0.5  # within a quarter of the best for stiff and for soft problems, as measured
-BIAS_ORDER = {  # of auto: of the schemes that it may name
-    AUTO: 2, "baoab": 2, "ula": 1, "collapsed": 2, "gibbs": 2, "exchange": 2, "sgld": 1,
-}  # fmt: skip
-ADAPTIVE = (  # know step_size: auto
-    "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange",
-)  # fmt: skip
-ANNEALED = ("baoab", "ula", "mala", "collapsed", "gibbs")  # may follow an annealed start
-TRAJECTORY = "trajectory"  # of networks in time, which are compared with theories in time
-LAWLESS = ("gd", "sgd", "adam")  # target no known law: for comparison only
-LARGEST_ANGLE = math.pi / 2  # a step of neurons, which leaves nothing of a neuron's weights
+LARGEST_ANGLE = math.pi / 2  # of a turn, which leaves nothing of what is turned
 SHORTEST_ADAPTATION = 20  # steps of warm-up that step_size: auto needs
 
 
-def _number_word_or_list(value: Any) -> str:
+def _number_word_or_list(value: object) -> str:
     if isinstance(value, list | tuple):
         return "@layers"
     return "@word" if isinstance(value, str) else "@number"
 
 
-def _auto(value: Any) -> Any:
-    if value == "auto":
+def _auto(value: object) -> object:
+    if value == AUTO:
         return value
     raise refusal(value, "wanted a number, or auto")
 
@@ -82,10 +58,7 @@ class Anneal(Frozen):
 class Sampler(Frozen):
     """Langevin dynamics towards exp(-L/T) times the prior, in coordinates whitened by the prior."""
 
-    scheme: Literal[
-        "auto", "baoab", "ula", "mala", "collapsed", "neurons", "gibbs", "exchange", "sgld", "gd",
-        "sgd", "adam", "prior", "trajectory",
-    ]  # fmt: skip
+    scheme: SchemeName
     """What moves the weights; `auto` names neurons or baoab for each cell"""
     temperature: PositiveFloat
     """Temperature: variance of the targets' noise, before the division by chi [y²]"""
@@ -125,6 +98,11 @@ class Sampler(Frozen):
             raise PydanticCustomError("sampler", "{problem}", {"problem": problem})
         return self
 
+    @property
+    def record(self) -> Scheme:
+        """What is known of the scheme."""
+        return BY_NAME[self.scheme]
+
     def moments(self, count: int) -> list[float]:
         """The first times at which a trajectory is looked at, in relaxation times of the prior.
 
@@ -144,37 +122,38 @@ class Sampler(Frozen):
     def bias_order(self) -> int:
         """p of a bias of order ε^p; 0 of a scheme without bias, or without a law."""
         known = self.step_size is not None or self.scheme == AUTO
-        return BIAS_ORDER.get(self.scheme, 0) if known else 0
+        return self.record.bias_order if known else 0
 
     @property
     def damping(self) -> float | None:
         """The friction of a scheme with momenta, given or not; None of one without."""
-        if "friction" not in SETTINGS[self.scheme] or self.step_size is None:
+        if "friction" not in self.record.settings or self.step_size is None:
             return None
         return FRICTION if self.friction is None else self.friction
 
 
 def _problems(sampler: Sampler) -> Iterator[str]:
-    scheme, known = sampler.scheme, SETTINGS[sampler.scheme]
-    given = [key for key in OWN_SETTINGS if getattr(sampler, key) not in (None, ())]
-    for key in OWN_SETTINGS:
-        if key in given and key not in known:
-            owners = [name for name, keys in SETTINGS.items() if key in keys]
+    scheme, record = sampler.scheme, sampler.record
+    own = [key for key in Sampler.model_fields if any(key in each.settings for each in RECORDS)]
+    given = [key for key in own if getattr(sampler, key) not in (None, ())]
+    for key in own:
+        if key in given and key not in record.settings:
+            owners = [other.name for other in RECORDS if key in other.settings]
             yield f"{key} is for {', '.join(owners)}; scheme {scheme} has none: leave it out"
-        missing = key in known and key not in given and key not in OPTIONAL
-        if missing and (scheme != "gibbs" or given):
+        missing = key in record.settings and key not in given and key not in OPTIONAL
+        if missing and (given or not record.draws_linear):
             yield f"{key} is missing; scheme {scheme} needs it"
     step = sampler.step_size
-    if isinstance(step, tuple) and scheme != "ula":
+    if isinstance(step, tuple) and not record.by_layer:
         yield f"step_size is a list; scheme {scheme} has one step for all layers"
-    if step == AUTO and scheme not in ADAPTIVE:
+    if step == AUTO and not record.adapts:
         yield f"step_size is auto; scheme {scheme} needs a number"
     if AUTO in (step, scheme) and sampler.warmup < SHORTEST_ADAPTATION:
         what = "step_size" if step == AUTO else "scheme"
         yield f"warmup is {sampler.warmup}; {what} auto needs {SHORTEST_ADAPTATION} steps or more"
-    if scheme == "neurons" and isinstance(step, float) and step > LARGEST_ANGLE:
+    if record.turns and isinstance(step, float) and step > LARGEST_ANGLE:
         yield (
-            f"step_size is {step:g}; scheme neurons turns by an angle of at most 1.5708 (pi/2); "
+            f"step_size is {step:g}; scheme {scheme} turns by an angle of at most 1.5708 (pi/2); "
             "give auto"
         )
     if sampler.anneal is not None and sampler.anneal.steps > sampler.warmup:
@@ -189,7 +168,7 @@ def _problems(sampler: Sampler) -> Iterator[str]:
             f"draws is {sampler.draws}, not a multiple of segment {sampler.segment}; choose a "
             "segment that divides draws"
         )
-    if scheme == TRAJECTORY:
+    if record.law == "in time":
         yield from _trajectory_problems(sampler)
 
 

@@ -56,7 +56,7 @@ def spelled_out(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "sweep": axes}
 
 
-def _refuse_no_axis(axis: str, settings: Any) -> Any:
+def _refuse_no_axis(axis: str, settings: object) -> object:
     """A path in the place of an axis is told; all else is left to the model."""
     if "." in axis and isinstance(settings, list):
         name = axis.rpartition(".")[2]
@@ -67,7 +67,7 @@ def _refuse_no_axis(axis: str, settings: Any) -> Any:
     return settings
 
 
-def _values(raw: dict[str, Any], axis: str, path: str, values: Any) -> Any:
+def _values(raw: dict[str, Any], axis: str, path: str, values: object) -> object:
     if path == GEOMETRIC:
         raise CampaignError(f"{axis}: {GEOMETRIC} belongs to a setting; write path: {{{_WANTED}}}")
     if not isinstance(values, dict):
@@ -83,7 +83,7 @@ def _values(raw: dict[str, Any], axis: str, path: str, values: Any) -> Any:
     return _whole(where, found) if _is_whole(raw, path) else found
 
 
-def _geometric(where: str, given: Any) -> list[float]:
+def _geometric(where: str, given: object) -> list[float]:
     """`number` values, each the one before times the same factor; the ends as they are given."""
     if not isinstance(given, list) or len(given) != 3:
         raise CampaignError(f"{where}: found {GEOMETRIC}: {short(given)}, wanted {_WANTED}")
@@ -119,7 +119,7 @@ def _distinct(where: str, values: list[Any]) -> list[Any]:
     return values
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -11,10 +11,6 @@ from pydantic_core import PydanticCustomError
 from storage.campaign.data_spec import (
     DataSpec,
     PluginName,
-    has_teacher,
-    number_of_inputs,
-    number_of_outputs,
-    number_of_test_points,
 )
 from storage.campaign.frozen import Count, Frozen, Many, refusal, text_like
 from storage.campaign.messages import word
@@ -27,14 +23,9 @@ from storage.campaign.network_spec import (
 )
 from storage.campaign.refine_spec import Refine
 from storage.campaign.regression_spec import Cutoff, Quartic
-from storage.campaign.sampler_spec import (
-    ANNEALED,
-    TRAJECTORY,
-    Ensemble,
-    Precision,
-    Sampler,
-    Seed,
-)
+from storage.campaign.sampler_spec import Ensemble, Precision, Sampler, Seed
+from storage.campaign.schemes import AUTO
+from storage.campaign.schemes import names as schemes
 from storage.campaign.spaced import SCHEMA as SPACED
 from storage.campaign.theory_spec import THEORIES
 
@@ -60,7 +51,7 @@ Name = Annotated[
 ]
 
 
-def _whole_number(value: Any) -> int:
+def _whole_number(value: object) -> int:
     """Literals compare by value, and 1 == 1.0 == True."""
     if type(value) is int:
         return value
@@ -200,7 +191,7 @@ def problems(spec: Campaign) -> Iterator[str]:
 def _regression_problems(spec: Campaign) -> Iterator[str]:
     if spec.regression is None:
         return
-    if number_of_outputs(spec.data) > 1:
+    if spec.data.number_of_outputs > 1:
         yield "regression is of one output; set data.outputs: 1, or leave it out"
     kernel = spec.regression.kernel or spec.network
     if kernel is None:
@@ -216,13 +207,13 @@ def _data_problems(spec: Campaign) -> Iterator[str]:
     network, data = spec.network, spec.data
     if network is None or network.architecture != "cnn":
         return
-    inputs = number_of_inputs(data)
+    inputs = data.number_of_inputs
     if inputs is not None and network.patches is not None and inputs % network.patches:
         yield f"network.patches: {inputs} inputs are no {network.patches} equal parts"
     if inputs is not None and network.image is not None and inputs != math.prod(network.image):
         yield f"network.image: {list(network.image)} are not the {inputs} inputs of the data"
     patches = getattr(data, "patches", None)
-    if data.source == "patches" and network.patches != patches:
+    if data.in_patches and network.patches != patches:
         yield f"network.patches: found {network.patches}, the data have {patches}"
 
 
@@ -244,21 +235,11 @@ def _scheme_problems(spec: Campaign) -> Iterator[str]:
     network, sampler = spec.network, spec.sampler
     if network is None or sampler is None:
         return
-    scheme, found = sampler.scheme, word(network.architecture)
-    dense, linear = network.architecture == "fcn", network.activation == "linear"
-    if scheme in ("collapsed", "neurons") and not (dense and network.depth == 1):
-        yield f"sampler.scheme: {scheme} is for fcn with one hidden layer; take baoab"
-    if scheme == "gibbs" and not (
-        dense or (linear and network.patches is not None and network.depth == 1)
-    ):
-        yield f"sampler.scheme: gibbs does not know this {found}; take baoab"
-    if scheme == "gibbs" and linear != (sampler.step_size is None):
-        verb = "draws linear layers exactly: leave out" if linear else "needs"
-        yield f"sampler.scheme: gibbs {verb} step_size, friction and moves"
-    if scheme in ("collapsed", "gibbs") and number_of_outputs(spec.data) > 1:
-        yield f"sampler.scheme: {scheme} is for networks of one output; take baoab"
+    for condition in sampler.record.holds:
+        if (problem := condition(network, sampler, spec.data)) is not None:
+            yield f"sampler.scheme: {sampler.scheme} {problem}"
     if isinstance(sampler.step_size, tuple) and (
-        found not in ARCHITECTURES or len(sampler.step_size) != network.depth + 1
+        network.architecture not in ARCHITECTURES or len(sampler.step_size) != network.depth + 1
     ):
         yield (
             f"sampler.step_size: found {len(sampler.step_size)} steps; wanted one number, or one "
@@ -271,12 +252,12 @@ def _scheme_problems(spec: Campaign) -> Iterator[str]:
 def _prior_problems(spec: Campaign) -> Iterator[str]:
     """What weights that are not Gaussian need of the rest."""
     regression, sampler = spec.regression, spec.sampler
-    if sampler is not None and sampler.scheme != "prior" and _is_uniform(spec.network):
+    if sampler is not None and sampler.record.law != "prior" and _is_uniform(spec.network):
         yield (
             f"network.prior: found uniform with sampler.scheme {sampler.scheme}, whose prior is "
             "Gaussian; take scheme prior"
         )
-    inputs = number_of_inputs(spec.data)
+    inputs = spec.data.number_of_inputs
     for kernel in (spec.network, None if regression is None else regression.kernel):
         if kernel is not None and _is_uniform(kernel) and inputs is not None:
             dimensions = inputs + (kernel.biases[0] > 0)
@@ -289,16 +270,13 @@ def _prior_problems(spec: Campaign) -> Iterator[str]:
 
 def is_trajectory(spec: Campaign) -> bool:
     """Whether networks are followed in time."""
-    return spec.sampler is not None and spec.sampler.scheme == TRAJECTORY
+    return spec.sampler is not None and spec.sampler.record.law == "in time"
 
 
 def _trajectory_problems(spec: Campaign) -> Iterator[str]:
     """What networks in time cannot do, and what is not observed of them."""
     if not is_trajectory(spec):
         return
-    if spec.network is not None and spec.network.architecture != "fcn":
-        found = word(spec.network.architecture)
-        yield f"sampler.scheme: trajectory is for fcn; found architecture {found}: take ula"
     if spec.refine is not None:
         yield "refine goes by draws of a posterior; scheme trajectory has none: leave refine out"
     for key in ("histograms", "correlators"):
@@ -321,7 +299,7 @@ def _observe_problems(spec: Campaign) -> Iterator[str]:
                 "observe.correlators are of fcn; found architecture "
                 f"{word(network.architecture)}: leave them out"
             )
-        if min(spec.observe.points, number_of_test_points(spec.data)) < len(PAIR):
+        if min(spec.observe.points, spec.data.test_points) < len(PAIR):
             yield "observe.correlators are of 2 probe points: raise data.test and observe.points"
     if not lags or sampler is None:
         return
@@ -343,7 +321,8 @@ def _start_problems(spec: Campaign) -> Iterator[str]:
     ensemble, sampler, network = spec.ensemble, spec.sampler, spec.network
     if ensemble is None or sampler is None or network is None:
         return
-    start, scheme = ensemble.start, sampler.scheme
+    start, scheme, record = ensemble.start, sampler.scheme, sampler.record
+    from_prior = record.law in ("prior", "in time")
     if (start == "anneal") != (sampler.anneal is not None):
         yield "ensemble.start: anneal and a section sampler.anneal go together"
     if start in ("teacher", "both") and not has_overlaps(spec):
@@ -351,21 +330,22 @@ def _start_problems(spec: Campaign) -> Iterator[str]:
             f"ensemble.start: {start} needs data with one direction that the first layer can "
             "follow; found none; take prior"
         )
-    if start == "anneal" and sampler.step_size == "auto":
+    if start == "anneal" and sampler.step_size == AUTO:
         yield "sampler.step_size: auto adapts at one temperature; give a number with start anneal"
     if start == "both" and ensemble.chains < 4:
         yield f"ensemble.start: both needs at least 4 chains; found {ensemble.chains}"
-    if start != "prior" and scheme in ("prior", TRAJECTORY):
+    if start != "prior" and from_prior:
         yield f"ensemble.start: {start} means nothing to scheme {scheme}; leave it out"
-    if start == "anneal" and scheme not in (*ANNEALED, "prior", TRAJECTORY):
-        yield f"ensemble.start: anneal is for {', '.join(ANNEALED)}; found scheme {scheme}"
+    if start == "anneal" and not (record.anneals or from_prior):
+        known = ", ".join(schemes(lambda other: other.anneals))
+        yield f"ensemble.start: anneal is for {known}; found scheme {scheme}"
 
 
 def has_overlaps(spec: Campaign) -> bool:
     """Whether first-layer weights and the target's one direction w* have the same inputs."""
     network = spec.network
-    if network is None or not has_teacher(spec.data) or network.architecture not in ARCHITECTURES:
+    if network is None or not spec.data.has_teacher or network.architecture not in ARCHITECTURES:
         return False
     if network.architecture == "fcn":
-        return spec.data.source != "patches"
-    return spec.data.source == "patches" and network.patches is not None
+        return not spec.data.in_patches
+    return spec.data.in_patches and network.patches is not None

@@ -1,18 +1,24 @@
 """Synthetic sources of data: a law of inputs, and a teacher drawn for each dataset."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, PositiveFloat, model_validator
 
+from storage.campaign.activations import BY_NAME
 from storage.campaign.frozen import Count, Many, refusal
 from storage.campaign.source_spec import Data, Inputs, Test, mistake
+
+if TYPE_CHECKING:  # that one text is all that a type checker needs to know
+    ActivationName = str
+else:
+    ActivationName = Literal[(*BY_NAME,)]
 
 
 def _whole(wanted: str) -> BeforeValidator:
     """A whole number as the key of a mapping, where it arrives as text."""
 
-    def check(key: Any) -> int:
+    def check(key: object) -> int:
         if isinstance(key, str) and re.fullmatch("0|[1-9][0-9]{0,9}", key):
             return int(key)
         if isinstance(key, int) and not isinstance(key, bool):
@@ -37,9 +43,25 @@ class Isotropic(Data):
     test: Test  # pyright: ignore[reportIncompatibleVariableOverride]
     """Test points, or a section for test points with a law of their own [points]"""
 
+    @property
+    def number_of_inputs(self) -> int:
+        """d."""
+        return self.dimension
 
-class SingleIndex(Isotropic):
+
+class Directed(Isotropic):
+    """A target of directions w* among the inputs."""
+
+    @property
+    def teacher_length(self) -> int:
+        """d."""
+        return self.dimension
+
+
+class SingleIndex(Directed):
     """y = Σ_k c_k He_k(w*·x), or Σ_k c_k (w*·x)^k, with |w*| = 1 drawn per dataset."""
+
+    one_direction: ClassVar[bool] = True
 
     source: Literal["single_index"]
     """A polynomial of one direction of the points"""
@@ -48,8 +70,14 @@ class SingleIndex(Isotropic):
     basis: Literal["hermite", "monomial"] = "hermite"
     """Polynomials of order k: He_k (probabilists'), or the power z^k"""
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The polynomials."""
+        letter = "He" if self.basis == "hermite" else "z^"
+        return tuple(f"{letter}{order}" for order in sorted(self.teacher))
 
-class MultiIndex(Isotropic):
+
+class MultiIndex(Directed):
     """y = Σ_i Σ_k c_ik He_k(w*_i·x) with orthonormal directions w*_i drawn per dataset."""
 
     source: Literal["multi_index"]
@@ -76,18 +104,34 @@ class MultiIndex(Isotropic):
             raise mistake("teacher has order 0 in two directions, the same constant; keep one")
         return self
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The polynomials of each direction."""
+        directions = sorted(self.teacher.items())
+        return tuple(f"He{order}(w{i})" for i, orders in directions for order in sorted(orders))
 
-class AbsIndex(Isotropic):
+
+class AbsIndex(Directed):
     """y = v·x + ε(|v·x| - √(2/π)) with |v| = 1 drawn per dataset."""
+
+    one_direction: ClassVar[bool] = True
+    even_part: ClassVar[bool] = True
 
     source: Literal["abs_index"]
     """A line and an absolute value of one direction of the points"""
     epsilon: FiniteFloat
     """Coefficient ε of the even part of the target [y]"""
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The line and the absolute value."""
+        return ("z", "|z|")
 
-class Linear(Isotropic):
+
+class Linear(Directed):
     """y = w*·x with |w*| = 1 drawn per dataset."""
+
+    one_direction: ClassVar[bool] = True
 
     source: Literal["linear"]
     """A linear function of the points"""
@@ -95,6 +139,9 @@ class Linear(Isotropic):
 
 class Patches(Data):
     """y = Σ_i a*_i Σ_k c_k He_k(w*·x_i) over patches x_i of x ~ N(0, I), |w*| = |a*| = 1."""
+
+    one_direction: ClassVar[bool] = True
+    in_patches: ClassVar[bool] = True
 
     source: Literal["patches"]
     """The same polynomial of one direction in every patch of the points"""
@@ -106,6 +153,21 @@ class Patches(Data):
     """Coefficients c_k of He_k by their order k [y]"""
     readout: Literal["equal", "random"] = "equal"
     """Weights of the patches: a*_i = 1/√P, or drawn per dataset like w*"""
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The polynomials."""
+        return tuple(f"He{order}" for order in sorted(self.teacher))
+
+    @property
+    def teacher_length(self) -> int:
+        """That of a patch."""
+        return self.patch_size
+
+    @property
+    def number_of_inputs(self) -> int:
+        """All patches together."""
+        return self.patches * self.patch_size
 
 
 class TeacherNetwork(Isotropic):
@@ -125,9 +187,7 @@ class TeacherNetwork(Isotropic):
     """Hidden layers of the teacher [layers]"""
     width: Count
     """Neurons or channels of every hidden layer of the teacher [neurons]"""
-    activation: Literal[
-        "linear", "erf", "relu", "tanh", "gelu", "sin", "quadratic", "sigmoid", "softplus", "silu",
-    ]  # fmt: skip
+    activation: ActivationName
     """Activation φ of the teacher's hidden layers"""
     weight_variance: Many[PositiveFloat]
     """σ², variance of weights times fan-in, of each layer; the last is the readout's [1]"""
@@ -164,3 +224,8 @@ class PowerLaw(Data):
     """α: the eigenvalues fall as k^-(1+α) [1]"""
     target_exponent: PositiveFloat
     """β: the squared coefficients of the target fall as k^-(1+β) [1]"""
+
+    @property
+    def number_of_inputs(self) -> int:
+        """M."""
+        return self.modes

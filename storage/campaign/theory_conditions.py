@@ -3,56 +3,53 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from storage.campaign.data_spec import number_of_outputs
+from storage.campaign import activations
+from storage.campaign.data_spec import SOURCES
 from storage.campaign.messages import short, word
 from storage.campaign.network_spec import Network
-from storage.campaign.sampler_spec import TRAJECTORY
-from storage.campaign.synthetic_spec import AbsIndex, Linear, Patches, SingleIndex
 
 if TYPE_CHECKING:  # its theories are named by those who ask for these conditions
-    from storage.campaign.spec import Campaign
+    from storage.campaign.resolved import Sampled
 
-Condition = Callable[["Campaign"], str | None]  # `depth 2, wanted 1`; None where it holds
-
-ODD = ("linear", "erf", "sin", "tanh")  # activations
+Condition = Callable[["Sampled"], str | None]  # `depth 2, wanted 1`; None where it holds
 
 
 def architecture(*wanted: str) -> Condition:
     """The architecture is one of these."""
-    return lambda cell: _one_of("architecture", _network(cell).architecture, wanted)
+    return lambda cell: _one_of("architecture", cell.network.architecture, wanted)
 
 
 def activation(*wanted: str) -> Condition:
     """The activation is one of these."""
-    return lambda cell: _one_of("activation", _network(cell).activation, wanted)
+    return lambda cell: _one_of("activation", cell.network.activation, wanted)
 
 
 def depth(wanted: int) -> Condition:
     """The network has so many hidden layers."""
 
-    def condition(cell: "Campaign") -> str | None:
-        found = _network(cell).depth
+    def condition(cell: "Sampled") -> str | None:
+        found = cell.network.depth
         return None if found == wanted else f"depth {found}, wanted {wanted}"
 
     return condition
 
 
-def one_output(cell: "Campaign") -> str | None:
+def one_output(cell: "Sampled") -> str | None:
     """The network has one output."""
-    outputs = number_of_outputs(cell.data)
+    outputs = cell.data.number_of_outputs
     return None if outputs == 1 else f"{outputs} outputs, wanted 1"
 
 
-def without_bias(cell: "Campaign") -> str | None:
+def without_bias(cell: "Sampled") -> str | None:
     """No layer has a bias."""
-    network = _network(cell)
+    network = cell.network
     found = f"bias_variance {short(network.bias_variance)}, wanted 0"
     return found if any(network.biases) else None
 
 
-def outputs_that_scale(cell: "Campaign") -> str | None:
+def outputs_that_scale(cell: "Sampled") -> str | None:
     """Several outputs share one matrix of scales where a number would multiply the kernel."""
-    outputs, network = number_of_outputs(cell.data), _network(cell)
+    outputs, network = cell.data.number_of_outputs, cell.network
     if outputs == 1 or _is_multiplied(network):
         return None
     return (
@@ -61,12 +58,12 @@ def outputs_that_scale(cell: "Campaign") -> str | None:
     )
 
 
-def wide_enough_to_scale(cell: "Campaign") -> str | None:
+def wide_enough_to_scale(cell: "Sampled") -> str | None:
     """The scales of several outputs, and of a mean, take more neurons than the equations have."""
-    network, sampler = _network(cell), cell.sampler
-    if sampler is not None and sampler.scheme == "prior":
+    network = cell.network
+    if cell.sampler.record.law == "prior":
         return None
-    least = number_of_outputs(cell.data)
+    least = cell.data.number_of_outputs
     if least == 1 and network.depth == 1 and not _is_multiplied(network):
         least = 2
     return None if network.width >= least else f"width {network.width}, wanted at least {least}"
@@ -75,102 +72,95 @@ def wide_enough_to_scale(cell: "Campaign") -> str | None:
 def _is_multiplied(network: Network) -> bool:
     """Whether the kernel of infinite width is rescaled as a whole."""
     linear = network.activation == "linear" and not any(network.biases)
-    return linear or (network.activation in ODD and network.depth == 1)
+    return linear or (activations.record(network.activation).odd and network.depth == 1)
 
 
-def learned(cell: "Campaign") -> str | None:
+def learned(cell: "Sampled") -> str | None:
     """The ensemble has learned from data."""
-    prior = cell.sampler is not None and cell.sampler.scheme == "prior"
+    prior = cell.sampler.record.law == "prior"
     return "scheme prior, wanted one that learns from data" if prior else None
 
 
-def prior(cell: "Campaign") -> str | None:
+def prior(cell: "Sampled") -> str | None:
     """No data have touched the ensemble."""
-    found = word(cell.sampler.scheme) if cell.sampler is not None else "none"
-    return None if found == "prior" else f"scheme {found}, wanted prior"
+    found = cell.sampler.scheme
+    return None if cell.sampler.record.law == "prior" else f"scheme {found}, wanted prior"
 
 
-def without_times(cell: "Campaign") -> str | None:
+def without_times(cell: "Sampled") -> str | None:
     """The ensemble has a law."""
     return "scheme trajectory, wanted one that samples a law" if _in_time(cell) else None
 
 
-def with_times(cell: "Campaign") -> str | None:
+def with_times(cell: "Sampled") -> str | None:
     """Networks are followed in time."""
-    found = word(cell.sampler.scheme) if cell.sampler is not None else "none"
-    return None if _in_time(cell) else f"scheme {found}, wanted trajectory"
+    return None if _in_time(cell) else f"scheme {cell.sampler.scheme}, wanted trajectory"
 
 
-def that_settles(cell: "Campaign") -> str | None:
+def that_settles(cell: "Sampled") -> str | None:
     """Networks in time forget where they began."""
-    dynamics = cell.sampler.dynamics if cell.sampler is not None else None
-    return "dynamics gradient_flow, wanted langevin" if dynamics == "gradient_flow" else None
+    flows = cell.sampler.dynamics == "gradient_flow"
+    return "dynamics gradient_flow, wanted langevin" if flows else None
 
 
-def gaussian_weights(cell: "Campaign") -> str | None:
+def gaussian_weights(cell: "Sampled") -> str | None:
     """Weights are Gaussian under the prior."""
-    return _one_of("prior", _network(cell).prior, ("gaussian",))
+    return _one_of("prior", cell.network.prior, ("gaussian",))
 
 
-def one_direction(cell: "Campaign") -> str | None:
+def one_direction(cell: "Sampled") -> str | None:
     """The target has one direction in the inputs."""
-    if isinstance(cell.data, SingleIndex | AbsIndex | Linear | Patches):
-        return None
-    found = word(cell.data.source)
-    return f"data.source {found}, wanted single_index, abs_index, linear or patches"
+    wanted = tuple(name for name, section in SOURCES.items() if section.one_direction)
+    return None if cell.data.one_direction else _one_of("data.source", cell.data.source, wanted)
 
 
-def gaussian_inputs(cell: "Campaign") -> str | None:
+def gaussian_inputs(cell: "Sampled") -> str | None:
     """Inputs are Gaussian."""
     return _one_of("inputs", getattr(cell.data, "inputs", "gaussian"), ("gaussian",))
 
 
-def hermite_polynomials(cell: "Campaign") -> str | None:
+def hermite_polynomials(cell: "Sampled") -> str | None:
     """The target is one of Hermite polynomials."""
     return _one_of("basis", getattr(cell.data, "basis", "hermite"), ("hermite",))
 
 
-def points_as_drawn(cell: "Campaign") -> str | None:
+def points_as_drawn(cell: "Sampled") -> str | None:
     """Points are not normalized."""
     return None if cell.data.normalize is None else "points that are normalized, wanted none"
 
 
-def architecture_of_the_data(cell: "Campaign") -> str | None:
+def architecture_of_the_data(cell: "Sampled") -> str | None:
     """Patches are seen by a convolution, all else is not."""
-    wanted = "cnn" if isinstance(cell.data, Patches) else "fcn"
-    return _one_of("architecture", _network(cell).architecture, (wanted,))
+    wanted = "cnn" if cell.data.in_patches else "fcn"
+    return _one_of("architecture", cell.network.architecture, (wanted,))
 
 
-def odd_on_patches(cell: "Campaign") -> str | None:
+def odd_on_patches(cell: "Sampled") -> str | None:
     """On patches the activation is odd."""
-    if isinstance(cell.data, Patches) and _network(cell).activation == "relu":
-        return "activation relu on patches, wanted erf or linear"
+    found = cell.network.activation
+    if cell.data.in_patches and not activations.record(found).odd:
+        return f"activation {word(found)} on patches, wanted erf or linear"
     return None
 
 
-def two_inputs(cell: "Campaign") -> str | None:
+def two_inputs(cell: "Sampled") -> str | None:
     """There is a direction across the teacher."""
-    inputs = getattr(cell.data, "dimension", getattr(cell.data, "patch_size", 2))
-    return None if inputs >= 2 else f"{inputs} input, wanted at least 2"
+    inputs = cell.data.teacher_length
+    return None if inputs is None or inputs >= 2 else f"{inputs} input, wanted at least 2"
 
 
-def odd_target(cell: "Campaign") -> str | None:
+def odd_target(cell: "Sampled") -> str | None:
     """The target has no even part."""
     orders = getattr(cell.data, "teacher", {})
-    even = isinstance(cell.data, AbsIndex) or any(order % 2 == 0 for order in orders)
+    even = cell.data.even_part or any(order % 2 == 0 for order in orders)
     return "an even part of the target, wanted none" if even else None
 
 
-def _in_time(cell: "Campaign") -> bool:
-    return cell.sampler is not None and cell.sampler.scheme == TRAJECTORY
+def _in_time(cell: "Sampled") -> bool:
+    return cell.sampler.record.law == "in time"
 
 
 def _one_of(key: str, found: str, wanted: tuple[str, ...]) -> str | None:
     *others, last = wanted
     names = f"{', '.join(others)} or {last}" if others else last
     return None if found in wanted else f"{key} {word(found)}, wanted {names}"
-
-
-def _network(cell: "Campaign") -> Network:
-    assert cell.network is not None
-    return cell.network

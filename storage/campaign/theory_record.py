@@ -46,7 +46,7 @@ class Theory:
         return (with_times, *self.holds) if self.times == "only" else (*self.holds, without_times)
 
 
-def own(name: str, found: Any) -> Theory:
+def own(name: str, found: object) -> Theory:
     """The record of a theory of the user's own: theirs, or one around a function.
 
     Raises CampaignError where it is neither.

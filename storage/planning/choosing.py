@@ -8,12 +8,15 @@ effective samples per CPU second.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from storage.campaign.data_spec import number_of_inputs
-from storage.campaign.network_spec import COMPILED
-from storage.campaign.sampler_spec import AUTO, Sampler
+from storage.campaign import activations
+from storage.campaign.resolved import Sampled, sampled
+from storage.campaign.sampler_spec import Sampler
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign
+
+Given = TypeVar("Given", bound=Campaign)  # of which no more is known than before
 
 # N over √(n σ_a²/T) from which on neurons are drawn one after another, with few and many inputs.
 # Whoever changes a rule raises ADAPTED_NUMERICS: stored cells have the scheme of the rule before.
@@ -27,7 +30,7 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choice(cell: Campaign) -> Choice:
+def choice(cell: Sampled) -> Choice:
     """The scheme of a resolved cell whose own is auto.
 
     - `neurons` for one hidden layer with a kernel in C++ of width N ≥ 5 √(n σ_a²/T), and from
@@ -40,14 +43,12 @@ def choice(cell: Campaign) -> Choice:
     `collapsed` is behind one of these wherever they were measured at one bias.
     """
     network, sampler = cell.network, cell.sampler
-    assert network is not None
-    assert sampler is not None
     if network.architecture != "fcn" or network.depth > 1:
         return Choice("baoab", "not one fully connected hidden layer")
-    if network.activation not in COMPILED or sampler.precision != "float32":
+    if not activations.record(network.activation).compiled or sampler.precision != "float32":
         return Choice("baoab", "sweeps over its neurons have no kernel in C++")
     points, width = cell.data.train, network.width
-    factor = MANY_INPUTS if (number_of_inputs(cell.data) or 0) >= points else FEW_INPUTS
+    factor = MANY_INPUTS if (cell.data.number_of_inputs or 0) >= points else FEW_INPUTS
     # Chi divides σ_a² and T, and leaves their ratio.
     least = factor * math.sqrt(points * network.weights[-1] / sampler.temperature)
     limit = f"{factor:g} √(n σ_a²/T) = {least:.3g}"
@@ -56,16 +57,18 @@ def choice(cell: Campaign) -> Choice:
     return Choice("baoab", f"N = {width} is below {limit}")
 
 
-def settled(cell: Campaign) -> Campaign:
+def settled(cell: Given) -> Given:
     """The cell with its scheme in the place of auto; as it is where it names one."""
     if cell.sampler is None or cell.sampler.scheme != AUTO:
         return cell
     given = cell.sampler.model_dump(mode="json", exclude={"scheme"}, exclude_defaults=True)
-    named = Sampler.model_validate(given | {"scheme": choice(cell).scheme, "step_size": AUTO})
+    named = Sampler.model_validate(
+        given | {"scheme": choice(sampled(cell)).scheme, "step_size": AUTO}
+    )
     return cell.model_copy(update={"sampler": named})
 
 
-def told(cells: Sequence[Campaign]) -> list[str]:
+def told(cells: Sequence[Sampled]) -> list[str]:
     """`neurons in 3 of 4 cells: N = 64 is at least ...; and so on`, for each scheme named."""
     choices = [choice(cell) for cell in cells]
     lines = []

@@ -18,12 +18,12 @@ def rows(settings: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield dict(zip(settings, row, strict=True))
 
 
-def spelling(value: Any) -> str:
+def spelling(value: object) -> str:
     """Plain values as text that is the same just where they are: 1.0 is 1, and true is not."""
     return json.dumps(_spelled_once(value), sort_keys=True)
 
 
-def _spelled_once(value: Any) -> Any:
+def _spelled_once(value: object) -> Any:
     """Plain values with 1.0 as 1, so that what is equal looks the same."""
     if isinstance(value, dict):
         return {key: _spelled_once(item) for key, item in value.items()}
@@ -32,14 +32,14 @@ def _spelled_once(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def excludes(spec: Campaign, settings: Mapping[str, Any]) -> bool:
+def excludes(spec: Campaign, settings: Mapping[str, object]) -> bool:
     """Whether a campaign leaves out the point with these settings, but for rounding errors."""
     its = [{path: _rounded(name) for path, name in entry.items()} for entry in entries(spec)]
     point = {path: _rounded(name) for path, name in spellings(settings).items()}
     return is_among(by_paths(its), point)
 
 
-def spellings(settings: Mapping[str, Any]) -> dict[str, str]:
+def spellings(settings: Mapping[str, object]) -> dict[str, str]:
     """The spelling of each setting."""
     return {path: spelling(value) for path, value in settings.items()}
 
@@ -108,7 +108,7 @@ def _meets(settings: Mapping[str, list[Any]], entry: Mapping[str, str]) -> bool:
     )
 
 
-def written(settings: Mapping[str, Any]) -> str:
+def written(settings: Mapping[str, object]) -> str:
     """Settings and their values as they may stand in one line."""
     return clip(
         ", ".join(f"{word(path)} = {short(value)}" for path, value in settings.items()), 200

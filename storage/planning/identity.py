@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.campaign.frozen import Frozen
-from storage.campaign.sampler_spec import AUTO
+from storage.campaign.resolved import regressed
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import ADAPTED_NUMERICS, NUMERICS, QUARTIC_NUMERICS, Campaign
 
 # name of a file or module -> sha256 of its content; and how its test points are taken
@@ -20,7 +21,7 @@ Sources = Mapping[str, str]
 NO_SOURCES: Sources = {}
 
 
-def digest(content: Any) -> str:
+def digest(content: object) -> str:
     """sha256 of the canonical JSON of nested mappings, lists, numbers and text."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -94,7 +95,7 @@ def regression_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
             "version": spec.version,
             "sources": dict(sources),
             "data": _data(spec, "train"),
-            "kernel": _canonical(regression_kernel(spec)),
+            "kernel": _canonical(regressed(spec).kernel),
             "regression": _canonical(spec.regression, "repeats", "kernel"),
         }
     )
@@ -115,17 +116,6 @@ def seed_of(seed: int, *key: str | int) -> int:
     return int(digest([seed, *key])[:16], 16)
 
 
-def regression_kernel(spec: Campaign) -> Frozen:
-    """The network settings that fix the kernel of the regression; the width is not one of them."""
-    from storage.campaign.network_spec import Kernel
-
-    assert spec.regression is not None
-    if spec.regression.kernel is not None:
-        return spec.regression.kernel
-    assert spec.network is not None
-    return Kernel.model_validate(spec.network.model_dump(include=set(Kernel.model_fields)))
-
-
 def _canonical(section: Frozen | None, *left_out: str) -> dict[str, Any] | None:
     if section is None:
         return None
@@ -142,7 +132,7 @@ def _data(spec: Campaign, *left_out: str) -> dict[str, Any]:
 def _remove(content: dict[str, Any], path: str) -> None:
     """Take a swept setting out: its values belong to the sweep."""
     *parents, last = path.split(".")
-    place: Any = content
+    place: object = content
     for key in parents:
         if isinstance(place, dict):
             place = place.get(key)

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from storage.campaign.resolved import Regressed, Sampled, regressed, sampled
 from storage.campaign.spec import Campaign
 from storage.planning.identity import (
     NO_SOURCES,
@@ -19,6 +20,7 @@ from storage.planning.sweep import Resolver, grid
 
 WARMUP = -1  # the segment before the first: it adapts, keeps a checkpoint and no draws
 
+AnyCell = TypeVar("AnyCell", bound="Cell")
 Identity = Callable[[Campaign, Sources], str]
 Kind = Literal["ensemble", "check", "regression", "spectrum"]
 Place = tuple[str, str]  # the kind and the cell of a shard, as its name has them
@@ -51,6 +53,20 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class EnsembleCell(Cell):
+    """A cell whose networks are sampled."""
+
+    spec: Sampled
+
+
+@dataclass(frozen=True)
+class RegressionCell(Cell):
+    """A cell that is a regression."""
+
+    spec: Regressed
+
+
+@dataclass(frozen=True)
 class Shard:
     """The unit of work: a segment of a block of chains, or a repeat or spectrum of a regression."""
 
@@ -60,6 +76,16 @@ class Shard:
     block: int = 0
     segment: int = 0
     repeat: int = 0
+
+    @property
+    def sampled(self) -> Sampled:
+        """The settings of its cell, of a shard of an ensemble."""
+        return sampled(self.cell.spec)
+
+    @property
+    def regressed(self) -> Regressed:
+        """The settings of its cell, of a shard of a regression."""
+        return regressed(self.cell.spec)
 
     @property
     def name(self) -> str:
@@ -79,7 +105,7 @@ class Round:
     """Cells that the campaign added of its own accord, after it had seen so many specs."""
 
     specs: int
-    points: tuple[Mapping[str, Any], ...]  # swept path -> value
+    points: tuple[Mapping[str, object], ...]  # swept path -> value
 
 
 Lane = tuple[Shard, ...]  # shards that must run one after another
@@ -105,12 +131,12 @@ class Plan:
         return f"{self.spec.name}-{self.identity[:10]}"
 
     @cached_property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[EnsembleCell, ...]:
         """Every cell of every spec, in order of first appearance."""
         return self._ensemble[0]
 
     @cached_property
-    def regressions(self) -> tuple[Cell, ...]:
+    def regressions(self) -> tuple[RegressionCell, ...]:
         """Every regression of every spec, in order of first appearance."""
         return self._regression[0]
 
@@ -120,25 +146,31 @@ class Plan:
         return self._ensemble[1] | self._regression[1]
 
     @cached_property
-    def _ensemble(self) -> tuple[tuple[Cell, ...], frozenset[str]]:
-        return self._cells(cell_identity) if self.spec.ensemble else ((), frozenset())
+    def _ensemble(self) -> tuple[tuple[EnsembleCell, ...], frozenset[str]]:
+        if self.spec.ensemble is None:
+            return (), frozenset()
+        return self._cells(EnsembleCell, sampled, cell_identity)
 
     @cached_property
-    def _regression(self) -> tuple[tuple[Cell, ...], frozenset[str]]:
-        return self._cells(regression_identity) if self.spec.regression else ((), frozenset())
+    def _regression(self) -> tuple[tuple[RegressionCell, ...], frozenset[str]]:
+        if self.spec.regression is None:
+            return (), frozenset()
+        return self._cells(RegressionCell, regressed, regression_identity)
 
-    def _cells(self, identity: Identity) -> tuple[tuple[Cell, ...], frozenset[str]]:
+    def _cells(
+        self, kind: type[AnyCell], view: Callable[[Campaign], Campaign], identity: Identity
+    ) -> tuple[tuple[AnyCell, ...], frozenset[str]]:
         """The cells of all specs, and the identities of those of the spec."""
-        cells: dict[str, Cell] = {}
+        cells: dict[str, AnyCell] = {}
         current = set()
         for seen, spec in enumerate(self.specs, start=1):
             added = self._added(seen) if identity is cell_identity else []
             points = [(settings, False) for settings in grid(spec)]
-            resolver = Resolver(spec)
+            resolver = Resolver(view(spec))
             for settings, refined in points + [(settings, True) for settings in added]:
                 resolved = resolver.at(settings)
                 name = identity(resolved, self.sources)
-                cells.setdefault(name, Cell(len(cells), name, resolved, settings, refined))
+                cells.setdefault(name, kind(len(cells), name, resolved, settings, refined))
                 if spec == self.spec or refined:
                     current.add(name)
         return tuple(cells.values()), frozenset(current)
@@ -158,19 +190,21 @@ class Plan:
         """How many cells the campaign may still add: whole ones, by what is left of its budget."""
         if self.spec.refine is None:
             return 0
-        shards = sum(_counts("ensemble", self.spec, self.spec).values())
+        spec = sampled(self.spec)
+        shards = sum(_ensemble_counts(spec, spec).values())
         added = sum(cell.refined for cell in self.cells)
         return max(self.spec.refine.budget // shards - added, 0)
 
     @cached_property
     def work(self) -> dict[Place, int]:
         """How many shards each cell has of each kind, (kind, key); none of them is made for it."""
+        counts = [(cell, _regression_counts(regressed(self.spec))) for cell in self.regressions]
+        counts += [(cell, _ensemble_counts(cell.spec, sampled(self.spec))) for cell in self.cells]
         return {
             (kind, cell.key): count
-            for cells, section in ((self.regressions, "regression"), (self.cells, "ensemble"))
-            for cell in cells
+            for cell, each in counts
             if cell.identity in self.current
-            for kind, count in _counts(section, self.spec, cell.spec).items()
+            for kind, count in each.items()
         }
 
     def of(self, names: Iterable[str]) -> Counter[Place]:
@@ -187,18 +221,16 @@ class Plan:
         if (match := _NAME.fullmatch(name)) is None or (match[1], match[2]) not in self.work:
             return None
         dataset, block, segment, repeat = (int(each or 0) for each in match.groups()[2:])
-        spec = self.spec
         asked = True
         if match[1] in SAMPLED:
-            assert spec.ensemble is not None
-            assert spec.sampler is not None
+            spec = sampled(self.spec)
             asked = (
                 dataset < spec.ensemble.datasets
                 and block < spec.ensemble.chains // spec.ensemble.block
                 and segment < spec.sampler.draws // spec.sampler.segment
             )
-        elif spec.regression is not None:
-            asked = repeat < spec.regression.repeats
+        else:
+            asked = repeat < regressed(self.spec).regression.repeats
         return (match[1], match[2]) if asked else None
 
     def lanes(self) -> Iterator[Lane]:
@@ -208,10 +240,10 @@ class Plan:
         """
         for cell in self.regressions:
             if cell.identity in self.current:
-                yield from _regression_lanes(cell, self.spec)
+                yield from _regression_lanes(cell, regressed(self.spec))
         for cell in self.cells:
             if cell.identity in self.current:
-                yield from _ensemble_lanes(cell, self.spec)
+                yield from _ensemble_lanes(cell, sampled(self.spec))
 
     def shards(self) -> Iterator[Shard]:
         """All shards of the spec."""
@@ -219,13 +251,13 @@ class Plan:
             yield from lane
 
 
-def _counts(section: str, spec: Campaign, cell: Campaign) -> dict[Kind, int]:
+def _regression_counts(spec: Regressed) -> dict[Kind, int]:
+    """How many shards of each kind the spec asks of a regression."""
+    return {"spectrum": 1, "regression": spec.regression.repeats}
+
+
+def _ensemble_counts(cell: Sampled, spec: Sampled) -> dict[Kind, int]:
     """How many shards of each kind the spec asks of a cell."""
-    if section == "regression":
-        assert spec.regression is not None
-        return {"spectrum": 1, "regression": spec.regression.repeats}
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
     lane = 1 + spec.sampler.draws // spec.sampler.segment
     lanes = spec.ensemble.datasets * (spec.ensemble.chains // spec.ensemble.block)
     counts: dict[Kind, int] = {"ensemble": lanes * lane}
@@ -234,16 +266,12 @@ def _counts(section: str, spec: Campaign, cell: Campaign) -> dict[Kind, int]:
     return counts
 
 
-def _is_checked(cell: Campaign, spec: Campaign) -> bool:
+def _is_checked(cell: Sampled, spec: Sampled) -> bool:
     """Whether the spec asks for a step check, and the cell's scheme has a bias."""
-    assert spec.sampler is not None
-    assert cell.sampler is not None
     return spec.sampler.step_check and cell.sampler.bias_order > 0
 
 
-def _ensemble_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
+def _ensemble_lanes(cell: EnsembleCell, spec: Sampled) -> Iterator[Lane]:
     segments = range(WARMUP, spec.sampler.draws // spec.sampler.segment)
     for dataset in range(spec.ensemble.datasets):
         for block in range(spec.ensemble.chains // spec.ensemble.block):
@@ -252,8 +280,7 @@ def _ensemble_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
         yield tuple(Shard("check", cell, segment=segment) for segment in segments)
 
 
-def _regression_lanes(cell: Cell, spec: Campaign) -> Iterator[Lane]:
-    assert spec.regression is not None
+def _regression_lanes(cell: RegressionCell, spec: Regressed) -> Iterator[Lane]:
     yield (Shard("spectrum", cell),)
     for repeat in range(spec.regression.repeats):
         yield (Shard("regression", cell, repeat=repeat),)

@@ -5,18 +5,17 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic
 
 from pydantic import ValidationError
 
-from storage.campaign.data_spec import component_names
 from storage.campaign.frozen import Frozen
 from storage.campaign.messages import clip, explain, nearest, short, word
 from storage.campaign.observables import LEARNABILITY, observed
 from storage.campaign.plain import MAXIMUM_DEPTH
 from storage.campaign.spec import Campaign, has_overlaps, is_trajectory, problems
 from storage.errors import CampaignError
-from storage.planning.choosing import settled
+from storage.planning.choosing import Given, settled
 from storage.planning.excluded import (
     by_paths,
     check_excluded,
@@ -85,7 +84,7 @@ MAXIMUM_CELLS = 100_000
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
 
 
-def assign(raw: dict[str, Any], path: str, value: Any) -> None:
+def assign(raw: dict[str, Any], path: str, value: object) -> None:
     """Set `path` (a.b.3) in nested mappings and lists, making sections that are missing."""
     *parents, last = _keys(path)
     place: Any = raw
@@ -259,7 +258,7 @@ def order_parameters(spec: Campaign) -> dict[str, tuple[str, tuple[int, ...]]]:
     By the name that a spec gives them: the stored variable, and the place along what it is along.
     """
     stored = ["loss", "weight_norm", *(["max_overlap"] if has_overlaps(spec) else [])]
-    parts = observed(LEARNABILITY, {"component": component_names(spec.data)})
+    parts = observed(LEARNABILITY, {"component": spec.data.components})
     return {name: (name, ()) for name in stored} | {
         part.name: (part.kind, part.places) for part in parts
     }
@@ -284,7 +283,7 @@ def excluded_points(spec: Campaign) -> int:
     return points - sum(1 for _ in grid(spec)) if spec.exclude else 0
 
 
-def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
+def resolve(spec: Given, settings: Mapping[str, Any]) -> Given:
     """The campaign of one point of the grid: the settings put in, the sweep taken out.
 
     Where the scheme is auto, it is the one that `storage.planning.choosing` names.
@@ -292,21 +291,22 @@ def resolve(spec: Campaign, settings: Mapping[str, Any]) -> Campaign:
     return Resolver(spec).at(settings)
 
 
-class Resolver:
-    """The campaigns of the points of a grid.
+class Resolver(Generic[Given]):
+    """The campaigns of the points of a grid, of the type of the whole.
 
     A section is checked once for all points that give it the same settings, since a grid of 10⁵
     points has far fewer sections; what one section needs of another is checked at each point.
     """
 
-    def __init__(self, spec: Campaign) -> None:
-        self._names = component_names(spec.data)
+    def __init__(self, spec: Given) -> None:
+        self._type = type(spec)
+        self._names = spec.data.components
         out = {"sweep", "refine", "exclude"}
         self._raw = spec.model_dump(mode="json", exclude=out, exclude_unset=True)
         self._sections: dict[tuple[str, str], Frozen] = {}  # those checked, by name and settings
-        self._whole: Campaign | None = None  # one that was checked, for all that is never swept
+        self._whole: Given | None = None  # one that was checked, for all that is never swept
 
-    def at(self, settings: Mapping[str, Any]) -> Campaign:
+    def at(self, settings: Mapping[str, Any]) -> Given:
         """The campaign of a point. Raises CampaignError for settings that do not go together."""
         keys = _keys_by_section(settings)
         found = {name: self._sections.get((name, key)) for name, key in keys.items()}
@@ -319,20 +319,20 @@ class Resolver:
         self._sections |= {(name, key): getattr(made, name) for name, key in keys.items()}
         return self._named(made, settings)
 
-    def _checked(self, settings: Mapping[str, Any]) -> Campaign:
+    def _checked(self, settings: Mapping[str, Any]) -> Given:
         raw = copy.deepcopy(self._raw)
         for path, value in settings.items():
             assign(raw, path, value)
         try:
-            return Campaign.model_validate(raw)
+            return self._type.model_validate(raw)
         except ValidationError as error:
             raise CampaignError(f"sweep at {written(settings)}: {explain(error)}") from None
 
-    def _named(self, made: Campaign, settings: Mapping[str, Any]) -> Campaign:
-        if component_names(made.data) != self._names:
+    def _named(self, made: Given, settings: Mapping[str, Any]) -> Given:
+        if made.data.components != self._names:
             raise CampaignError(
                 f"sweep at {written(settings)}: the parts of the target change from "
-                f"{short(self._names)} to {short(component_names(made.data))}; "
+                f"{short(self._names)} to {short(made.data.components)}; "
                 "name every order in data.teacher"
             )
         return settled(made)

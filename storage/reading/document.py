@@ -57,7 +57,7 @@ def parse(text: str, overrides: Sequence[str] = ()) -> Campaign:
     return validate(raw)
 
 
-def validate(raw: Any) -> Campaign:
+def validate(raw: object) -> Campaign:
     """The campaign in nested mappings, its sweep and every cell of it checked.
 
     Raises CampaignError.
@@ -73,7 +73,7 @@ def parse_stored(text: str) -> Campaign:
     return _resolved(load_yaml(text))[0]
 
 
-def _resolved(raw: Any) -> tuple[Campaign, list[Campaign]]:
+def _resolved(raw: object) -> tuple[Campaign, list[Campaign]]:
     """The campaign in nested mappings, and all its cells."""
     try:
         spec = Campaign.model_validate(spelled_out(_sections(plain(raw))))
@@ -84,7 +84,7 @@ def _resolved(raw: Any) -> tuple[Campaign, list[Campaign]]:
     return spec, [resolver.at(settings) for settings in grid(spec)]
 
 
-def _sections(raw: Any) -> dict[str, Any]:
+def _sections(raw: object) -> dict[str, Any]:
     """The sections; what else there is is not repeated, since it may be a file of secrets."""
     if not isinstance(raw, dict):
         kinds = {list: "a list", str: "text", type(None): "nothing"}
@@ -93,7 +93,7 @@ def _sections(raw: Any) -> dict[str, Any]:
     return raw
 
 
-def _check_is_campaign(raw: Mapping[str, Any]) -> None:
+def _check_is_campaign(raw: Mapping[str, object]) -> None:
     """Refuse a file that has nothing of a campaign, likewise without repeating what it has."""
     if raw and not Campaign.model_fields.keys() & raw.keys():
         raise CampaignError(
@@ -118,7 +118,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def by_default(setting: Mapping[str, Any]) -> str:
+def by_default(setting: Mapping[str, object]) -> str:
     """What a setting of the schema is where it is left out."""
     default = setting["default"]
     if default is None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from storage.campaign.messages import short, word
 from storage.campaign.regression_spec import REGRESSION_THEORIES
-from storage.campaign.sampler_spec import LAWLESS
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError
 from storage.planning.sweep import between, grid
@@ -27,7 +26,7 @@ def _problems(spec: Campaign) -> Iterator[str]:
                 "refine.by: disagreement is that of theories of the ensemble; found none in "
                 "theories: name one, or take gradient or bimodality"
             )
-        if sampler.scheme in LAWLESS:
+        if sampler.record.law == "none":
             yield (
                 f"refine.by: disagreement is with what is sampled, and scheme {sampler.scheme} is "
                 "never compared with theories; take gradient or bimodality"

@@ -7,6 +7,7 @@ nothing, for the reason that `misfit` gives.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from storage.campaign.resolved import sampled
 from storage.campaign.spec import Campaign
 from storage.campaign.theories import BY_NAME
 from storage.campaign.theory_record import Theory
@@ -25,7 +26,7 @@ def misfit(theory: str, cell: Campaign) -> str | None:
 def _misfits(theory: str, cell: Campaign) -> Iterator[str]:
     record = BY_NAME.get(theory, Theory(theory))  # a plug-in's own is not read here
     for condition in record.conditions:
-        if (found := condition(cell)) is not None:
+        if (found := condition(sampled(cell))) is not None:
             yield found
 
 

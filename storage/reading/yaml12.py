@@ -47,7 +47,7 @@ _PROBLEMS = {  # beginnings of what the parser says, and the same for a person
 _MAXIMUM_DIGITS = 100  # a longer whole number is refused before it is converted
 
 
-def load_yaml(text: str) -> Any:
+def load_yaml(text: str) -> object:
     """The one document of a YAML 1.2 text as plain values; None where it is empty.
 
     Raises CampaignError.
@@ -110,7 +110,7 @@ class _Composer:
         self.anchors: dict[str, Any] = {}
 
     @property
-    def value(self) -> Any:
+    def value(self) -> object:
         return self.document[0] if self.document else None
 
     def take(self, event: Any) -> None:
@@ -153,7 +153,7 @@ class _Composer:
         if event.anchor is not None:
             self.anchors[event.anchor] = key
 
-    def _aliased(self, anchor: str, line: int) -> Any:
+    def _aliased(self, anchor: str, line: int) -> object:
         if self.open[-1].awaits_key:
             raise CampaignError(f"line {line}: found an alias as a key, wanted text")
         if anchor not in self.anchors:
@@ -176,7 +176,7 @@ def _refuse_tag(event: Any, line: int) -> None:
         )
 
 
-def _scalar(event: Any, line: int) -> Any:
+def _scalar(event: Any, line: int) -> object:
     _refuse_tag(event, line)
     text = event.value
     if event.style:  # quoted, or a block
@@ -186,7 +186,7 @@ def _scalar(event: Any, line: int) -> Any:
     return _meaning(text)
 
 
-def _meaning(text: str) -> Any:
+def _meaning(text: str) -> object:
     """What an unquoted scalar means in the core schema."""
     if text in _WORDS:
         return _WORDS[text]

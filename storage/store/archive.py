@@ -7,7 +7,6 @@ this campaign's: read as if nothing were wrong, it would ask for other shards th
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError
@@ -129,7 +128,7 @@ def _identities(objects: Objects) -> dict[str, str]:
     return found
 
 
-def _attributes(objects: Objects) -> Mapping[str, Any]:
+def _attributes(objects: Objects) -> Mapping[str, object]:
     """Those of the root group; none where nobody can read them, which is found elsewhere."""
     try:
         content = json.loads(objects.get("data.zarr/zarr.json") or b"{}")

@@ -190,7 +190,7 @@ class Array:
         except UnreadableError as error:
             raise damaged(self.place.objects.url, error.key, error.reason) from error
 
-    def __setitem__(self, key: Key, value: Any) -> None:
+    def __setitem__(self, key: Key, value: object) -> None:
         """Write values there; chunks of fill values are not kept, as Zarr would not."""
         indices, squeeze = _indices(key, self.shape)
         shape = tuple(len(index) for index in indices)

@@ -20,6 +20,7 @@ from storage.arrays.coordinates import (
     setting_values,
 )
 from storage.arrays.schema import Variable, ensemble_sizes, regression_sizes
+from storage.campaign.resolved import regressed
 from storage.campaign.spec import Campaign
 from storage.planning.plan import Plan, plan
 from storage.store.hierarchy import Group
@@ -64,7 +65,7 @@ def create_group(
     variables: Mapping[str, Variable],
     sizes: Mapping[str, int],
     coordinates: Mapping[str, Coordinate],
-    grid: Mapping[str, Any],
+    grid: Mapping[str, object],
     separate: Sequence[str] = SEPARATE,
 ) -> Group:
     """A new group, its arrays empty, with the coordinates that they use."""
@@ -88,7 +89,7 @@ def write_group(
     variables: Mapping[str, Variable],
     values: Mapping[str, np.ndarray],
     coordinates: Mapping[str, Coordinate],
-    grid: Mapping[str, Any],
+    grid: Mapping[str, object],
 ) -> None:
     """A new small group with all its values, one chunk for each variable."""
     sizes = {
@@ -109,12 +110,12 @@ def ensemble_grid(planned: Plan) -> tuple[dict[str, Coordinate], dict[str, Any]]
 
 def regression_grid(planned: Plan) -> tuple[dict[str, Coordinate], dict[str, Any]]:
     """Coordinates of the group `regression`, and the grid that its cells form."""
-    grid = axes(planned.spec, regression_axes(planned.spec))
+    grid = axes(planned.spec, regression_axes(regressed(planned.spec)))
     return regression_coordinates(planned, regression_sizes(planned)), grid
 
 
 def points_grid(
-    spec: Campaign, points: Sequence[Mapping[str, Any]], without: str
+    spec: Campaign, points: Sequence[Mapping[str, object]], without: str
 ) -> tuple[dict[str, Coordinate], dict[str, Any]]:
     """Coordinates of `cell` where the cells are points of the grid without one of its axes.
 
@@ -130,6 +131,6 @@ def points_grid(
     return coordinates, axes(spec, swept)
 
 
-def labels(dim: str, values: Any, long_name: str) -> Coordinate:
+def labels(dim: str, values: object, long_name: str) -> Coordinate:
     """The coordinate that names the places along a dimension."""
     return Coordinate((dim,), np.asarray(values), {"long_name": long_name, "units": "1"})

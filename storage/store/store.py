@@ -36,6 +36,7 @@ from storage.arrays.schema import (
     regression_sizes,
     regression_variables,
 )
+from storage.campaign.resolved import regressed
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError, damaged
 from storage.files.ledger import Ledger
@@ -179,8 +180,9 @@ class Store:
         if plan.regressions:
             self._check_cells("regression", len(plan.regressions))
             sizes = regression_sizes(plan)
-            self._allocate_group("regression", spec, regression_variables(spec), sizes)
-            grid = axes(spec, regression_axes(spec))
+            known = regressed(spec)
+            self._allocate_group("regression", spec, regression_variables(known), sizes)
+            grid = axes(spec, regression_axes(known))
             self.write_coordinates("regression", regression_coordinates(plan, sizes), grid)
         self.publish()
         self._describe(plan)
@@ -231,7 +233,7 @@ class Store:
                 create_array(group, key, shape, chunks(variable, sizes, spec), variable)
 
     def write_coordinates(
-        self, name: str, coordinates: Mapping[str, Coordinate], grid: Mapping[str, Any]
+        self, name: str, coordinates: Mapping[str, Coordinate], grid: Mapping[str, object]
     ) -> None:
         """Write the coordinates of a group and the grid that its cells form; then `publish`."""
         group = self.root.require_group(name)
@@ -321,7 +323,7 @@ def _grow(array: Array, shape: tuple[int, ...]) -> None:
         array.resize(shape)
 
 
-def _update_attributes(node: Group | Array, wanted: Mapping[str, Any]) -> None:
+def _update_attributes(node: Group | Array, wanted: Mapping[str, object]) -> None:
     known = node.attrs
     if any(known.get(key) != value for key, value in wanted.items()):
         node.update_attributes(wanted)

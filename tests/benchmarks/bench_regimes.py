@@ -27,7 +27,8 @@ from workers import numerics
 from workers.data.datasets import dataset
 from workers.devices.placement import placement_of
 from workers.ensemble import ensemble
-from workers.ensemble.schemes import Problem, sampler_of, state_of
+from workers.ensemble.problem import Problem
+from workers.ensemble.schemes import sampler_of, scheme_of
 from workers.networks.networks import Network
 
 PAGE = Path(__file__).with_name("REGIMES.md")
@@ -87,12 +88,12 @@ class Series:
         _, saved = ensemble.run(shard, Plugins(), {}, None, placement)
         observed = ensemble.observe(shard, self.data, Plugins(), placement)
         self.problem: Problem = ensemble.make_problem(cell.spec, observed, placement)
-        kind = state_of(self.problem.settings, self.problem.network)
+        kind = scheme_of(self.problem).state
         self.state: Any = kind(**{name: torch.as_tensor(saved[name]) for name in kind._fields})
         self.step_size, self.made = float(saved["step_size"]), int(saved["step"])
         self.noise = ensemble.noise_of(shard, STREAM, placement)
         self.sampler = sampler_of(self.problem, self.step_size)
-        exact = self.problem.settings.scheme == "neurons"
+        exact = self.problem.settings.record.turns
         self.thin = 1 if exact else max(round(INTERVAL / self.step_size), 1)
         self.seconds = 0.0
         self.draws: list[np.ndarray] = []
@@ -149,7 +150,7 @@ def row(series: Series, exact: Seen) -> list[str]:
     ess = seen.found.ess_bulk
     rates = [float(np.median(ess[2:])) / series.seconds, float(ess[1]) / series.seconds]
     cells = [f"{series.step_size:.2g}", *(f"{rate:.0f}" for rate in rates)]
-    if series.problem.settings.scheme == "neurons":
+    if series.problem.settings.record.turns:
         return [*cells, "", "", ""]
     error = np.hypot(seen.error, exact.error)
     for place in range(2):

@@ -4,7 +4,7 @@ import torch
 
 from storage.campaign.plugins import Plugins
 from support.blocks import data_of
-from workers.ensemble.schemes import Problem
+from workers.ensemble.problem import Problem
 from workers.models import network_of
 from workers.philox import Noise
 

@@ -1,9 +1,24 @@
-"""A theory and an observable that nobody has heard of, as a plug-in has them: a record each."""
+"""What nobody has heard of, as a plug-in has it: a record of a theory and of an observable, and an
+activation and a source of data, which are functions.
+"""
 
 import numpy as np
 
 from storage.campaign.observables import Observable
 from storage.campaign.theory_record import Theory
+
+
+def bent(z):
+    """Softsign, whose averages are known by quadrature alone."""
+    return z / (1 + z.abs())
+
+
+def ring(train, test, seed, radius=1.0):
+    """Points on a circle, and how far right they are."""
+    generator = np.random.Generator(np.random.Philox(key=seed))
+    angle = 2 * np.pi * generator.random(train + test)
+    x = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return x[:train], x[:train, 0], x[train:], x[train:, 0]
 
 
 def _largest(outputs, fields, data):

@@ -10,13 +10,13 @@ import torch
 
 import theory
 from theory.activations.kernel_map import KernelMap
-from theory.activations.neurons import function_of
+from theory.activations.records import function_of
 from theory.finite_width.adaptive import adaptive_kernel
 from theory.kernels.convolution import convolutional_nngp
 from theory.kernels.fully_connected import nngp
 from theory.regression.learning_curve import learning_curve
 from theory.single_index.gaussian_index import gaussian_features, infinite_width
-from theory.single_index.hermite_overlap import in_patches, overlaps, slope
+from theory.single_index.hermite_overlap import is_odd, overlaps, slope
 from theory.single_index.metastable import branch
 from theory.single_index.order_parameter import order_parameter
 from theory.single_index.patch_index import linear_filters
@@ -60,7 +60,7 @@ WORDS = {
     ("coupled_orders", "activation"): lambda w: coupled_orders(w, 3),
     ("overlaps", "activation"): lambda w: overlaps(w, X[0], X[0, :1], [1]),
     ("slope", "activation"): lambda w: slope(w, X),
-    ("in_patches", "activation"): in_patches,
+    ("is_odd", "activation"): is_odd,
     ("function_of", "activation"): function_of,
     ("nngp", "activation"): lambda w: nngp(X, activation=w, depth=1, **LAYER),
     ("mean", "activation"): lambda w: KernelMap(w).mean(X[0]),

@@ -5,7 +5,7 @@ from contextlib import chdir
 import pytest
 
 from storage.campaign.data_spec import SOURCES
-from storage.campaign.sampler_spec import SETTINGS
+from storage.campaign.schemes import names
 from support.campaign_files import write_files
 from support.campaign_space import FACTORS
 from support.campaign_trial import trial
@@ -30,7 +30,7 @@ def test_every_row_is_accepted(files):
 
 
 def test_every_scheme_and_source_of_a_campaign_is_a_level():
-    assert set(SETTINGS) <= set(FACTORS["scheme"])
+    assert set(names()) <= set(FACTORS["scheme"])
     assert set(SOURCES) - set(FACTORS["source"]) == {"cifar10"}  # its files are large
 
 

@@ -1,13 +1,12 @@
 """Gaussian expectations E[φ(u)φ(v)] and E[φ'(u)φ'(v)] of activations.
 
-Throughout (u, v) ~ N(0, [[k11, k12], [k12, k22]]); formulas act elementwise and their arguments
-broadcast. Activations with a closed form have one function for φ and one for φ'; any other φ is
-expanded in Hermite polynomials, whose coefficients are found by quadrature, or goes by
-`theory.activations.large_variance` where that would take too many.
+Throughout (u, v) ~ N(0, [[k11, k12], [k12, k22]]). Activations with a closed form have one function
+for φ and one for φ' in their record; any other φ is expanded in Hermite polynomials, whose
+coefficients are found by quadrature, or goes by `theory.activations.large_variance` where that
+would take too many.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +14,8 @@ import torch
 from torch import Tensor
 
 from theory.activations.large_variance import Elementwise, interpolated, second_moment, table
-from theory.numerics.precision import ANY_SCALE, MOST, ONE_SCALE, in_range
-from theory.words import check_word
-
-Activation = str | Elementwise
-Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
+from theory.activations.records import Activation, Formula, known
+from theory.numerics.precision import MOST, in_range
 
 NODES = torch.linspace(-12.475, 12.475, 500, dtype=torch.float64)  # standard deviations; none is 0
 HIGHEST = 512  # Hermite order
@@ -28,125 +24,6 @@ BAND = 400.0  # the same for g whose series ends, so that nodes √400/20 = 1 ap
 ENDS = 1e-9  # of the weight of g beyond the highest order
 FALLS = 0.1  # from half of that order to it: less smooth g, of a kink at least, keep more
 LARGEST = 1e6  # variance
-SATURATED = 1e3  # variance from which on erf is near ±1 so often that arcsin loses digits
-
-
-def linear_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[u v] = k12."""
-    return k12
-
-
-def linear_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[1] = 1, in the shape of k12."""
-    return torch.ones_like(k12)
-
-
-def erf_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[erf(u) erf(v)] = (2/π) arcsin(2 k12 / √((1 + 2 k11)(1 + 2 k22))). Williams (1997)."""
-    sine = k12 * _erf_scale(k11) * _erf_scale(k22)
-    if saturates(k11, k22):
-        _, sine, cosine = half_angle(k11, k12, k22)
-        return erf_at_half_angle(k11, sine, cosine, k22)[0]
-    return torch.asin(sine) * (2 / math.pi)
-
-
-def erf_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[erf'(u) erf'(v)] = (4/π) / √((1 + 2 k11)(1 + 2 k22) - 4 k12²)."""
-    if saturates(k11, k22):
-        _, sine, cosine = half_angle(k11, k12, k22)
-        return erf_at_half_angle(k11, sine, cosine, k22)[1]
-    rows, columns = _erf_scale(k11), _erf_scale(k22)
-    sine = k12 * rows * columns
-    return torch.rsqrt(1 - sine * sine) * ((2 / math.pi) * rows) * columns
-
-
-def saturates(*variances: Tensor) -> bool:
-    """Whether the sine of erf comes so close to ±1 that its cosine is wanted as well."""
-    return any(bool((variance > SATURATED).any()) for variance in variances)
-
-
-def _erf_scale(variance: Tensor) -> Tensor:
-    """√(2/(1 + 2k)), up to the largest k that there is."""
-    return torch.sqrt(1 / (0.5 + variance))
-
-
-def erf_at_half_angle(
-    k11: Tensor, sine: Tensor, cosine: Tensor, k22: Tensor
-) -> tuple[Tensor, Tensor]:
-    """E[erf(u) erf(v)] and E[erf'(u) erf'(v)] of half of the angle θ whose cosine is ρ.
-
-    With p = 1/(1 + 2 k11) and q = 1/(1 + 2 k22) they are (2/π) arctan(s/c) and (4/π) √(pq)/c, where
-    s = ρ √((1-p)(1-q)) and c² = 1 - s² = p + q - pq + sin²θ (1-p)(1-q), a sum of positive terms.
-    """
-    p, q = 0.5 / (0.5 + k11), 0.5 / (0.5 + k22)
-    rows, columns = (k11 / (0.5 + k11)).sqrt(), (k22 / (0.5 + k22)).sqrt()  # √(1-p) and √(1-q)
-    above = (cosine - sine) * (cosine + sine) * rows * columns
-    across = 2 * sine * cosine * rows * columns
-    below = torch.sqrt(p + q * (1 - p) + across.square())
-    slope = (2 / math.pi) * _erf_scale(k11) / below * _erf_scale(k22)
-    return torch.atan2(above, below) * (2 / math.pi), slope
-
-
-def relu_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[relu(u) relu(v)] = √(k11 k22) (sin θ + (π - θ) cos θ) / 2π. Cho and Saul (2009).
-
-    θ is the angle of u and v: cos θ = k12 / √(k11 k22). Its functions are computed from halves of
-    angles, which keep their digits near 0 and π.
-    """
-    norm, sine, cosine = half_angle(k11, k12, k22)
-    angle = 2 * torch.atan2(sine, cosine)
-    below = sine * sine - (2 * sine * cosine - angle * (1 - 2 * sine * sine)) / (2 * math.pi)
-    return norm * (0.5 - below)  # `below` is (1 - cos of the next layer's angle)/2
-
-
-def relu_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[relu'(u) relu'(v)] = (π - θ) / 2π, with cos θ = k12 / √(k11 k22). Cho and Saul (2009)."""
-    _, sine, cosine = half_angle(k11, k12, k22)
-    return torch.atan2(cosine, sine) / math.pi
-
-
-def half_angle(k11: Tensor, k12: Tensor, k22: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """√(k11 k22), sin(θ/2) and cos(θ/2); both are zero where a variance is.
-
-    Powers of two are divided out, so that k11 k22 is in range wherever k11 and k22 are.
-    """
-    first, second = _power_of_four(k11), _power_of_four(k22)
-    norm = torch.sqrt((k11 / first / first) * (k22 / second / second))
-    along = k12 / first / second
-    half = 0.5 / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-    sine, cosine = (
-        (difference * half).clamp_(0, 1).sqrt_() for difference in (norm - along, norm + along)
-    )
-    return norm * first * second, sine, cosine
-
-
-def _power_of_four(variance: Tensor) -> Tensor:
-    """The root of a power of four that is near each variance."""
-    _, exponent = torch.frexp(variance.detach())
-    return torch.ldexp(torch.ones_like(variance), exponent // 2)
-
-
-def sin_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[sin u sin v] = e^{-(k11 + k22)/2} sinh k12."""
-    size = k12.abs()
-    envelope = torch.exp((size - (k11 / 2 + k22 / 2)).clamp_max(0))
-    return -torch.sign(k12) * envelope * torch.expm1(-2 * size) / 2
-
-
-def sin_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[cos u cos v] = e^{-(k11 + k22)/2} cosh k12."""
-    decay = k11 / 2 + k22 / 2
-    return (torch.exp((k12 - decay).clamp_max(0)) + torch.exp((-k12 - decay).clamp_max(0))) / 2
-
-
-def quadratic_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[u² v²] = k11 k22 + 2 k12²."""
-    return in_range(k11 * k22 + 2 * k12 * k12, k11, k22)
-
-
-def quadratic_derivative_expectation(k11: Tensor, k12: Tensor, k22: Tensor) -> Tensor:
-    """E[2u 2v] = 4 k12."""
-    return in_range(4 * k12, k11, k22)
 
 
 class Moment(Protocol):
@@ -339,51 +216,24 @@ def _hermite(order: int, device: torch.device) -> Tensor:
     return torch.stack(basis, dim=1)
 
 
-CLOSED_FORMS: dict[str, tuple[Formula, Formula]] = {
-    "linear": (linear_expectation, linear_derivative_expectation),
-    "erf": (erf_expectation, erf_derivative_expectation),
-    "relu": (relu_expectation, relu_derivative_expectation),
-    "sin": (sin_expectation, sin_derivative_expectation),
-    "quadratic": (quadratic_expectation, quadratic_derivative_expectation),
-}
-SMOOTH: dict[str, Elementwise] = {
-    "tanh": torch.tanh,
-    "gelu": torch.nn.functional.gelu,
-    "sigmoid": torch.sigmoid,
-    "softplus": lambda z: torch.logaddexp(z, torch.zeros_like(z)),
-    "silu": torch.nn.functional.silu,
-    "swish": torch.nn.functional.silu,  # z sigmoid(z) has two names
-}
-
-
 def moment(activation: Activation) -> Moment:
     """E[φ(u)φ(v)] of a named activation, or of an elementwise function of tensors."""
-    if isinstance(activation, str) and activation in CLOSED_FORMS:
-        return ClosedForm(CLOSED_FORMS[activation][0])
-    return HermiteSeries.of(smooth_function(activation))
+    found = known(activation)
+    return ClosedForm(found.value) if found.value is not None else HermiteSeries.of(found.phi)
 
 
 def derivative_moment(activation: Activation) -> Moment:
     """E[φ'(u)φ'(v)] of a named activation, or of a function that torch can differentiate."""
-    if isinstance(activation, str) and activation in CLOSED_FORMS:
-        return ClosedForm(CLOSED_FORMS[activation][1])
-    return HermiteSeries.of(derivative_of(smooth_function(activation)))
+    found = known(activation)
+    if found.slope is not None:
+        return ClosedForm(found.slope)
+    return HermiteSeries.of(derivative_of(found.phi))
 
 
 def most_in_single(activation: Activation, value: Moment) -> float:
     """The largest variance for which covariances in single precision do, `value` being E[φφ]."""
     homogeneous = isinstance(value, HermiteSeries) and value.homogeneous
-    if homogeneous or activation in ("linear", "relu", "quadratic"):
-        return MOST
-    return ONE_SCALE if activation in ("erf", "tanh", "gelu") else ANY_SCALE
-
-
-def smooth_function(activation: Activation) -> Elementwise:
-    """φ of a name without a closed form, or the function itself."""
-    if callable(activation):
-        return activation
-    check_word("activation", activation, [*CLOSED_FORMS, *SMOOTH], ", or give a function")
-    return SMOOTH[activation]
+    return MOST if homogeneous else known(activation).most_in_single
 
 
 def derivative_of(function: Elementwise) -> Elementwise:

@@ -7,13 +7,13 @@ of the variance.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from theory.activations.closed_forms import TINY
 from theory.activations.expectations import (
     LARGEST,
     Activation,
@@ -21,40 +21,12 @@ from theory.activations.expectations import (
     Moment,
     derivative_moment,
     moment,
-    smooth_function,
 )
+from theory.activations.records import Known, known
 from theory.numerics.precision import in_range
 
-TINY = torch.finfo(torch.float64).tiny  # so that nothing divided by no variance is nothing
 STEP = 1e-3  # relative, of a fourth-order difference: its error and its rounding are below 1e-12
 
-GAUSS = math.sqrt(2 * math.pi)
-
-# ½ E[φ''(u) φ(v)] where it has a closed form, from k11, k12, κ as a function and E[φ'φ'].
-Curvature = Callable[[Tensor, Tensor, Callable[[], Tensor], Tensor], Tensor]
-CURVATURES: dict[str, Curvature] = {
-    "linear": lambda k11, k12, value, slope: torch.zeros_like(k12),
-    # The derivative of arcsin s in k11, where ∂s/∂k12 gives E[φ'φ'] and ∂s/∂k11 = -s/(1 + 2 k11).
-    "erf": lambda k11, k12, value, slope: -slope * (k12 / (0.5 + k11)) / 2,
-    # Of degree ½ in k11 at fixed correlation (Euler).
-    "relu": lambda k11, k12, value, slope: (value() - k12 * slope) / k11.clamp_min(TINY) / 2,
-    "sin": lambda k11, k12, value, slope: -value() / 2,
-}
-
-# m(k) and its derivative where they have closed forms; without them φ is odd or goes by quadrature.
-MEANS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "relu": (
-        lambda k: (k / (2 * math.pi)).sqrt(),
-        lambda k: k.clamp_min(TINY).rsqrt() / (2 * GAUSS),
-    ),
-    # E[u Φ(u)] = k E[Φ'(u)] (Stein).
-    "gelu": (
-        lambda k: k / (1 + k).sqrt() / GAUSS,
-        lambda k: ((2 + k) / (1 + k)) / (1 + k).sqrt() / (2 * GAUSS),
-    ),
-    "quadratic": (lambda k: k, torch.ones_like),
-}
-ODD = ("linear", "erf", "sin", "tanh")
 # Standard deviations, and nodes over them, as in theory.activations.expectations.
 REACH, FEWEST = 12.475, 500
 CLOSE = 0.25  # of nodes in u, for φ of scale 1
@@ -66,6 +38,11 @@ class KernelMap:
     """κ of one activation function, for matrices in float64."""
 
     activation: Activation
+
+    @cached_property
+    def known(self) -> Known:
+        """What is known of it in closed form."""
+        return known(self.activation)
 
     @cached_property
     def value(self) -> Moment:
@@ -101,11 +78,11 @@ class KernelMap:
 
     def mean(self, variance: Tensor) -> Tensor:
         """m = E[φ(u)] at each variance."""
-        if self.activation in ODD:
+        if self.known.odd:
             return torch.zeros_like(variance)
-        if isinstance(self.activation, str) and self.activation in MEANS:
-            return MEANS[self.activation][0](variance)
-        function = smooth_function(self.activation)
+        if self.known.mean is not None:
+            return self.known.mean(variance)
+        function = self.known.phi
         if float(variance.max()) > LARGEST:
             raise ValueError(
                 f"a pre-activation has variance {float(variance.max()):.3g}, and means of this "
@@ -119,23 +96,24 @@ class KernelMap:
 
     def mean_slope(self, variance: Tensor) -> Tensor:
         """dm/dk = ½ E[φ''(u)] at each variance."""
-        if self.activation in ODD:
+        if self.known.odd:
             return torch.zeros_like(variance)
-        if isinstance(self.activation, str) and self.activation in MEANS:
-            return MEANS[self.activation][1](variance)
+        if self.known.mean_slope is not None:
+            return self.known.mean_slope(variance)
         below_two, below, above, above_two = (
             self.mean(variance * (1 + STEP * step)) for step in (-2, -1, 1, 2)
         )
         difference = (8 * (above - below) - (above_two - below_two)) / (12 * STEP)
-        still = _bend(smooth_function(self.activation), variance)
+        still = _bend(self.known.phi, variance)
         return torch.where(variance > 0, difference / variance.clamp_min(TINY), still)
 
     def _curvature(self, covariance: Tensor, slope: Tensor) -> Tensor:
         """½ E[φ''(u_μ) φ(u_ν)]: the derivative of κ in the variance of the row."""
         variance = covariance.diagonal()
-        if isinstance(self.activation, str) and self.activation in CURVATURES:
-            formula = CURVATURES[self.activation]
-            return formula(variance[:, None], covariance, lambda: self(covariance), slope)
+        if self.known.curvature is not None:
+            return self.known.curvature(
+                variance[:, None], covariance, lambda: self(covariance), slope
+            )
         # Along changes of the row's variance at fixed correlation, where κ is smooth up to ρ = ±1.
         count = len(variance)
         stretch = [1 + STEP * step for step in (-2, -1, 1, 2)]

@@ -8,24 +8,14 @@ N(0, Σ), whose kernel is known in closed form.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import SMOOTH, Activation, Elementwise
 from theory.activations.kernel_map import KernelMap
-from theory.words import check_word
+from theory.activations.records import Activation, function_of
 
-FUNCTIONS: dict[str, Elementwise] = {
-    "linear": lambda z: z,
-    "erf": torch.erf,
-    "relu": torch.relu,
-    "sin": torch.sin,
-    "quadratic": torch.square,
-    **SMOOTH,
-}
 GRID = torch.linspace(-60, 60, 2401, dtype=torch.float64)  # standard deviations of the prior
 BANDWIDTH = 0.2  # likewise, by which the table is smoothed
 REACH = (4.0, 16.0)  # standard deviations of the two Gaussians that look for other peaks
@@ -137,14 +127,6 @@ def averaged(
     """
     total = weight.sum()
     return total * exact + (left * (weight - total * reference)) @ right.T
-
-
-def function_of(activation: Activation) -> Callable[[Tensor], Tensor]:
-    """φ of a name, or the function itself."""
-    if callable(activation):
-        return activation
-    check_word("activation", activation, FUNCTIONS, ", or give a function")
-    return FUNCTIONS[activation]
 
 
 def _gaussian(width: float) -> Tensor:

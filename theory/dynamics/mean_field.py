@@ -21,8 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
-from theory.activations.neurons import function_of
+from theory.activations.records import Activation, function_of
 from theory.dynamics.checks import check_neurons, check_times, checked_step
 from theory.dynamics.particles import Averages, Particles, System, at_start, normals
 from theory.kernels.fully_connected import ntk

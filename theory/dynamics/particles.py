@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Elementwise
+from theory.activations.large_variance import Elementwise
 from theory.activations.neurons import quasi_normals
 
 

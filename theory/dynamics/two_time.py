@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from theory.activations.expectations import Activation
+from theory.activations.records import Activation
 from theory.kernels.fully_connected import Kernels
 from theory.kernels.tiles import Network, points_of
 from theory.kernels.variances import layer_variances

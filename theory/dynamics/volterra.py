@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
+from theory.activations.records import Activation
 from theory.dynamics.checks import check_memory, check_targets, check_times
 from theory.dynamics.memory import MemoryKernel
 from theory.dynamics.relaxation import Forced, mesh_size, relax

@@ -22,9 +22,9 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
 from theory.activations.kernel_map import KernelMap
-from theory.activations.neurons import averaged, effective, function_of, sample
+from theory.activations.neurons import averaged, effective, sample
+from theory.activations.records import Activation, function_of
 from theory.finite_width.cavity import TOLERANCE, Force, Law, Problem, solve
 from theory.kernels.whitening import check_problem, weight_covariance, whitened
 from theory.regression.exact import Posterior

@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
 from theory.activations.kernel_map import KernelMap
 from theory.activations.neurons import (
     Neurons,
@@ -24,6 +23,7 @@ from theory.activations.neurons import (
     prior_proposal,
     sample,
 )
+from theory.activations.records import Activation
 from theory.numerics.fixed_point import fixed_point
 from theory.numerics.newton_krylov import find_root
 

@@ -25,8 +25,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
 from theory.activations.kernel_map import KernelMap
+from theory.activations.records import Activation
 from theory.kernels.variances import Variances
 from theory.kernels.whitening import check_problem, weight_covariance, whitened
 from theory.numerics.newton_krylov import Residual, continued

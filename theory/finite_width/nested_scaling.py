@@ -22,8 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
 from theory.activations.kernel_map import KernelMap
+from theory.activations.records import Activation
 from theory.kernels.whitening import check_problem, whitened
 from theory.numerics.newton_krylov import Residual, continued
 from theory.regression.exact import Posterior, posterior

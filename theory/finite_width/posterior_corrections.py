@@ -26,8 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
-from theory.activations.neurons import function_of
+from theory.activations.records import Activation, function_of
 from theory.kernels.fully_connected import nngp
 from theory.kernels.whitening import check_problem, whitened
 

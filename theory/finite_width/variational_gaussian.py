@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from theory.activations.expectations import Activation
+from theory.activations.records import Activation
 from theory.finite_width.equations_of_state import Saddle, equations_of_state
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from theory.activations.expectations import Activation, Moment, moment, most_in_single
+from theory.activations.expectations import Moment, moment, most_in_single
+from theory.activations.records import Activation
 from theory.kernels.coincidence import first_equal, met, settle
 from theory.kernels.convolution_inputs import Head, check_images, check_patches, checked_weights
 from theory.kernels.fully_connected import nngp

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
+from theory.activations.records import Activation
 from theory.kernels.coincidence import first_equal, settle
 from theory.kernels.tiles import Network, Points, points_of
 from theory.kernels.tiles import layers as layers_of

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from theory.activations.expectations import Activation, Moment, moment
+from theory.activations.expectations import Moment, moment
+from theory.activations.records import Activation
 from theory.kernels.coincidence import first_equal, met, settle
 from theory.kernels.convolution import WINDOW, Positions, equal_positions, positions_of, shifted
 from theory.numerics.precision import check_diagonals, in_range

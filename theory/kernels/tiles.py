@@ -13,16 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from theory.activations.expectations import (
-    Activation,
-    Moment,
-    derivative_moment,
-    erf_at_half_angle,
-    half_angle,
-    moment,
-    most_in_single,
-    saturates,
-)
+from theory.activations.closed_forms import erf_at_half_angle, half_angle, saturates
+from theory.activations.expectations import Moment, derivative_moment, moment, most_in_single
+from theory.activations.records import Activation
 from theory.numerics.precision import in_range, single_does
 
 NARROW = 1 / 256  # sin² of half an angle below which single precision would not tell it from zero

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
+from theory.activations.records import Activation
 from theory.numerics.bracket import root
 from theory.signal.arguments import Number, broadcast, check_positive
 from theory.signal.crossings import crossings

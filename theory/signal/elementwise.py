@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation, Elementwise, derivative_of
-from theory.activations.neurons import function_of
+from theory.activations.expectations import derivative_of
+from theory.activations.large_variance import Elementwise
+from theory.activations.records import Activation, function_of
 
 FARTHEST_KINK = 64.0
 CELLS = 8192  # in which kinks are looked for, over -64 to 64

@@ -14,7 +14,7 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
+from theory.activations.records import Activation
 from theory.signal.arguments import Number, broadcast, check_not_negative, check_positive
 from theory.signal.elementwise import Shape
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation
+from theory.activations.records import Activation
 from theory.signal.arguments import (
     Number,
     broadcast,

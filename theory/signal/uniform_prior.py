@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from theory.activations.expectations import Activation, Elementwise
 from theory.activations.kernel_map import KernelMap
-from theory.activations.neurons import function_of
+from theory.activations.large_variance import Elementwise
+from theory.activations.records import Activation, function_of
 from theory.kernels.variances import layer_variances
 from theory.signal.gaussian import legendre
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from theory.single_index.gaussian_index import GaussianFeatures
-from theory.single_index.order_grid import STRETCH, coordinate, place
+from theory.single_index.hermite_overlap import stretch_of
+from theory.single_index.order_grid import coordinate, place
 from theory.single_index.order_parameter import OrderParameter, features
 from theory.single_index.problems import Problem
 
@@ -88,7 +89,7 @@ def _gaussian(cells: Problem, solution: GaussianFeatures, cell: int) -> _Law:
         return -(x.square() / ratio + ratio.log()) / 2
 
     reach = FARTHEST * ratio.sqrt()
-    far = coordinate(reach, STRETCH[cells.activation])
+    far = coordinate(reach, stretch_of(cells.activation))
     spacing = float(far / (4 * FARTHEST)) if bool(reach.isfinite()) else math.nan
     delta, temperature = solution.discrepancy[cell], solution.temperature[cell]
     return _Law(delta, temperature, spacing, reach, log_density)
@@ -111,7 +112,7 @@ def _mass(
     cell: Problem, law: _Law, low: Tensor, high: Tensor, readout_edges: Tensor | None
 ) -> Tensor:
     """P(low < x < high) of intervals (bin,), with the readouts in bins, (1, bin, readout bin)."""
-    stretch = STRETCH[cell.activation]
+    stretch = stretch_of(cell.activation)
     first, last = coordinate(low, stretch), coordinate(high, stretch)
     panels = max(1, math.ceil(float((last - first).max() / law.spacing)))
     width = (last - first)[:, None, None] / panels

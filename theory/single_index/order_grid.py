@@ -11,8 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-STRETCH = {"erf": math.inf, "relu": 8.0, "linear": 8.0}  # s of each activation
-
 
 def coordinate(x: Tensor, stretch: float) -> Tensor:
     """t(x)."""

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from theory.activations.expectations import moment
 from theory.single_index.effective_temperature import Spectrum, at_ridge
-from theory.single_index.hermite_overlap import ODD, overlaps, slope
-from theory.single_index.order_grid import STRETCH, Grid
+from theory.single_index.hermite_overlap import is_odd, overlaps, slope, stretch_of
+from theory.single_index.order_grid import Grid
 from theory.single_index.problems import Problem, Ridge, learnability
 from theory.single_index.saddle_point import Neurons, Saddle, saddle_point
 
@@ -71,7 +71,7 @@ def order_parameter(cells: Problem, ridge: Ridge) -> OrderParameter:
     """
     count = len(cells.train)
     found: list[tuple[Tensor, OrderParameter]] = []
-    stretch = STRETCH[cells.activation]
+    stretch = stretch_of(cells.activation)
     longer_by = 2 if math.isinf(stretch) else 64
     pending = [(Grid(*FIRST, stretch), torch.arange(count), torch.zeros(count))]
     while pending:
@@ -118,7 +118,7 @@ def features(cells: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def is_even(cells: Problem) -> bool:
     """Whether p(q) = p(-q): all modes, and so m(q), are odd."""
-    return cells.activation in ODD and all(order % 2 for order in cells.orders)
+    return is_odd(cells.activation) and all(order % 2 for order in cells.orders)
 
 
 def spectrum(cells: Problem, overlap: Tensor, square: Tensor, probability: Tensor) -> Spectrum:

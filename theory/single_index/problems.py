@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from theory.single_index.hermite_overlap import ODD, in_patches, relu_coefficient
+from theory.single_index.hermite_overlap import OVERLAPS, is_odd, relu_coefficient
 
 Numbers = Tensor | float
 Ridge = Literal["bare", "effective"]  # T itself, or T and the posterior variance of finite n
@@ -115,10 +115,10 @@ def problem(
             raise ValueError(f"{name} is {float(value.min()):g}; give a positive number")
     if bool((values[0] < 2).any()):
         raise ValueError(f"dimension is {float(values[0].min()):g}; give at least 2")
-    if not in_patches(activation) and bool((values[-1] > 1).any()):
+    if not is_odd(activation) and bool((values[-1] > 1).any()):
         raise ValueError(
             f"activation {activation} in {float(values[-1].max()):g} patches, which its even part "
-            f"would couple; give one of {', '.join(sorted(ODD))}"
+            f"would couple; give one of {', '.join(filter(is_odd, OVERLAPS))}"
         )
     shape = first.shape
     components = target.coefficients.double().expand(*shape, *target.coefficients.shape[-2:])
@@ -138,7 +138,7 @@ def coupled_orders(activation: str, highest: int) -> tuple[int, ...]:
     Those of the target, and with odd activations 1 and 3, with relu 0, 1 and the even ones up to
     10. Higher modes are neither in the target nor, going as high powers of a small q, learned.
     """
-    if in_patches(activation):
+    if is_odd(activation):
         return tuple(range(1, max(highest, 3) + 1, 2))
     modes = range(max(highest, 10) + 1)
     return tuple(k for k in modes if k <= max(highest, 1) or k % 2 == 0)

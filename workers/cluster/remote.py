@@ -134,7 +134,7 @@ class RayExecutor:
         known = [(attempt, future) for attempt, future in found if attempt in self._running]
         return [(attempt, self._ending(attempt, future)) for attempt, future in known]
 
-    def cancel(self, attempt: Any) -> None:
+    def cancel(self, attempt: object) -> None:
         """End the worker of an attempt, or forget it where it has none yet."""
         if self._running.pop(attempt, None) is not None:
             self._ray.cancel(attempt, force=True)
@@ -159,7 +159,7 @@ class RayExecutor:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(other, soft=True)
         return self._task.options(**options) if options else self._task
 
-    def everywhere(self, function: Callable[..., None], *arguments: Any) -> None:
+    def everywhere(self, function: Callable[..., None], *arguments: object) -> None:
         """Call a function once on every node; what does not answer soon is let be."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -169,7 +169,7 @@ class RayExecutor:
         tasks = [task.options(scheduling_strategy=each).remote(*arguments) for each in strategies]
         self._ray.wait(tasks, num_returns=len(tasks), timeout=CONNECT)
 
-    def _ending(self, attempt: Any, found: "Future[Reply]") -> Ending:
+    def _ending(self, attempt: object, found: "Future[Reply]") -> Ending:
         """How an attempt ended; CampaignError where that ends the run."""
         from ray import exceptions as errors
 

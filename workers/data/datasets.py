@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from storage.campaign.data_spec import Data, PluginData, number_of_test_points
+from storage.campaign.data_spec import Data, PluginData
 from storage.campaign.plugins import Plugins, named
+from storage.campaign.resolved import Regressed, Sampled
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError, in_one_line
 from storage.planning.identity import Sources, data_identity, digest, seed_of
@@ -20,28 +21,25 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 TEST_POINTS = "test points"  # a source: where it is "drawn", they come in a random order
 
 
-def dataset(spec: Campaign, index: int, plugins: Plugins, sources: Sources) -> Dataset:
+def dataset(spec: Sampled, index: int, plugins: Plugins, sources: Sources) -> Dataset:
     """Dataset `index` of a resolved cell; smaller training sets are prefixes of larger ones."""
-    assert spec.ensemble is not None
     seed = seed_of(spec.ensemble.seed, "data", data_identity(spec, sources), index)
     return _dataset(_Key(spec.data), seed, plugins, TEST_POINTS in sources)
 
 
-def pool(spec: Campaign, plugins: Plugins, sources: Sources) -> Pool:
+def pool(spec: Regressed, plugins: Plugins, sources: Sources) -> Pool:
     """The pool of a resolved regression, and points outside it.
 
     Held-out points are fresh ones of the law, or the file's own for testing. Other sources have
     none: there a regression is tested on points of the pool that it did not draw.
     """
-    assert spec.regression is not None
     seed = seed_of(spec.regression.seed, "pool", data_identity(spec, sources))
     key, drawn = _Key(spec.data), TEST_POINTS in sources
     return _pool(key, spec.regression.pool, _heldout(spec), seed, plugins, drawn)
 
 
-def check_dataset(spec: Campaign, plugins: Plugins, sources: Sources) -> Dataset:
+def check_dataset(spec: Sampled, plugins: Plugins, sources: Sources) -> Dataset:
     """Dataset 0 of a resolved cell; CampaignError where it, or one to come, cannot be learned."""
-    assert spec.sampler is not None
     precision = spec.sampler.precision
     _check_points(spec.data, precision, True)
     found = dataset(spec, 0, plugins, sources)
@@ -52,9 +50,8 @@ def check_dataset(spec: Campaign, plugins: Plugins, sources: Sources) -> Dataset
     return found
 
 
-def check_pool(spec: Campaign, plugins: Plugins, sources: Sources) -> Pool:
+def check_pool(spec: Regressed, plugins: Plugins, sources: Sources) -> Pool:
     """The pool of a resolved regression; CampaignError where a point of it cannot be learned."""
-    assert spec.regression is not None
     precision = spec.regression.precision
     _check_points(spec.data, precision, _heldout(spec))
     found = pool(spec, plugins, sources)
@@ -138,7 +135,7 @@ def _pool(
     if isinstance(data, PluginData):
         x, y, x_heldout, y_heldout = _plugin_arrays(data, plugins, size, seed)
         return Pool(x, y, x_heldout, y_heldout, _origins(data))
-    outside = number_of_test_points(data) if heldout and builtin.has_test_points(data) else 0
+    outside = data.test_points if heldout and builtin.has_test_points(data) else 0
     return builtin.make_pool(data, size, seed, outside, test_drawn)
 
 
@@ -151,7 +148,7 @@ def _plugin_arrays(data: PluginData, plugins: Plugins, train: int, seed: int) ->
     """make(train, test, seed, **settings) -> x_train, y_train, x_test, y_test, checked."""
     make: Any = plugins.get(data.source)
     try:
-        made = make(train, number_of_test_points(data), seed, **data.settings)
+        made = make(train, data.test_points, seed, **data.settings)
     except Exception as error:
         reason = in_one_line(error)
         raise CampaignError(f"{data.source} failed: {reason}") from error
@@ -166,7 +163,7 @@ def _plugin_arrays(data: PluginData, plugins: Plugins, train: int, seed: int) ->
     }
     inputs = arrays["x_train"].shape[1:]
     for name, array in arrays.items():
-        count = train if name.endswith("train") else number_of_test_points(data)
+        count = train if name.endswith("train") else data.test_points
         columns = inputs if name.startswith("x") else (data.outputs,) * (data.outputs > 1)
         if array.shape != (count, *columns) or 0 in array.shape or len(inputs) != 1:
             wanted = f"({count}, inputs)" if name.startswith("x") else str((count, *columns))

@@ -1,7 +1,5 @@
 """Arrays of real, finite numbers, made of whatever code of the user's returns."""
 
-from typing import Any
-
 import numpy as np
 
 from storage.errors import CampaignError, in_one_line
@@ -10,7 +8,7 @@ from workers.data.dataset import Array
 REAL = "biuf"  # kinds of dtypes: booleans, whole numbers, floating point
 
 
-def real_numbers(value: Any, what: str) -> Array:
+def real_numbers(value: object, what: str) -> Array:
     """The value in float64; CampaignError that begins with `what` where it is not real numbers.
 
     NumPy would turn complex numbers into their real parts, and None into NaN.
@@ -29,7 +27,7 @@ def real_numbers(value: Any, what: str) -> Array:
         return array.astype(np.float64)
 
 
-def finite_numbers(value: Any, what: str) -> Array:
+def finite_numbers(value: object, what: str) -> Array:
     """The same, and none of them NaN or infinite."""
     array = real_numbers(value, what)
     require_finite(array, what)

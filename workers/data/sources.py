@@ -1,6 +1,6 @@
-"""From data settings to arrays: the one place that knows which source has which settings.
+"""From data settings to arrays.
 
-Settings are any object with the attributes that its source needs. A seed is a 64-bit integer
+Settings are a section, or an object with its attributes. A seed is a 64-bit integer
 that stands for the campaign's seed, the identity of the data and the index of the dataset: for
 one seed smaller training sets are prefixes of larger ones, and neither the teacher nor the test
 points depend on how many training points there are.
@@ -8,35 +8,24 @@ points depend on how many training points there are.
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.campaign.source_spec import Data
 from storage.errors import CampaignError
-from workers.data import npz, synthetic
-from workers.data.collection import Collection, binary, split
+from workers.data.collection import Collection, split
 from workers.data.dataset import Dataset, Points, Pool
-from workers.data.files import place, sha256, sha256_of
-from workers.data.images import cifar, digits, mnist
 from workers.data.normalize import rescale
+from workers.data.source_records import SOURCES, Finite, Synthetic
 from workers.data.streams import Stream, generator
 from workers.data.synthetic import Law
 from workers.machine import memory
 
-SYNTHETIC = (
-    "single_index",
-    "multi_index",
-    "abs_index",
-    "linear",
-    "patches",
-    "teacher_network",
-    "power_law",
-)
 ROWS = 1024  # points of a file that are looked at together
 
 
-def make(data: Any, seed: int, test_drawn: bool = True) -> Dataset:
+def make(data: Data, seed: int, test_drawn: bool = True) -> Dataset:
     """One draw of the data: y_train has Gaussian noise of variance label_noise, y_test has none.
 
     A synthetic target is a function of the point before normalize.squared_norm rescales it.
@@ -44,15 +33,16 @@ def make(data: Any, seed: int, test_drawn: bool = True) -> Dataset:
     or the first ones where `test_drawn` is false, as in campaigns that began before they were.
     CampaignError for what cannot be read or met.
     """
-    if data.source in SYNTHETIC:
+    source = _known(data)
+    if isinstance(source, Synthetic):
         points, inputs, scale = _test(data)
-        _require_memory(data, data.train, points)
-        law = _law(data, seed)
+        _require_memory(source, data, data.train, points)
+        law = source.law(data, generator(seed, Stream.TEACHER))
         train = _draw(law, data, data.train, _inputs(data), 1.0, seed, Stream.TRAIN_INPUTS)
         test = _draw(law, data, points, inputs, scale, seed, Stream.TEST_INPUTS)
         teacher = law.teacher
     else:
-        collection = _collection(data)
+        collection = source.load(data)
         train, test = _split(collection, data, data.train, _count(data), seed, test_drawn)
         teacher = None
     noise = generator(seed, Stream.TRAIN_NOISE).standard_normal(train.y.shape)
@@ -62,7 +52,7 @@ def make(data: Any, seed: int, test_drawn: bool = True) -> Dataset:
 
 
 def make_pool(
-    data: Any, size: int | None, seed: int, heldout: int, test_drawn: bool = True
+    data: Data, size: int | None, seed: int, heldout: int, test_drawn: bool = True
 ) -> Pool:
     """A pool of `size` points and `heldout` more outside it; `train` and `test` have no say.
 
@@ -70,102 +60,71 @@ def make_pool(
     without a size all points that are not held out. Held-out points are the last of that order,
     or points of x_test, as in `make`, where the file has such. No target has label noise.
     """
-    if data.source in SYNTHETIC:
+    source = _known(data)
+    if isinstance(source, Synthetic):
         if size is None:
             raise CampaignError(f"{data.source} has no end of points; give the size of the pool")
-        _require_memory(data, size, heldout)
-        law, inputs = _law(data, seed), _inputs(data)
+        _require_memory(source, data, size, heldout)
+        law, inputs = source.law(data, generator(seed, Stream.TEACHER)), _inputs(data)
         pool = _draw(law, data, size, inputs, 1.0, seed, Stream.POOL_INPUTS)
         rest = _draw(law, data, heldout, inputs, 1.0, seed, Stream.HELDOUT_INPUTS)
     else:
-        collection = _collection(data)
+        collection = source.load(data)
         if size is None:
             size = max(1, collection.pool - (0 if collection.reserved else heldout))
         pool, rest = _split(collection, data, size, heldout, seed, test_drawn)
     return Pool(pool.x, pool.y, rest.x, rest.y, (pool.origin, rest.origin))
 
 
-def pieces(data: Any, tested: bool) -> Iterator[Points]:
+def pieces(data: Data, tested: bool) -> Iterator[Points]:
     """All points that draws of a finite source may take, as they make them, some at a time.
 
     None where no point can be wrong: there are no ends to synthetic sources, and pixels are bytes,
     of which only a length cannot always be made. Without `tested` none that is reserved for tests.
     CampaignError for a point that cannot be normalized, whether it will be drawn or not.
     """
+    source = _known(data)
     normalized = data.normalize is not None and data.normalize.squared_norm is not None
-    if data.source in SYNTHETIC or not (data.source == "npz" or normalized):
+    if isinstance(source, Synthetic) or (source.bytes and not normalized):
         return
-    collection = _collection(data)
+    collection = source.load(data)
     end = len(collection.values) if tested else collection.pool
     for start in range(0, end, ROWS):
         yield _normalized(collection, data, np.arange(start, min(start + ROWS, end)))
 
 
-def has_test_points(data: Any) -> bool:
+def has_test_points(data: Data) -> bool:
     """Whether points are there for testing alone, beside those that training can draw from."""
-    return data.source in SYNTHETIC or _collection(data).reserved > 0
+    source = _known(data)
+    return isinstance(source, Synthetic) or source.load(data).reserved > 0
 
 
-def draws_test_points(data: Any) -> bool:
+def draws_test_points(data: Data) -> bool:
     """Whether a file reserves more points for testing than are asked for: then they are drawn."""
-    return data.source == "npz" and _count(data) < npz.test_points(data.file)
+    source = SOURCES.get(data.source)
+    if not isinstance(source, Finite) or source.reserved is None:
+        return False
+    return _count(data) < source.reserved(data)
 
 
-def files_identity(data: Any) -> dict[str, str]:
-    """sha256 of each file that the source reads, by a name that does not depend on where it lies.
-
-    Compressed IDX files count by what is in them, so that packing them changes nothing.
-    """
-    match data.source:
-        case "mnist":
-            paths = mnist.files(data.folder, data.subset)
-            return {name: sha256(mnist.content(name, path)) for name, path in paths.items()}
-        case "cifar10":
-            paths = cifar.files(data.folder, data.subset)
-            return {name: sha256(cifar.content(path)) for name, path in paths.items()}
-        case "npz":
-            return {"npz": sha256_of(place(data.file))}
-        case _:
-            return {}
+def files_identity(data: Data) -> dict[str, str]:
+    """sha256 of each file that the source reads, by names that do not depend on where they lie."""
+    source = SOURCES.get(data.source)
+    return source.files(data) if isinstance(source, Finite) else {}
 
 
-def _law(data: Any, seed: int) -> Law:
-    source = generator(seed, Stream.TEACHER)
-    match data.source:
-        case "single_index":
-            return synthetic.single_index(data.dimension, data.teacher, data.basis, source)
-        case "multi_index":
-            return synthetic.multi_index(data.dimension, data.teacher, source)
-        case "abs_index":
-            return synthetic.abs_index(data.dimension, data.epsilon, source)
-        case "linear":
-            return synthetic.linear(data.dimension, source)
-        case "patches":
-            return synthetic.patches(
-                data.patches, data.patch_size, data.teacher, data.readout, source
-            )
-        case "teacher_network":
-            from workers.data.teacher_network import teacher_network  # needs torch
-
-            return teacher_network(
-                data.dimension,
-                data.patches,
-                [data.width] * data.depth,
-                data.activation,
-                data.weight_variance,
-                source,
-            )
-        case _:
-            return synthetic.power_law(
-                data.modes, data.eigenvalue_exponent, data.target_exponent, source
-            )
+def _known(data: Data) -> Synthetic | Finite:
+    """The record of the source."""
+    if data.source not in SOURCES:
+        raise CampaignError(f"there is no data source {data.source}; check data.source")
+    return SOURCES[data.source]
 
 
-def _inputs(data: Any) -> str:
+def _inputs(data: Data) -> str:
     return getattr(data, "inputs", "gaussian")
 
 
-def _test(data: Any) -> tuple[int, str, float]:
+def _test(data: Data) -> tuple[int, str, float]:
     """Number, inputs and scale of the test points."""
     if isinstance(data.test, int):
         return data.test, _inputs(data), 1.0
@@ -177,7 +136,7 @@ def _test(data: Any) -> tuple[int, str, float]:
     return data.test.points, data.test.inputs, data.test.scale
 
 
-def _count(data: Any) -> int:
+def _count(data: Data) -> int:
     """Number of test points of a finite source."""
     if isinstance(data.test, int):
         return data.test
@@ -187,40 +146,18 @@ def _count(data: Any) -> int:
     )
 
 
-def _require_memory(data: Any, count: int, others: int) -> None:
+def _require_memory(source: Synthetic, data: Data, count: int, others: int) -> None:
     """Refuse points, or a teacher, that would not fit, before any of them is drawn.
 
     The latent points of the larger set are there beside the points of both.
     """
-    inputs = _dimension(data)
+    inputs = source.inputs(data)
     points = (count + others + max(count, others)) * inputs
     memory.require(
-        8 * (points + _teacher_size(data, inputs)),
+        8 * (points + source.teacher(data)),
         f"{count} + {others} points of {inputs} inputs",
         "ask for fewer points or inputs (data.train, data.test, regression.pool)",
     )
-
-
-def _dimension(data: Any) -> int:
-    match data.source:
-        case "patches":
-            return data.patches * data.patch_size
-        case "power_law":
-            return data.modes
-        case _:
-            return data.dimension
-
-
-def _teacher_size(data: Any, inputs: int) -> int:
-    """How many numbers say what the target is."""
-    match data.source:
-        case "multi_index":
-            return data.directions * inputs
-        case "teacher_network":
-            seen = inputs // (data.patches or 1)
-            return data.width * seen + (data.depth - 1) * data.width**2
-        case _:
-            return 2 * inputs
 
 
 _WHAT = {
@@ -232,7 +169,7 @@ _WHAT = {
 
 
 def _draw(
-    law: Law, data: Any, count: int, inputs: str, scale: float, seed: int, stream: Stream
+    law: Law, data: Data, count: int, inputs: str, scale: float, seed: int, stream: Stream
 ) -> Points:
     if data.normalize and data.normalize.center:
         raise CampaignError(
@@ -243,36 +180,21 @@ def _draw(
     return _rescaled(points, data)
 
 
-def _collection(data: Any) -> Collection:
-    match data.source:
-        case "npz":
-            return npz.load(data.file, getattr(data, "outputs", 1))
-        case "digits":
-            images = digits.load()
-        case "mnist":
-            images = mnist.load(data.folder, data.subset)
-        case "cifar10":
-            images = cifar.load(data.folder, data.subset)
-        case _:
-            raise CampaignError(f"there is no data source {data.source}; check data.source")
-    return binary(images, data.positive, data.negative)
-
-
 def _split(
-    collection: Collection, data: Any, train: int, test: int, seed: int, test_drawn: bool
+    collection: Collection, data: Data, train: int, test: int, seed: int, test_drawn: bool
 ) -> tuple[Points, Points]:
     reserved = generator(seed, Stream.TEST_ORDER) if test_drawn else None
     first, last = split(collection, train, test, generator(seed, Stream.ORDER), reserved)
     return _normalized(collection, data, first), _normalized(collection, data, last)
 
 
-def _normalized(collection: Collection, data: Any, places: NDArray[np.intp]) -> Points:
+def _normalized(collection: Collection, data: Data, places: NDArray[np.intp]) -> Points:
     points = collection.points(places)
     mean = collection.mean if data.normalize and data.normalize.center else np.float64(0)
     return _rescaled(points._replace(x=points.x - mean), data)
 
 
-def _rescaled(points: Points, data: Any) -> Points:
+def _rescaled(points: Points, data: Data) -> Points:
     if data.normalize is None or data.normalize.squared_norm is None:
         return points
     return points._replace(x=rescale(points.x, data.normalize.squared_norm, points.origin.name))

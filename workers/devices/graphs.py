@@ -16,8 +16,6 @@ from workers.philox import Noise
 from workers.sampler import Sampler, State
 
 MOST = 20  # steps in a graph: further ones save nothing
-# Schemes whose steps the host need not know about; others factor matrices, or look at neurons.
-CAPTURED = ("adam", "baoab", "exchange", "gd", "mala", "prior", "sgd", "sgld", "ula")
 # Lanes share a GPU, each in a thread: what waits for all of it must not meet a capture.
 CAPTURING = threading.Lock()
 

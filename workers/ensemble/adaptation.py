@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from storage.campaign.sampler_spec import BIAS_ORDER, LARGEST_ANGLE
-from workers.ensemble.schemes import Problem, moving, neurons_of
+from workers.ensemble.problem import Problem
+from workers.ensemble.schemes import moving, scheme_of
 from workers.sampler import Gradient
 
 CALM = 1 / 4  # of the warm-up, while chains fall from the prior: without inertia
@@ -45,9 +45,7 @@ MEASURED, DRAINED, STEEP, SOFT = 0.056, 0.4, 2.6, 0.4  # of that bias: factor, a
 INDEFINITE = 0.6  # share of the outputs where the readout is integrated out
 VECTORS = 4  # random ones, for each chain and trace
 BIAS = 0.05  # relative error of the stiffest variance that ula is given, ε λ/2
-ACCEPTED = 0.574  # of mala's proposals: Roberts and Rosenthal (1998, doi:10.1111/1467-9868.00123)
-TURNED, KICKED = 0.6, 0.9  # of the turns of neurons, and of those that are kicked: as measured
-FIRST_ANGLE = math.pi / 4  # of such a turn
+FIRST_ANGLE = math.pi / 4  # of a turn
 WINDOW = 10  # steps between two looks at the acceptance
 
 
@@ -139,7 +137,7 @@ class Adaptation:
 
     def look(self, position: Tensor) -> None:
         """Choose the step size from the curvature at the chains' positions."""
-        if self.problem.settings.scheme == "neurons":  # whose acceptance alone decides
+        if self.problem.settings.record.turns:  # acceptance alone decides
             self.step_size = FIRST_ANGLE if math.isnan(self.step_size) else self.step_size
             return
         gradient, moved = moving(self.problem, position[:: self.problem.replicas])
@@ -164,11 +162,10 @@ class Adaptation:
         return self.normals(self._drawn - 1)[:, :length]
 
     def _choose(self, stiffest: float) -> None:
-        scheme = self.problem.settings.scheme
-        if scheme == "mala":
+        if scheme_of(self.problem).proposals is not None:
             if math.isnan(self.step_size):  # then the acceptance decides
                 self.step_size = 1 / stiffest
-        elif BIAS_ORDER[scheme] == 1:
+        elif self.problem.settings.bias_order == 1:
             self.step_size = 2 * BIAS / stiffest
         else:
             self.step_size = min(STABLE / math.sqrt(stiffest), LONGEST, self._unbiased(stiffest))
@@ -179,28 +176,20 @@ class Adaptation:
         assert friction is not None
         first, second = (fmean(part) for part in zip(*self._traces[-REMEMBERED:], strict=True))
         outputs = min(len(self.problem.y), self.problem.network.size)
-        definite = self.problem.settings.scheme != "collapsed"
-        return unbiased(stiffest, share(Traces(first, second), outputs, definite), friction)
+        held = share(Traces(first, second), outputs, scheme_of(self.problem).definite)
+        return unbiased(stiffest, held, friction)
 
     def accepted(self, state: Any, steps: int) -> None:
         """Move an adjusted scheme's step towards the wanted share of accepted proposals.
 
         By Robbins and Monro: less and less.
         """
-        wanted, largest, proposed = self._proposals(steps)
-        if not proposed:
+        proposals = scheme_of(self.problem).proposals
+        if proposals is None or not steps:
             return
+        wanted, largest, made = proposals(self.problem, self.step_size)
+        proposed = steps * made
         total = float(state.accepted.double().mean())
         share, self._accepted = (total - self._accepted) / proposed, total
         self.step_size = min(self.step_size * math.exp(self._gain * (share - wanted)), largest)
         self._gain *= 0.9
-
-    def _proposals(self, steps: int) -> tuple[float, float, int]:
-        """What share is wanted, the largest step, and how many proposals some steps make."""
-        scheme = self.problem.settings.scheme
-        if scheme == "mala":
-            return ACCEPTED, math.inf, steps
-        if scheme == "neurons":
-            known = neurons_of(self.problem, self.step_size)
-            return KICKED if known.kicks else TURNED, LARGEST_ANGLE, steps * known.turns
-        return math.nan, math.nan, 0

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from storage.arrays.schema import CHECKED, has_few_inputs
-from storage.campaign.data_spec import may_have_classes
 from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
+from storage.campaign.resolved import Sampled
+from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign, Observe, is_trajectory
 from storage.planning.identity import Sources, seed_of
 from storage.planning.plan import WARMUP, Shard
@@ -19,18 +20,19 @@ from workers.data.balance import stored_counts
 from workers.data.dataset import Dataset
 from workers.data.datasets import dataset
 from workers.devices.backends import backend_of
-from workers.devices.graphs import CAPTURED, MOST, Steps
+from workers.devices.graphs import MOST, Steps
 from workers.devices.placement import CPU, CUDA, Placement
 from workers.ensemble import trajectories
 from workers.ensemble.adaptation import CALM, WINDOW, Adaptation, stages
-from workers.ensemble.schemes import Problem, overdamped, sampler_of, state_of
+from workers.ensemble.problem import Problem, overdamped
+from workers.ensemble.schemes import sampler_of, scheme_of
 from workers.ensemble.starts import aligned
 from workers.measurement.observables import Directions, directions
 from workers.measurement.record import Observed, Record
 from workers.models import activation_of, network_of, prior_kernels
 from workers.networks.convolution import ConvolutionalNetwork
 from workers.philox import Noise
-from workers.sampler import Sampler
+from workers.sampler import AnySampler
 from workers.samplers.anneal import anneal, ramp
 
 Arrays = dict[str, np.ndarray]
@@ -62,8 +64,7 @@ def run(
 
     All tensors are born where the placement says, and come home once, at the end.
     """
-    spec = shard.cell.spec
-    assert spec.sampler is not None
+    spec = shard.sampled
     data = dataset(spec, shard.dataset, plugins, sources)
     observed = observe(shard, data, plugins, placement)
     problem = make_problem(spec, observed, placement)
@@ -92,7 +93,7 @@ def _in_time(
     shard: Shard,
     problem: Problem,
     observed: Observed,
-    sampler: Sampler[Any],
+    sampler: AnySampler,
     noise: Noise,
     state: _State,
 ) -> tuple[Arrays, Arrays]:
@@ -103,11 +104,11 @@ def _in_time(
 
 
 def _advancing(
-    problem: Problem, sampler: Sampler[Any], noise: Noise, state: _State
+    problem: Problem, sampler: AnySampler, noise: Noise, state: _State
 ) -> Callable[[_State], _State]:
     """What makes the steps between two draws; on a GPU they are captured, from `state` on."""
     thin = problem.settings.thin
-    if problem.placement.device != CUDA or problem.settings.scheme not in CAPTURED:
+    if problem.placement.device != CUDA or not scheme_of(problem).captured:
         return lambda state: _advance(sampler, noise, state, thin)
     count = max(count for count in range(1, MOST + 1) if thin % count == 0)
     steps = Steps(sampler, noise, count, state.chains)
@@ -121,7 +122,7 @@ def _advancing(
     return advance
 
 
-def _advance(sampler: Sampler[Any], noise: Noise, state: _State, steps: int) -> _State:
+def _advance(sampler: AnySampler, noise: Noise, state: _State, steps: int) -> _State:
     chains = state.chains
     for step in range(state.step, state.step + steps):
         chains = sampler.step(chains, noise.at(step))
@@ -138,7 +139,7 @@ def _warmed_up(shard: Shard, problem: Problem, data: Dataset, steps: Noise) -> _
     if settings.anneal is not None:
         position, done = _annealed(problem, position, noise, steps), settings.anneal.steps
     share = 0.5 if shard.kind == "check" else 1.0
-    if settings.step_size == "auto":
+    if settings.step_size == AUTO:
         return _adapted(shard, problem, position, share)
     step_size = share * _number(settings.step_size)
     sampler = sampler_of(problem, step_size)
@@ -148,8 +149,7 @@ def _warmed_up(shard: Shard, problem: Problem, data: Dataset, steps: Noise) -> _
 
 def _start(shard: Shard, problem: Problem, data: Dataset, noise: Noise) -> Tensor:
     """Independent draws from the prior, N(0, 1) where it is white, or what is made of them."""
-    ensemble = shard.cell.spec.ensemble
-    assert ensemble is not None
+    ensemble = shard.sampled.ensemble
     position = noise.at(POSITION)((problem.network.size,), problem.x.dtype)
     if ensemble.start not in ("teacher", "both"):
         return position
@@ -210,9 +210,8 @@ def _adapted(shard: Shard, problem: Problem, position: Tensor, share: float) -> 
 
 
 def _all(problem: Problem) -> Tensor:
-    ensemble = problem.spec.ensemble
-    assert ensemble is not None
-    return torch.ones(ensemble.block, dtype=torch.bool, device=problem.x.device)
+    block = problem.spec.ensemble.block
+    return torch.ones(block, dtype=torch.bool, device=problem.x.device)
 
 
 def _number(step_size: Any) -> float:
@@ -231,9 +230,7 @@ def _number(step_size: Any) -> float:
 
 def noise_of(shard: Shard, stream: int, placement: Placement) -> Noise:
     """The noise of a block: keyed by seed, cell and dataset, and by the chain's own index."""
-    spec = shard.cell.spec
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
+    spec = shard.sampled
     purpose = "noise" if shard.kind == "ensemble" else "check"
     seed = seed_of(spec.ensemble.seed, purpose, shard.cell.identity, shard.dataset)
     block = spec.ensemble.block * (1 + len(spec.sampler.ladder))
@@ -241,9 +238,8 @@ def noise_of(shard: Shard, stream: int, placement: Placement) -> Noise:
     return backend_of(placement).noise(seed, chains, stream, placement.device)
 
 
-def make_problem(spec: Campaign, observed: Observed, placement: Placement) -> Problem:
+def make_problem(spec: Sampled, observed: Observed, placement: Placement) -> Problem:
     """What the chains of a block sample, on the data that are observed."""
-    assert spec.sampler is not None
     dtype, device = getattr(torch, spec.sampler.precision), placement.device
     x = torch.as_tensor(observed.data.x_train, dtype=dtype, device=device)
     y = torch.as_tensor(observed.data.y_train, dtype=dtype, device=device).flatten()
@@ -252,7 +248,7 @@ def make_problem(spec: Campaign, observed: Observed, placement: Placement) -> Pr
 
 def observe(shard: Shard, data: Dataset, plugins: Plugins, placement: Placement) -> Observed:
     """What a shard observes: its network, and where and along what it looks."""
-    spec = shard.cell.spec
+    spec = shard.sampled
     if shard.kind == "check":
         spec = spec.model_copy(update={"observe": NOTHING})
     activation = activation_of(spec, plugins)
@@ -274,7 +270,7 @@ def _probes(spec: Campaign, data: Dataset) -> Tensor:
 
 
 def observed_directions(
-    spec: Campaign,
+    spec: Sampled,
     index: int,
     data: Dataset,
     kernels: tuple[Tensor, ...],
@@ -284,7 +280,6 @@ def observed_directions(
 
     `index` is the number of the dataset.
     """
-    assert spec.ensemble is not None
     seed = seed_of(spec.ensemble.seed, "direction", index)
     most = max(len(kernel) for kernel in kernels)
     random = Noise(seed, [0], DIRECTION).at(0)((most,), torch.float64)[0]
@@ -301,7 +296,7 @@ def _fixed(shard: Shard, observed: Observed, step_size: float) -> Arrays:
     if shard.block == 0:
         data = observed.data
         values["label"] = data.y_test
-        if shard.kind == "ensemble" and may_have_classes(shard.cell.spec.data):
+        if shard.kind == "ensemble" and shard.cell.spec.data.may_have_classes:
             values |= stored_counts({"train": data.y_clean, "test": data.y_test})
         if observed.along is not None:
             values["prior_deviation"] = observed.along.deviations.numpy()
@@ -318,7 +313,7 @@ def _saved(state: _State) -> Arrays:
 
 
 def _loaded(problem: Problem, arrays: Arrays) -> _State:
-    kind = state_of(problem.settings, problem.network)
+    kind = scheme_of(problem).state
     placed = {
         name: torch.as_tensor(arrays[name], device=problem.x.device)
         for name in (*kind._fields, "sound")

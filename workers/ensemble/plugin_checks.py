@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,21 +10,24 @@ from storage.campaign.data_spec import PLUGIN
 from storage.campaign.network_spec import Network
 from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import Campaign
+from storage.campaign.resolved import Sampled
 from storage.errors import CampaignError, refused
 from workers.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 CHAINS = 2  # of a trial, at draws from the prior
 
 
-def check_network(spec: Campaign, data: Dataset, plugins: Plugins) -> None:
+def check_network(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     """Raise CampaignError for a network that does not fit the data, or code that does not work.
 
     An activation must be elementwise and differentiable, an architecture a function of parameters
     and points, an observable one number for each chain.
     """
     network = spec.network
-    assert network is not None
     theirs = [network.activation, network.architecture, *spec.observe.measure]
     ours = not any(map(PLUGIN.fullmatch, theirs))
     if network.architecture == "fcn" and network.prior == "gaussian" and ours:
@@ -39,7 +42,7 @@ def check_network(spec: Campaign, data: Dataset, plugins: Plugins) -> None:
         _try_network(model, spec, data, plugins)
 
 
-def measured(name: str, value: Any, chains: int) -> Any:
+def measured(name: str, value: object, chains: int) -> Any:
     """What an observable of the user's returned: a tensor (chain,) of real numbers, in float64."""
     import torch
 
@@ -63,11 +66,10 @@ def failing(name: str, what: str) -> Iterator[None]:
         yield
 
 
-def _try_activation(name: str, phi: Any, spec: Campaign) -> None:
+def _try_activation(name: str, phi: Any, spec: Sampled) -> None:
     """φ on a few numbers of the precision that the sampler has."""
     import torch
 
-    assert spec.sampler is not None
     z = torch.linspace(-2.5, 2.5, 12, dtype=getattr(torch, spec.sampler.precision))
     with failing(name, "activation"):
         given = z.clone().reshape(3, 4)
@@ -84,7 +86,7 @@ def _try_activation(name: str, phi: Any, spec: Campaign) -> None:
         _require_like(f"the derivative of {name}", slope, given)
 
 
-def _require_like(name: str, value: Any, given: Any) -> None:
+def _require_like(name: str, value: object, given: "Tensor") -> None:
     """Raise CampaignError unless a value is a finite tensor like the one that was given."""
     import torch
 
@@ -102,13 +104,11 @@ def _require_like(name: str, value: Any, given: Any) -> None:
         raise CampaignError(f"{name} is NaN or infinite between -2.5 and 2.5; wanted numbers")
 
 
-def _try_network(model: Any, spec: Campaign, data: Dataset, plugins: Plugins) -> None:
+def _try_network(model: Any, spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     """Outputs, a gradient and all observables at draws from the prior."""
     import torch
 
     network, sampler = spec.network, spec.sampler
-    assert network is not None
-    assert sampler is not None
     dtype = getattr(torch, sampler.precision)
     normals = np.random.Generator(np.random.Philox(key=0)).standard_normal((CHAINS, model.size))
     parameters = (torch.as_tensor(normals) * model.standard_deviations).to(dtype)
@@ -136,7 +136,7 @@ def _theirs(network: Network) -> str:
     return next(filter(PLUGIN.fullmatch, names), network.architecture)
 
 
-def _require_numbers(name: str, value: Any, length: int, what: str) -> None:
+def _require_numbers(name: str, value: "Tensor", length: int, what: str) -> None:
     if value.shape != (CHAINS, length) or value.is_complex() or not value.isfinite().all():
         raise CampaignError(
             f"{name}: the {what} of {CHAINS} chains at draws from the prior is a tensor of "
@@ -144,6 +144,6 @@ def _require_numbers(name: str, value: Any, length: int, what: str) -> None:
         )
 
 
-def _described(value: Any) -> str:
+def _described(value: "Tensor") -> str:
     grad = ", that requires a gradient" if value.requires_grad else ""
     return f"shape {tuple(value.shape)} and dtype {str(value.dtype).removeprefix('torch.')}{grad}"

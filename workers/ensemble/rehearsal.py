@@ -15,7 +15,8 @@ from workers import numerics
 from workers.data.datasets import dataset
 from workers.devices.placement import Placement
 from workers.ensemble import ensemble
-from workers.ensemble.schemes import Problem, sampler_of
+from workers.ensemble.problem import Problem
+from workers.ensemble.schemes import sampler_of
 from workers.measurement.instant import Instant
 from workers.measurement.record import Observed, Record
 
@@ -35,8 +36,7 @@ class Rehearsal(NamedTuple):
 
 def rehearse(shard: Shard, plugins: Plugins, sources: Sources, placement: Placement) -> Rehearsal:
     """Make what a shard is made of, and time steps and draws of it; nothing is kept."""
-    spec = shard.cell.spec
-    assert spec.sampler is not None
+    spec = shard.sampled
     with numerics.fixed_threads():
         began = time.process_time()
         data = dataset(spec, shard.dataset, plugins, sources)

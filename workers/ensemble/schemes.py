@@ -1,20 +1,19 @@
-"""From the `sampler` section of a spec to an algorithm."""
+"""The algorithm of each scheme: a record, under the name that it has in storage.campaign."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, TypeVar
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from storage.arrays.coordinates import physical_temperature
-from storage.campaign.sampler_spec import Sampler as Settings
-from storage.campaign.spec import Campaign
+from storage.campaign.sampler_spec import LARGEST_ANGLE
 from workers.devices.backends import backend_of
-from workers.devices.placement import CPU, Placement
+from workers.ensemble.problem import Problem
 from workers.networks.convolution import PatchNetwork
-from workers.networks.networks import Layered, Model, Network
-from workers.sampler import Gradient, Sampler
+from workers.networks.networks import Layered, Network
+from workers.sampler import AnySampler, Gradient
 from workers.samplers.baoab import BAOABState, baoab
 from workers.samplers.collapsed import CollapsedState, collapsed, marginal
 from workers.samplers.descent import AdamState, GDState, SGDState, adam, gd, sgd
@@ -30,165 +29,61 @@ from workers.samplers.sgld import SGLDState, sgld
 from workers.samplers.trajectory import TrajectoryState, trajectory
 from workers.samplers.ula import ULAState, ula
 
-STATES: dict[str, Any] = {
-    "baoab": BAOABState,
-    "ula": ULAState,
-    "mala": MetropolisState,
-    "collapsed": CollapsedState,
-    "neurons": NeuronsState,
-    "exchange": ExchangeState,
-    "sgld": SGLDState,
-    "gd": GDState,
-    "sgd": SGDState,
-    "adam": AdamState,
-    "prior": PriorState,
-    "trajectory": TrajectoryState,
-}
 T = TypeVar("T")
 
-NO_INERTIA = 1e9  # a friction that leaves nothing of a momentum at any step size in use
 LARGEST_RUNG_STEP = 1.0  # ε of a hot replica: the prior's own curvature is 1
+ACCEPTED = 0.574  # of mala's proposals: Roberts and Rosenthal (1998, doi:10.1111/1467-9868.00123)
+TURNED, KICKED = 0.6, 0.9  # of the turns of neurons, and of those that are kicked: as measured
+
+
+class Proposals(NamedTuple):
+    """How the steps of an adjusted scheme are found from what they propose."""
+
+    wanted: float  # share that is accepted
+    largest: float  # step
+    made: int  # in each step
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A posterior: the network, its data and the physical temperature, and how to sample it."""
+class Scheme:
+    """How a scheme moves chains."""
 
-    spec: Campaign
-    network: Model
-    x: Tensor
-    y: Tensor  # (n · targets,)
-    placement: Placement = CPU
-
-    @property
-    def settings(self) -> Settings:
-        """The `sampler` section."""
-        assert self.spec.sampler is not None
-        return self.spec.sampler
-
-    @property
-    def temperature(self) -> float:
-        """The physical T."""
-        return physical_temperature(self.spec)
-
-    @property
-    def replicas(self) -> int:
-        """Chains that are simulated for each one that is stored, which is the first of them."""
-        return 1 + len(self.settings.ladder)
-
-    @property
-    def ladder(self) -> list[float]:
-        """Physical temperatures of the replicas, the target's first."""
-        assert self.spec.network is not None
-        chosen = (self.settings.temperature, *self.settings.ladder)
-        return [temperature / self.spec.network.chi for temperature in chosen]
-
-    @cached_property
-    def gradient(self) -> Gradient:
-        """U(z) = |z|²/2 + L/T and ∇U, in coordinates whitened by the prior."""
-        make = backend_of(self.placement).potential
-        return make(self.network, self.x, self.y, self.temperature)
+    state: Any  # the type of its states
+    sampler: Callable[[Problem, float], AnySampler]  # of a step size
+    moved: Callable[[Problem, Tensor], tuple[Gradient, Tensor]]  # what its steps move, and ∇U of it
+    definite: bool = True  # whether the data only add to the curvature of what is moved
+    proposals: Callable[[Problem, float], Proposals] | None = None  # of an adjusted scheme
+    captured: bool = False  # whether the host need not know about its steps: a CUDA graph has them
 
 
-def overdamped(problem: Problem) -> Problem:
-    """The same, its momenta drawn anew at every step where the scheme has any."""
-    settings = problem.settings
-    if settings.damping is None:
-        return problem
-    heavy = settings.model_copy(update={"friction": NO_INERTIA})
-    return replace(problem, spec=problem.spec.model_copy(update={"sampler": heavy}))
+def scheme_of(problem: Problem) -> Scheme:
+    """The record of the scheme that the spec names."""
+    if problem.settings.record.draws_linear and problem.settings.step_size is None:
+        return LINEAR_PATCHES if isinstance(problem.network, PatchNetwork) else LINEAR
+    return SCHEMES[problem.settings.scheme]
 
 
-def sampler_of(problem: Problem, step_size: float) -> Sampler[Any]:
+def sampler_of(problem: Problem, step_size: float) -> AnySampler:
     """The algorithm that the spec names, at this step."""
-    chosen, network = problem.settings, problem.network
-    x, y, temperature = problem.x, problem.y, problem.temperature
-    match chosen.scheme:
-        case "prior":
-            assert problem.spec.network is not None
-            return prior(problem.spec.network.prior)
-        case "trajectory":
-            lags = max(problem.spec.observe.lags, default=0)
-            langevin = chosen.dynamics == "langevin"
-            signs = mirror(problem)
-            return trajectory(problem.gradient, step_size, signs, langevin=langevin, lags=lags)
-        case "ula":
-            return ula(problem.gradient, _by_parameter(problem, step_size))
-        case "mala":
-            return mala(problem.gradient, step_size)
-        case "neurons":
-            return _one_after_another(problem, step_size)
-        case "gd":
-            return gd(problem.gradient, step_size)
-        case "adam":
-            return adam(problem.gradient, step_size)
-        case "sgd":
-            return sgd(network, x, y, temperature, step_size, _given(chosen.batch))
-        case "sgld":
-            return sgld(network, x, y, temperature, step_size, _given(chosen.batch))
-        case "gibbs" if chosen.step_size is None:
-            if isinstance(network, PatchNetwork):
-                return linear_convolution(network, x, y, temperature)
-            assert isinstance(network, Network)
-            return linear_gibbs(network, x, y, temperature)
-        case _:
-            return _underdamped(problem, step_size)
-
-
-def _underdamped(problem: Problem, step_size: float) -> Sampler[Any]:
-    """Those with momenta and a friction."""
-    chosen, network = problem.settings, problem.network
-    x, y, temperature = problem.x, problem.y, problem.temperature
-    friction = _given(chosen.damping)
-    if chosen.scheme == "baoab":
-        return baoab(problem.gradient, step_size, friction)
-    if chosen.scheme == "exchange":
-        steps = [rung_step(step_size, rung / temperature) for rung in problem.ladder]
-        return exchange(network, x, y, problem.ladder, steps, friction)
-    assert isinstance(network, Network)
-    if chosen.scheme == "collapsed":
-        return collapsed(network, x, y, temperature, step_size, friction)
-    return gibbs(network, x, y, temperature, step_size, friction, _given(chosen.moves))
-
-
-def _one_after_another(problem: Problem, angle: float) -> Sampler[Any]:
-    """Neurons, by the sweep of the problem's backend."""
-    return neurons(neurons_of(problem, angle), backend_of(problem.placement).sweep)
-
-
-def neurons_of(problem: Problem, angle: float) -> Neurons:
-    """What a sweep over the neurons of a problem knows."""
-    network = problem.network
-    assert isinstance(network, Network)
-    return Neurons(network, problem.x, problem.y, problem.temperature, angle)
-
-
-def rung_step(step_size: float, ratio: float) -> float:
-    """ε at `ratio` times the temperature: stiffness is 1/T, and never less than the prior's."""
-    return min(step_size * ratio**0.5, max(LARGEST_RUNG_STEP, step_size))
-
-
-def state_of(settings: Settings, network: Model) -> Any:
-    """The type of the scheme's state."""
-    if settings.scheme != "gibbs":
-        return STATES[settings.scheme]
-    if settings.step_size is not None:
-        return GibbsState
-    return LinearConvolutionState if isinstance(network, PatchNetwork) else LinearGibbsState
+    return scheme_of(problem).sampler(problem, step_size)
 
 
 def moving(problem: Problem, position: Tensor) -> tuple[Gradient, Tensor]:
     """What a scheme's steps move, and ∇U of it: all, or the hidden weights where it is those."""
-    network = problem.network
-    if problem.settings.scheme not in ("collapsed", "gibbs"):
-        return problem.gradient, position
-    assert isinstance(network, Network)
-    hidden = network.layers[-1].start
-    start, readout = position[:, :hidden].contiguous(), position[:, hidden:]
-    if problem.settings.scheme == "collapsed":
-        evaluate = marginal(network, problem.x, problem.y, problem.temperature)
-        none = position.new_zeros(len(position), normals_needed(len(problem.x), readout.shape[1]))
-        return (lambda z: evaluate(z, none)[:2]), start
+    return scheme_of(problem).moved(problem, position)
+
+
+# -- what moves -------------------------------------------------------------------------------
+
+
+def _all(problem: Problem, position: Tensor) -> tuple[Gradient, Tensor]:
+    return problem.gradient, position
+
+
+def _hidden(problem: Problem, position: Tensor) -> tuple[Gradient, Tensor]:
+    """The hidden weights, at the readout where it is."""
+    start, readout = _split(problem, position)
+    hidden = start.shape[1]
 
     def gradient(z: Tensor) -> tuple[Tensor, Tensor]:
         energy, slope = problem.gradient(torch.cat([z, readout], 1))
@@ -197,7 +92,114 @@ def moving(problem: Problem, position: Tensor) -> tuple[Gradient, Tensor]:
     return gradient, start
 
 
-def mirror(problem: Problem) -> Tensor:
+def _marginal(problem: Problem, position: Tensor) -> tuple[Gradient, Tensor]:
+    """The hidden weights, the readout integrated out."""
+    start, readout = _split(problem, position)
+    evaluate = marginal(_dense(problem), problem.x, problem.y, problem.temperature)
+    none = position.new_zeros(len(position), normals_needed(len(problem.x), readout.shape[1]))
+    return (lambda z: evaluate(z, none)[:2]), start
+
+
+def _split(problem: Problem, position: Tensor) -> tuple[Tensor, Tensor]:
+    hidden = _dense(problem).layers[-1].start
+    return position[:, :hidden].contiguous(), position[:, hidden:]
+
+
+# -- samplers ---------------------------------------------------------------------------------
+
+
+def _baoab(problem: Problem, step_size: float) -> AnySampler:
+    return baoab(problem.gradient, step_size, _given(problem.settings.damping))
+
+
+def _ula(problem: Problem, step_size: float) -> AnySampler:
+    return ula(problem.gradient, _by_parameter(problem, step_size))
+
+
+def _mala(problem: Problem, step_size: float) -> AnySampler:
+    return mala(problem.gradient, step_size)
+
+
+def _collapsed(problem: Problem, step_size: float) -> AnySampler:
+    friction = _given(problem.settings.damping)
+    return collapsed(*_regression(problem), step_size, friction)
+
+
+def _neurons(problem: Problem, angle: float) -> AnySampler:
+    return neurons(neurons_of(problem, angle), backend_of(problem.placement).sweep)
+
+
+def _gibbs(problem: Problem, step_size: float) -> AnySampler:
+    chosen = problem.settings
+    friction, moves = _given(chosen.damping), _given(chosen.moves)
+    return gibbs(*_regression(problem), step_size, friction, moves)
+
+
+def _linear_gibbs(problem: Problem, step_size: float) -> AnySampler:
+    return linear_gibbs(*_regression(problem))
+
+
+def _linear_convolution(problem: Problem, step_size: float) -> AnySampler:
+    network = problem.network
+    assert isinstance(network, PatchNetwork)
+    return linear_convolution(network, problem.x, problem.y, problem.temperature)
+
+
+def _exchange(problem: Problem, step_size: float) -> AnySampler:
+    steps = [rung_step(step_size, rung / problem.temperature) for rung in problem.ladder]
+    friction = _given(problem.settings.damping)
+    return exchange(problem.network, problem.x, problem.y, problem.ladder, steps, friction)
+
+
+def _sgld(problem: Problem, step_size: float) -> AnySampler:
+    network, x, y, batch = problem.network, problem.x, problem.y, _given(problem.settings.batch)
+    return sgld(network, x, y, problem.temperature, step_size, batch)
+
+
+def _gd(problem: Problem, step_size: float) -> AnySampler:
+    return gd(problem.gradient, step_size)
+
+
+def _sgd(problem: Problem, step_size: float) -> AnySampler:
+    network, x, y, batch = problem.network, problem.x, problem.y, _given(problem.settings.batch)
+    return sgd(network, x, y, problem.temperature, step_size, batch)
+
+
+def _adam(problem: Problem, step_size: float) -> AnySampler:
+    return adam(problem.gradient, step_size)
+
+
+def _prior(problem: Problem, step_size: float) -> AnySampler:
+    return prior(problem.spec.network.prior)
+
+
+def _trajectory(problem: Problem, step_size: float) -> AnySampler:
+    lags = max(problem.spec.observe.lags, default=0)
+    langevin = problem.settings.dynamics == "langevin"
+    signs = _mirror(problem)
+    return trajectory(problem.gradient, step_size, signs, langevin=langevin, lags=lags)
+
+
+def neurons_of(problem: Problem, angle: float) -> Neurons:
+    """What a sweep over the neurons of a problem knows."""
+    return Neurons(*_regression(problem), angle)
+
+
+def rung_step(step_size: float, ratio: float) -> float:
+    """ε at `ratio` times the temperature: stiffness is 1/T, and never less than the prior's."""
+    return min(step_size * ratio**0.5, max(LARGEST_RUNG_STEP, step_size))
+
+
+def _regression(problem: Problem) -> tuple[Network, Tensor, Tensor, float]:
+    return _dense(problem), problem.x, problem.y, problem.temperature
+
+
+def _dense(problem: Problem) -> Network:
+    assert isinstance(problem.network, Network)
+    return problem.network
+
+
+def _mirror(problem: Problem) -> Tensor:
     """-1 at the weights of the readout and 1 at all others, (parameter,): f of these is -f."""
     network = problem.network
     assert isinstance(network, Layered)
@@ -234,3 +236,34 @@ def _level(name: str) -> str:
 def _given(value: T | None) -> T:
     assert value is not None
     return value
+
+
+# -- proposals --------------------------------------------------------------------------------
+
+
+def _of_mala(problem: Problem, step_size: float) -> Proposals:
+    return Proposals(ACCEPTED, math.inf, 1)
+
+
+def _of_neurons(problem: Problem, angle: float) -> Proposals:
+    known = neurons_of(problem, angle)
+    return Proposals(KICKED if known.kicks else TURNED, LARGEST_ANGLE, known.turns)
+
+
+SCHEMES = {
+    "baoab": Scheme(BAOABState, _baoab, _all, captured=True),
+    "ula": Scheme(ULAState, _ula, _all, captured=True),
+    "mala": Scheme(MetropolisState, _mala, _all, proposals=_of_mala, captured=True),
+    "collapsed": Scheme(CollapsedState, _collapsed, _marginal, definite=False),
+    "neurons": Scheme(NeuronsState, _neurons, _all, proposals=_of_neurons),
+    "gibbs": Scheme(GibbsState, _gibbs, _hidden),
+    "exchange": Scheme(ExchangeState, _exchange, _all, captured=True),
+    "sgld": Scheme(SGLDState, _sgld, _all, captured=True),
+    "gd": Scheme(GDState, _gd, _all, captured=True),
+    "sgd": Scheme(SGDState, _sgd, _all, captured=True),
+    "adam": Scheme(AdamState, _adam, _all, captured=True),
+    "prior": Scheme(PriorState, _prior, _all, captured=True),
+    "trajectory": Scheme(TrajectoryState, _trajectory, _all),
+}
+LINEAR = Scheme(LinearGibbsState, _linear_gibbs, _hidden)  # gibbs, where it needs no steps
+LINEAR_PATCHES = Scheme(LinearConvolutionState, _linear_convolution, _all)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from workers.ensemble.schemes import Problem
+from workers.ensemble.problem import Problem
 from workers.networks.networks import Layered
 from workers.philox import Normals
 from workers.samplers.linear_model import chains_at_a_time, normals_needed, regress

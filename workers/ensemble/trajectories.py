@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from storage.arrays.schema import STATUS
-from workers.ensemble.schemes import Problem
+from workers.ensemble.problem import Problem
 from workers.measurement.instant import Instant
 from workers.measurement.record import Observed
 from workers.philox import Noise

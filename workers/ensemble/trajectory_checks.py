@@ -4,14 +4,15 @@ import math
 
 from storage.campaign.data_spec import PLUGIN
 from storage.campaign.plugins import Plugins
-from storage.campaign.spec import Campaign, is_trajectory
+from storage.campaign.resolved import Sampled
+from storage.campaign.spec import is_trajectory
 from storage.errors import CampaignError
 from workers.data.dataset import Dataset
 
 STABLE = 1.0  # of a step times the fastest rate: twice the step is taken, too, and 2 is the end
 
 
-def check_step(spec: Campaign, data: Dataset, plugins: Plugins) -> None:
+def check_step(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     """Raise CampaignError for a step at which the lazy network is not stable.
 
     The rates of its modes, in units of the prior's, are λ/T with the eigenvalues λ of the tangent
@@ -25,8 +26,6 @@ def check_step(spec: Campaign, data: Dataset, plugins: Plugins) -> None:
     from theory.kernels.fully_connected import ntk
 
     network, sampler = spec.network, spec.sampler
-    assert network is not None
-    assert sampler is not None
     assert isinstance(sampler.step_size, float)
     name = network.activation
     tangent = ntk(

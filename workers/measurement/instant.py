@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from storage.campaign.data_spec import may_have_classes
 from storage.campaign.spec import has_overlaps
 from theory.accuracy import right_class
 from workers.measurement.observables import Learnability
@@ -32,7 +31,7 @@ class Instant:
         flat = components.reshape(-1, components.shape[-1])
         self._learnability = Learnability(flat, like.device)
         self._label = torch.as_tensor(data.y_test, device=like.device)
-        found = classes_of(data) if may_have_classes(observed.spec.data) else None
+        found = classes_of(data) if observed.spec.data.may_have_classes else None
         self._classes = None if found is None else found.to(like.device)
         self._along = None
         if data.teacher is not None and has_overlaps(observed.spec):
@@ -60,7 +59,7 @@ class Instant:
             "output_odd": probes * self._signs(len(probes))[:, None],
             "weight_norm": readout.square().sum(1),
         }
-        if may_have_classes(self._observed.spec.data):
+        if self._observed.spec.data.may_have_classes:
             found["accuracy"] = self._accuracy(outputs)
         if self._along is not None:
             found |= self._overlaps(parameters)
@@ -116,7 +115,6 @@ class Instant:
 
     def _kernels(self, one: list[Tensor], other: list[Tensor], sound: Tensor) -> Tensor:
         spec = self._observed.spec
-        assert spec.network is not None
         found = []
         for first, second, variance in zip(one, other, spec.network.weights[1:], strict=True):
             kernel = folded(first.mT @ second).value.double() * (variance / first.shape[1])

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, overlap_edges, readout_edges
 from storage.arrays.schema import NEURONS, ORDERS, STATUS, layers
-from storage.campaign.data_spec import may_have_classes
-from storage.campaign.spec import PAIR, Campaign, has_overlaps
+from storage.campaign.resolved import Sampled
+from storage.campaign.spec import PAIR, has_overlaps
 from theory.accuracy import right_class
 from workers.data.balance import class_counts
 from workers.data.dataset import Dataset
@@ -36,7 +36,7 @@ Measure = Callable[[Tensor, list[Tensor], Dataset], Tensor]
 class Observed:
     """What is observed, of which networks, at which points."""
 
-    spec: Campaign
+    spec: Sampled
     data: Dataset
     network: Model
     activation: Activation
@@ -63,7 +63,6 @@ class Record:
 
         Draws have the dtype of `like` and are on its device, where all is summed.
         """
-        assert observed.spec.sampler is not None
         self._observed = observed
         data, device = observed.data, like.device
         placed = partial(torch.as_tensor, dtype=like.dtype, device=device)
@@ -111,7 +110,7 @@ class Record:
         self._draws += 1
         self._keep("loss", loss)
         self._keep("learnability", self._learnability(outputs))
-        if may_have_classes(self._observed.spec.data):
+        if self._observed.spec.data.may_have_classes:
             self._keep("accuracy", self._accuracy(outputs))
         self._keep("output", outputs[:, : self._observed.probes * self._targets])
         fields = []
@@ -169,7 +168,6 @@ class Record:
     @property
     def _variances(self) -> tuple[float, ...]:
         """σ² of the layer above each hidden layer."""
-        assert self._observed.spec.network is not None
         return self._observed.spec.network.weights[1:]
 
     def _activations(self, field: Tensor) -> Tensor:

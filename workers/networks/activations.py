@@ -1,4 +1,4 @@
-"""Activation functions φ and their derivatives φ', elementwise on tensors of any shape."""
+"""Activation functions φ, those of theory, and their derivatives φ', elementwise on tensors."""
 
 import math
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from theory.activations.records import RECORDS
 
 
 class Activation(NamedTuple):
@@ -25,11 +27,6 @@ def differentiable(phi: Callable[[Tensor], Tensor]) -> Activation:
     return Activation(phi, dphi)
 
 
-def _identity(z: Tensor) -> Tensor:
-    """φ(z) = z."""
-    return z
-
-
 def _erf_slope(z: Tensor) -> Tensor:
     """erf'(z) = (2/√π) exp(-z²)."""
     return z.square().neg_().exp_().mul_(2 / math.sqrt(math.pi))
@@ -43,11 +40,6 @@ def _relu_slope(z: Tensor) -> Tensor:
 def _tanh_slope(z: Tensor) -> Tensor:
     """tanh'(z) = 1 - tanh(z)²."""
     return torch.tanh(z).square_().neg_().add_(1)
-
-
-def _gelu(z: Tensor) -> Tensor:
-    """gelu(z) = z (1 + erf(z/√2)) / 2, without the tanh approximation."""
-    return torch.nn.functional.gelu(z)
 
 
 def _gelu_slope(z: Tensor) -> Tensor:
@@ -67,26 +59,22 @@ def _sigmoid_slope(z: Tensor) -> Tensor:
     return value.mul_(1 - value)
 
 
-def _softplus(z: Tensor) -> Tensor:
-    """softplus(z) = ln(1 + e^z), whose slope is sigmoid(z)."""
-    return torch.logaddexp(z, torch.zeros_like(z))
-
-
 def _silu_slope(z: Tensor) -> Tensor:
     """silu'(z) = s + z s (1 - s) of silu(z) = z s, s = sigmoid(z)."""
     value = torch.sigmoid(z)
     return value + z * value * (1 - value)
 
 
-ACTIVATIONS = {
-    "linear": Activation(_identity, torch.ones_like),
-    "erf": Activation(torch.erf, _erf_slope),
-    "relu": Activation(torch.relu, _relu_slope),
-    "tanh": Activation(torch.tanh, _tanh_slope),
-    "gelu": Activation(_gelu, _gelu_slope),
-    "sin": Activation(torch.sin, torch.cos),
-    "quadratic": Activation(torch.square, _quadratic_slope),
-    "sigmoid": Activation(torch.sigmoid, _sigmoid_slope),
-    "softplus": Activation(_softplus, torch.sigmoid),
-    "silu": Activation(torch.nn.functional.silu, _silu_slope),
+_SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": torch.ones_like,
+    "erf": _erf_slope,
+    "relu": _relu_slope,
+    "tanh": _tanh_slope,
+    "gelu": _gelu_slope,
+    "sin": torch.cos,
+    "quadratic": _quadratic_slope,
+    "sigmoid": _sigmoid_slope,
+    "softplus": torch.sigmoid,
+    "silu": _silu_slope,
 }
+ACTIVATIONS = {name: Activation(RECORDS[name].phi, slope) for name, slope in _SLOPES.items()}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from storage.campaign.plugins import Plugins
 from storage.planning.identity import Sources
-from storage.planning.plan import Cell
+from storage.planning.plan import RegressionCell
 from theory.regression.curve_methods import eigen_bytes
 from theory.renormalization.decimation import (
     Decimated,
@@ -30,7 +30,7 @@ from workers.data.dataset import Pool
 from workers.data.datasets import pool
 from workers.machine import memory
 from workers.models import nngp_of
-from workers.regression.regression import draws, kernel_of
+from workers.regression.regression import draws
 
 WORK = 3e12  # products of one cell: some minutes of two cores
 SCALARS = ("pool_error", "train_error", "posterior_variance")
@@ -51,7 +51,7 @@ def products(sizes: Sequence[float], kept: np.ndarray) -> float:
 
 
 def decimated(
-    cell: Cell,
+    cell: RegressionCell,
     repeats: Sequence[int],
     kept: np.ndarray,
     positions: Sequence[bool],
@@ -64,7 +64,6 @@ def decimated(
     square distance of the mean predictor and the variation of v(x) (train, ridge). Raises
     CampaignError for lack of memory.
     """
-    assert cell.spec.regression is not None
     sizes, ridges = cell.spec.regression.train, cell.spec.regression.ridges
     memory.require(
         eigen_bytes(cell.spec.regression.pool),
@@ -82,7 +81,7 @@ def decimated(
         apart = torch.empty(len(positions), len(repeats), count, dtype=torch.float64)
         for row, (order, labels) in enumerate(drawn):
             given = (modes, order[:size], labels[:size], ridge)
-            kernel = nngp_of(kernel_of(cell.spec), x[order[:size]])
+            kernel = nngp_of(cell.spec.kernel, x[order[:size]])
             whole = whole_prediction(modes, kernel, *given[1:], count)
             for which, position in enumerate(positions):
                 made = decimated_regression(*given, count, tail if position else None)
@@ -124,8 +123,7 @@ def _put(arrays: Arrays, place: tuple[int, ...], made: Decimated) -> None:
         arrays[name][place] = getattr(made, name).numpy()
 
 
-def _modes(cell: Cell, points: Pool) -> tuple[PoolModes, Tensor]:
-    assert cell.spec.regression is not None
+def _modes(cell: RegressionCell, points: Pool) -> tuple[PoolModes, Tensor]:
     dtype = getattr(torch, cell.spec.regression.precision)
     y = torch.as_tensor(points.y)
-    return pool_modes(nngp_of(kernel_of(cell.spec), torch.as_tensor(points.x, dtype=dtype)), y), y
+    return pool_modes(nngp_of(cell.spec.kernel, torch.as_tensor(points.x, dtype=dtype)), y), y

@@ -8,16 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from storage.campaign.data_spec import may_have_classes, number_of_outputs
-from storage.campaign.network_spec import Kernel
 from storage.campaign.plugins import Plugins
+from storage.campaign.resolved import Regressed, regressed
 from storage.campaign.spec import Campaign
 from storage.errors import CampaignError
 from storage.planning.identity import (
     Sources,
     digest,
     regression_identity,
-    regression_kernel,
     seed_of,
 )
 from storage.planning.plan import Cell, Shard
@@ -87,7 +85,7 @@ def spectrum(
         raise CampaignError(f"{shard.name}: {error}") from None
     names = {"eigenvalue": found.eigenvalues, "coefficient": found.coefficients}
     values = {name: value.cpu().numpy() for name, value in names.items()}
-    if may_have_classes(shard.cell.spec.data):
+    if shard.cell.spec.data.may_have_classes:
         points = problem.points
         values |= stored_counts({"pool": points.y, "heldout": points.y_heldout})
     return values
@@ -105,8 +103,7 @@ def run(
     A regression that failed is nan, and `refused` says why. `tell` hears of what a device got wrong
     and the CPU did again. Raises CampaignError for lack of memory.
     """
-    spec = shard.cell.spec
-    assert spec.regression is not None
+    spec = shard.regressed
     chosen = choice(spec)
     problem = _problem(shard.cell, plugins, sources, placement)
     if placement.device == CPU.device:
@@ -138,7 +135,7 @@ def run(
         values["pool_error"] = curve.pool_error
     if "heldout" in spec.regression.evaluate:
         values["test_error"] = curve.heldout_error
-    if may_have_classes(spec.data):
+    if spec.data.may_have_classes:
         found = {"pool": curve.pool_accuracy, "heldout": curve.heldout_accuracy}
         names = {"pool": "pool_accuracy", "heldout": "test_accuracy"}
         values |= {names[where]: found[where] for where in spec.regression.evaluate}
@@ -148,7 +145,7 @@ def run(
 
 def _classes(spec: Campaign, points: Pool) -> Tensor | None:
     """The targets of the classes, (class, 1); None where targets are no classes."""
-    if not may_have_classes(spec.data):
+    if not spec.data.may_have_classes:
         return None
     found = class_counts({"pool": points.y, "heldout": points.y_heldout})
     return None if found is None else torch.as_tensor(found[0]).reshape(-1, 1)
@@ -156,8 +153,7 @@ def _classes(spec: Campaign, points: Pool) -> Tensor | None:
 
 def _quartic(shard: Shard, problem: Problem, sources: Sources) -> Arrays:
     """The same points with a quartic term in the loss, where the spec asks for it."""
-    regression = shard.cell.spec.regression
-    assert regression is not None
+    regression = shard.regressed.regression
     if (asked := regression.quartic) is None:
         return {}
     y = torch.as_tensor(problem.points.y)
@@ -177,33 +173,24 @@ def _quartic(shard: Shard, problem: Problem, sources: Sources) -> Arrays:
     )
 
 
-def choice(spec: Campaign) -> Choice:
+def choice(spec: Regressed) -> Choice:
     """How the orders of a regression are computed, and what one of them costs."""
     regression = spec.regression
-    assert regression is not None
     return choose(
         regression.pool,
         regression.train,
         regression.ridges,
-        scale=kernel_of(spec).physical_weight_variance[-1],
+        scale=spec.kernel.physical_weight_variance[-1],
         replacement=regression.sampling == "with_replacement",
-        outputs=number_of_outputs(spec.data),
+        outputs=spec.data.number_of_outputs,
         modes=min(MODES, regression.pool),
     )
 
 
-def kernel_of(spec: Campaign) -> Kernel:
-    """The network whose kernel a regression has."""
-    kernel = regression_kernel(spec)
-    assert isinstance(kernel, Kernel)
-    return kernel
-
-
 def draws(cell: Cell, repeat: int, y: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
     """The points that a repeat draws from the pool, and their labels, from its targets y."""
-    assert cell.spec.regression is not None
     shard = Shard("regression", cell, repeat=repeat)
-    order = _order(shard, sources)[: max(cell.spec.regression.train)]
+    order = _order(shard, sources)[: max(shard.regressed.regression.train)]
     noise = _label_noise(shard, sources)
     return order, y[order] if noise is None else y[order] + noise
 
@@ -220,14 +207,15 @@ def _problem(cell: Cell, plugins: Plugins, sources: Sources, placement: Placemen
     if (known := _problems.get(key)) is not None:
         return known
     _problems.clear()
-    points = pool(cell.spec, plugins, sources)
+    spec = regressed(cell.spec)
+    points = pool(spec, plugins, sources)
     if placement.device == CPU.device:
         kernel = _shared_kernel(cell, points)
         modes = _shared_modes(cell, kernel).values
     else:
-        kernel = nngp_of(kernel_of(cell.spec), _inputs(cell.spec, points, placement))
+        kernel = nngp_of(spec.kernel, _inputs(spec, points, placement))
         modes = device_linear.leading(kernel.double(), min(MODES, len(points.x)))
-    made = Problem(points, kernel, modes, _heldout(points, cell.spec, placement))
+    made = Problem(points, kernel, modes, _heldout(points, spec, placement))
     _problems[key] = made
     return made
 
@@ -235,20 +223,19 @@ def _problem(cell: Cell, plugins: Plugins, sources: Sources, placement: Placemen
 _problems: dict[tuple[str, Plugins, str], Problem] = {}  # at most one
 
 
-def _inputs(spec: Campaign, points: Pool, placement: Placement) -> Tensor:
+def _inputs(spec: Regressed, points: Pool, placement: Placement) -> Tensor:
     """The pool on a device, in the precision of the kernel."""
-    assert spec.regression is not None
     dtype = getattr(torch, spec.regression.precision)
     return torch.as_tensor(points.x, dtype=dtype, device=placement.device)
 
 
 def _shared_kernel(cell: Cell, points: Pool) -> SharedArray:
-    assert cell.spec.regression is not None
-    dtype = np.dtype(cell.spec.regression.precision)
+    spec = regressed(cell.spec)
+    dtype = np.dtype(spec.regression.precision)
 
     def make(values: NDArray[np.floating]) -> None:
         x, out = torch.from_numpy(points.x.astype(dtype)), torch.from_numpy(values)
-        found = nngp_of(kernel_of(cell.spec), x, out=out)
+        found = nngp_of(spec.kernel, x, out=out)
         if found is not out:
             out.copy_(found)
 
@@ -271,21 +258,19 @@ def _names(cell: Cell) -> tuple[str, str]:
     return f"{name}-kernel", f"{name}-modes"
 
 
-def _heldout(points: Pool, spec: Campaign, placement: Placement) -> Heldout | None:
+def _heldout(points: Pool, spec: Regressed, placement: Placement) -> Heldout | None:
     """Points outside the pool, where the source gives them; otherwise those that are not drawn."""
-    assert spec.regression is not None
     if "heldout" not in spec.regression.evaluate or not len(points.x_heldout):
         return None
     outside, inside = (torch.as_tensor(x) for x in (points.x_heldout, points.x))
     device = placement.device
-    kernel = nngp_of(kernel_of(spec), outside.to(device), inside.to(device))
+    kernel = nngp_of(spec.kernel, outside.to(device), inside.to(device))
     return Heldout(kernel, torch.as_tensor(points.y_heldout))
 
 
 def _order(shard: Shard, sources: Sources) -> Tensor:
     """The random order of this repeat: smaller training sets are prefixes of larger ones."""
-    regression = shard.cell.spec.regression
-    assert regression is not None
+    regression = shard.regressed.regression
     seed = _seed(shard, sources)
     if regression.sampling == "without":
         return permutation(seed, ORDER, regression.pool)
@@ -293,8 +278,7 @@ def _order(shard: Shard, sources: Sources) -> Tensor:
 
 
 def _label_noise(shard: Shard, sources: Sources) -> Tensor | None:
-    spec = shard.cell.spec
-    assert spec.regression is not None
+    spec = shard.regressed
     if not spec.data.label_noise:
         return None
     noise = Noise(_seed(shard, sources), [0], LABELS).at(0)
@@ -302,6 +286,5 @@ def _label_noise(shard: Shard, sources: Sources) -> Tensor | None:
 
 
 def _seed(shard: Shard, sources: Sources) -> int:
-    spec = shard.cell.spec
-    assert spec.regression is not None
+    spec = shard.regressed
     return seed_of(spec.regression.seed, "repeat", regression_identity(spec, sources), shard.repeat)

@@ -11,6 +11,6 @@ def run_on(tensor: Tensor) -> bool:
     return tensor.is_cuda or (tensor.is_cpu and knobs.runtime.interpret)
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: object, **constants: Any) -> None:
     """Run a kernel on a grid of programs; its signature means nothing to Python."""
     kernel[grid](*arguments, **constants)

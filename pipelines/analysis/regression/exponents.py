@@ -18,8 +18,8 @@ from pipelines.theories import regression_theories
 from pipelines.theories.theory_groups import group_name
 from storage.arrays.schema import Variable, regression_sizes
 from storage.campaign.regression_spec import SPECTRAL_THEORIES
-from storage.campaign.spec import Campaign
-from storage.planning.plan import Cell, Plan
+from storage.campaign.resolved import Regressed, regressed
+from storage.planning.plan import Plan, RegressionCell
 from storage.store.results import labels, regression_grid, write_group
 from storage.store.store import Store
 from theory.renormalization import rg
@@ -98,15 +98,16 @@ def write(store: Store, planned: Plan) -> None:
     kept = cutoff if isinstance(cutoff, float) else np.nan
     values["expected"][:] = 1.0, kept, kept
     finished = np.asarray(store.root["regression"]["finished"][...]) > 0
+    spec = regressed(planned.spec)
     for cell in planned.regressions:
         spectrum = regression_theories.stored_spectrum(store, cell.index)
         if not bool(spectrum[0].isfinite().all()):
             continue
         _put(values, cell.index, _laws(spectrum[0], spectrum[1].square()))
         slopes = {theory: _curve(store, theory, cell.index) for theory in theories}
-        _put(values, cell.index, _measured(store, planned.spec, cell, finished[cell.index]))
+        _put(values, cell.index, _measured(store, spec, cell, finished[cell.index]))
         for j, predicted in enumerate(slopes.values()):
-            values["slope_predicted"][j, cell.index] = _slopes(planned.spec, predicted[None])[0]
+            values["slope_predicted"][j, cell.index] = _slopes(spec, predicted[None])[0]
     coordinates, grid = regression_grid(planned)
     for name, names, what in (
         ("law", LAWS, "form of the law"),
@@ -157,7 +158,7 @@ def _laws(eigenvalues: torch.Tensor, power: torch.Tensor) -> dict[str, Array]:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def _known(law: Any, *arguments: Any, **options: Any) -> PowerLaw:
+def _known(law: Any, *arguments: object, **options: object) -> PowerLaw:
     """The law, or nan where the modes have none, or are too few to tell."""
     try:
         return law(*arguments, **options)
@@ -169,7 +170,7 @@ def _known(law: Any, *arguments: Any, **options: Any) -> PowerLaw:
 
 
 def _measured(
-    store: Store, spec: Campaign, cell: Cell, finished: NDArray[np.bool_]
+    store: Store, spec: Regressed, cell: RegressionCell, finished: NDArray[np.bool_]
 ) -> dict[str, Array]:
     """Slopes, ratios and fits, as far as there are repeats."""
     stored = store.root["regression"]
@@ -191,9 +192,8 @@ def _measured(
     }
 
 
-def _slopes(spec: Campaign, errors: Array) -> tuple[Array, Array]:
+def _slopes(spec: Regressed, errors: Array) -> tuple[Array, Array]:
     """Exponents and their errors of errors (repeat, train, ridge), for each ridge."""
-    assert spec.regression is not None
     train = np.asarray(spec.regression.train, dtype=np.float64)
     within = ~regression_theories.beyond_pool(spec)
     found = np.full((2, errors.shape[2]), np.nan)
@@ -204,7 +204,7 @@ def _slopes(spec: Campaign, errors: Array) -> tuple[Array, Array]:
     return found[0], found[1]
 
 
-def _fits(store: Store, spec: Campaign, cell: Cell, error: Array) -> dict[str, Array]:
+def _fits(store: Store, spec: Regressed, cell: RegressionCell, error: Array) -> dict[str, Array]:
     """The free parameters, (ridge, parameter), on the sizes of the joint test."""
     within = np.flatnonzero(~regression_theories.beyond_pool(spec))
     sizes = spread_out(within, len(error) // UNITS_PER_OBSERVABLE)
@@ -231,7 +231,7 @@ def _profile(sample: Array, logs: Array, curves: Array) -> Profile:
     return found._replace(value=np.exp(found.value), low=np.exp(found.low), high=np.exp(found.high))
 
 
-def _candidates(store: Store, spec: Campaign, cell: Cell) -> list[tuple[Array, Array]]:
+def _candidates(store: Store, spec: Regressed, cell: RegressionCell) -> list[tuple[Array, Array]]:
     """For each parameter its logarithms and the errors they give, (candidate, train, ridge)."""
     eigenvalues, coefficients = regression_theories.stored_spectrum(store, cell.index)
     train, ridge = regression_theories.settings(cell.spec)

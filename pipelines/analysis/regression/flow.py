@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipelines.theories import regression_theories
 from storage.arrays.schema import Variable, regression_sizes
-from storage.campaign.spec import Campaign
+from storage.campaign.resolved import Regressed, regressed
 from storage.planning.plan import Plan
 from storage.store.results import labels, regression_grid, write_group
 from storage.store.store import Store
@@ -58,8 +58,7 @@ QUARTIC = Variable(
 
 def write(store: Store, planned: Plan) -> None:
     """Write the group `flow`, as far as spectra and exponents are stored."""
-    spec = planned.spec
-    assert spec.regression is not None
+    spec = regressed(planned.spec)
     cutoffs = np.unique(np.geomspace(1, spec.regression.pool, STEPS).round().astype(int))
     variables = VARIABLES | ({} if spec.regression.quartic is None else {"quartic": QUARTIC})
     sizes = regression_sizes(planned) | {"flow_cutoff": len(cutoffs), "interval": INTERVALS}
@@ -88,7 +87,7 @@ def write(store: Store, planned: Plan) -> None:
 
 
 def _flow(
-    spec: Campaign,
+    spec: Regressed,
     spectrum: Tensor,
     power: Tensor,
     cutoffs: NDArray[np.intp],
@@ -147,9 +146,8 @@ def _exponents(alpha: float, beta: float, dimensions: Array, inside: NDArray[np.
     return found
 
 
-def _quartic(spec: Campaign, spectrum: Tensor, power: Tensor, places: Tensor) -> dict[str, Any]:
+def _quartic(spec: Regressed, spectrum: Tensor, power: Tensor, places: Tensor) -> dict[str, Any]:
     """u' of every ridge and coupling, the same for all sizes."""
-    assert spec.regression is not None
     if (asked := spec.regression.quartic) is None:
         return {}
     ridge = torch.tensor(spec.regression.ridges, dtype=torch.float64)[:, None]

@@ -30,6 +30,7 @@ from pipelines.theories.theory_groups import group_name
 from storage.arrays.schema import Variable
 from storage.campaign.observables import CURVES, QUARTIC, Observed, observed
 from storage.campaign.regression_spec import QUARTIC_THEORY, REGRESSION_THEORIES
+from storage.campaign.resolved import regressed
 from storage.errors import CampaignError
 from storage.planning.plan import Plan
 from storage.store.results import labels, regression_grid, write_group
@@ -100,7 +101,7 @@ def write(store: Store, planned: Plan) -> None:
         "theory": len(theories),
         "observable": len(names),
         "cell": cells,
-        "train": len(beyond_pool(planned.spec)),
+        "train": len(beyond_pool(regressed(planned.spec))),
         "ridge": ridges,
     }
     values = {
@@ -110,7 +111,7 @@ def write(store: Store, planned: Plan) -> None:
         for name, variable in VARIABLES.items()
     }
     values["repeats"] = finished.sum(1)
-    allowed = np.flatnonzero(~beyond_pool(planned.spec))
+    allowed = np.flatnonzero(~beyond_pool(regressed(planned.spec)))
     groups = [_current(store, theory, finished.shape) for theory in theories]
     for (i, entry), cell in ((pair, cell) for pair in enumerate(entries) for cell in range(cells)):
         sample = _values(measured, entry, cell)[finished[cell]]  # (repeat, train, ridge)
@@ -157,8 +158,7 @@ def _current(store: Store, theory: str, shape: tuple[int, ...]) -> Any:
 
 def measured_ridges(planned: Plan) -> tuple[float, ...]:
     """The ridges of the regression."""
-    assert planned.spec.regression is not None
-    return planned.spec.regression.ridges
+    return regressed(planned.spec).regression.ridges
 
 
 def observables(measured: Any, planned: Plan) -> list[Observed]:
@@ -174,8 +174,7 @@ def words(store: Store, planned: Plan) -> dict[str, str]:
 
 
 def _couplings(planned: Plan) -> tuple[float, ...]:
-    assert planned.spec.regression is not None
-    quartic = planned.spec.regression.quartic
+    quartic = regressed(planned.spec).regression.quartic
     return () if quartic is None else quartic.couplings
 
 

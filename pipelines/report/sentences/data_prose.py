@@ -14,7 +14,7 @@ from pipelines.report.words import (
 )
 from pipelines.text.rounding import SUPERSCRIPTS
 from pipelines.text.settings import SUBSCRIPTS
-from storage.campaign.data_spec import Cifar10, Digits, Mnist, Npz, TwoClasses
+from storage.campaign.data_spec import Npz, PluginData, TwoClasses
 from storage.campaign.source_spec import Data, OwnTest
 from storage.campaign.spec import Campaign
 from storage.campaign.synthetic_spec import (
@@ -44,11 +44,14 @@ def data(spec: Campaign) -> str:
 @singledispatch
 def source_sentence(source: Data, spec: Campaign) -> str:
     """What the points and the targets are."""
-    settings = getattr(source, "settings", {})
-    given = (
-        f" with {listed(f'{key} = {number(v)}' for key, v in settings.items())}" if settings else ""
-    )
-    return f"Points and targets were made by {getattr(source, 'source', 'a plug-in')}{given}."
+    return f"Points and targets were made by {source.source}."
+
+
+@source_sentence.register
+def _(source: PluginData, spec: Campaign) -> str:
+    settings = [f"{key} = {number(given)}" for key, given in source.settings.items()]
+    given = f" with {listed(settings)}" if settings else ""
+    return f"Points and targets were made by {source.source}{given}."
 
 
 @source_sentence.register
@@ -164,14 +167,9 @@ def _(source: Npz, spec: Campaign) -> str:
 
 @source_sentence.register
 def _(source: TwoClasses, spec: Campaign) -> str:
-    kinds = {
-        Digits: "the 8 × 8 handwritten digits of scikit-learn",
-        Mnist: "images of MNIST",
-        Cifar10: "images of CIFAR-10",
-    }
     noun = "class" if len(source.positive) == 1 else "classes"
     return (
-        f"The points were {kinds.get(type(source), 'images')}: {noun} "
+        f"The points were {source.words}: {noun} "
         f"{listed(source.positive)} with target +1 against {listed(source.negative)} with "
         "target −1."
     )

@@ -17,12 +17,11 @@ from pipelines.report.words import (
 )
 from storage.arrays.coordinates import physical_temperature
 from storage.arrays.schema import BIN_RANGE, BINS, ORDERS, direction_names
-from storage.campaign.data_spec import component_names, number_of_test_points
 from storage.campaign.network_spec import Kernel
 from storage.campaign.regression_spec import CUTOFF_THEORIES
+from storage.campaign.resolved import Regressed, Sampled, regressed, sampled
 from storage.campaign.spec import PROBES, Campaign, Regression, has_overlaps, is_trajectory
 from storage.campaign.theories import record
-from storage.planning.identity import regression_kernel
 from storage.planning.sweep import grid, resolve
 
 
@@ -30,9 +29,9 @@ def abstract(spec: Campaign) -> str:
     """One paragraph for the top of a report; `methods` has what it leaves out."""
     parts = [source_sentence(spec.data, spec)]
     if spec.ensemble is not None:
-        parts += [network(spec), ensemble(spec)]
+        parts += [network(sampled(spec)), ensemble(sampled(spec))]
     if spec.regression is not None:
-        parts.append(_regression_in_short(spec))
+        parts.append(_regression_in_short(regressed(spec)))
     parts.append(sweep_sentence(spec))
     if spec.theories:
         named = listed(map(in_words, spec.theories))
@@ -44,11 +43,12 @@ def methods(spec: Campaign) -> dict[str, str]:
     """Paragraphs by title, with every constant that the numbers depend on."""
     paragraphs = {"Data": data(spec)}
     if spec.ensemble is not None:
-        paragraphs["Networks"] = network(spec)
-        paragraphs["Sampling"] = f"{ensemble(spec)} {sampling(spec)}"
-        paragraphs["Observables"] = observables(spec)
+        known = sampled(spec)
+        paragraphs["Networks"] = network(known)
+        paragraphs["Sampling"] = f"{ensemble(known)} {sampling(known)}"
+        paragraphs["Observables"] = observables(known)
     if spec.regression is not None:
-        paragraphs["Regression"] = regression(spec)
+        paragraphs["Regression"] = regression(regressed(spec))
     if spec.sweep:
         paragraphs["Sweep"] = sweep_sentence(spec)
     if spec.theories:
@@ -57,7 +57,7 @@ def methods(spec: Campaign) -> dict[str, str]:
     return paragraphs
 
 
-def physical_temperatures(spec: Campaign) -> str:
+def physical_temperatures(spec: Sampled) -> str:
     """T of the posterior, for all cells of the sweep: `0.125`, `0.1 and 0.2`, `0.01 to 10`."""
     found = sorted({physical_temperature(resolve(spec, point)) for point in grid(spec)})
     if len(found) > 4:
@@ -68,9 +68,8 @@ def physical_temperatures(spec: Campaign) -> str:
 # -- networks and sampling ------------------------------------------------------------------
 
 
-def network(spec: Campaign) -> str:
+def network(spec: Sampled) -> str:
     """Architecture, prior and scaling, with the physical numbers beside those of the spec."""
-    assert spec.network is not None
     found = spec.network
     depth = value(spec, "network.depth")
     layers = counted(found.depth, "hidden layer") if depth.isdigit() else f"{depth} hidden layers"
@@ -96,10 +95,9 @@ def network(spec: Campaign) -> str:
     return text
 
 
-def _kind(spec: Campaign) -> str:
+def _kind(spec: Sampled) -> str:
     """The architecture in words."""
     found = spec.network
-    assert found is not None
     if found.architecture == "fcn":
         return "fully connected"
     if found.architecture != "cnn":
@@ -145,22 +143,20 @@ def _of_layers(spec: Campaign, path: str, variances: Sequence[float]) -> list[st
     return [value(spec, f"{path}.{layer}") for layer in range(len(variances))]
 
 
-def ensemble(spec: Campaign) -> str:
+def ensemble(spec: Sampled) -> str:
     """What distribution was sampled, at which physical temperature, by how many chains."""
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
     chains = (
         f"{counted(spec.ensemble.chains, 'independent chain')} for each of "
         f"{counted(spec.ensemble.datasets, 'independent dataset')}"
     )
     if spec.ensemble.datasets == 1:
         chains = f"{counted(spec.ensemble.chains, 'independent chain')} on one dataset"
-    if spec.sampler.scheme == "prior":
+    if spec.sampler.record.law == "prior":
         return f"The prior itself was sampled, by {chains}."
     if is_trajectory(spec):
         return f"Networks were followed in time, by {chains}."
     before = ""
-    mean_field = spec.network is not None and spec.network.scaling == "mean_field"
+    mean_field = spec.network.scaling == "mean_field"
     if mean_field and "sampler.temperature" not in swept(spec):
         before = f" ({value(spec, 'sampler.temperature')} before the division by χ)"
     return (
@@ -170,10 +166,10 @@ def ensemble(spec: Campaign) -> str:
     )
 
 
-def observables(spec: Campaign) -> str:
+def observables(spec: Sampled) -> str:
     """What every draw measured, and in which number formats it is stored."""
-    points = min(spec.observe.points, number_of_test_points(spec.data), PROBES)
-    parts = component_names(spec.data)
+    points = min(spec.observe.points, spec.data.test_points, PROBES)
+    parts = spec.data.components
     learned = "the target" if parts == ("target",) else listed(parts)
     text = (
         "Every draw measured the loss, the squared norm of the readout, the learnability of "
@@ -182,8 +178,7 @@ def observables(spec: Campaign) -> str:
         "test points."
     )
     if spec.observe.histograms:
-        image = spec.network is not None and spec.network.image is not None
-        centre = " at the centre of each layer's grid" if image else ""
+        centre = " at the centre of each layer's grid" if spec.network.image else ""
         text += (
             f" Pre-activations{centre} along {listed(direction_names(spec))} unit vectors over the "
             f"probe points, in units of their prior standard deviation, were counted in {BINS} "
@@ -206,10 +201,9 @@ def observables(spec: Campaign) -> str:
 # -- regression, theories, statistics -------------------------------------------------------
 
 
-def regression(spec: Campaign) -> str:
+def regression(spec: Regressed) -> str:
     """Kernel, sizes, ridges and repeats of the Gaussian process."""
     found = spec.regression
-    assert found is not None
     drawn = found.sampling.removesuffix("_replacement") + " replacement"
     where = {"pool": "over the whole pool", "heldout": "at held-out points"}
     return (
@@ -233,8 +227,7 @@ def _quartic(found: Regression) -> str:
     )
 
 
-def _regression_in_short(spec: Campaign) -> str:
-    assert spec.regression is not None
+def _regression_in_short(spec: Regressed) -> str:
     sizes = spec.regression.train
     return (
         f"Gaussian-process regression with {_kernel(spec)} covered {min(sizes)} to {max(sizes)} "
@@ -242,18 +235,15 @@ def _regression_in_short(spec: Campaign) -> str:
     )
 
 
-def _ridges(spec: Campaign) -> str:
-    assert spec.regression is not None
+def _ridges(spec: Regressed) -> str:
     ridges = spec.regression.ridges
     return f"ridge{'s' if len(ridges) > 1 else ''} T = {listed(number(r) for r in ridges)}"
 
 
-def _kernel(spec: Campaign) -> str:
-    assert spec.regression is not None
+def _kernel(spec: Regressed) -> str:
     if spec.regression.kernel is None:
         return "the NNGP kernel of the network"
-    kernel = regression_kernel(spec)
-    assert isinstance(kernel, Kernel)
+    kernel = spec.kernel
     variances = listed(number(v) for v in kernel.physical_weight_variance)
     return (
         f"the NNGP kernel of {counted(kernel.depth, 'hidden layer')} with {kernel.activation} "

@@ -2,35 +2,11 @@
 
 from pipelines.report.words import counted, listed, number, value
 from storage.arrays.schema import has_step_check
-from storage.campaign.sampler_spec import AUTO
-from storage.campaign.spec import Campaign, is_trajectory
+from storage.campaign.resolved import Sampled
+from storage.campaign.schemes import AUTO
+from storage.campaign.spec import is_trajectory
 from storage.planning.sweep import grid, resolve
 
-SCHEMES = {
-    "baoab": (
-        "underdamped Langevin dynamics with the BAOAB splitting (Leimkuhler and Matthews 2013)"
-    ),
-    "ula": "the unadjusted Langevin algorithm",
-    "mala": "the Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996)",
-    "collapsed": (
-        "underdamped Langevin dynamics of the hidden weights, the readout integrated out and drawn "
-        "exactly for each draw"
-    ),
-    "neurons": (
-        "Gibbs sampling of one neuron after another, its readout weights integrated out and then "
-        "drawn exactly, its other weights by Hamiltonian turns that keep the prior and by "
-        "elliptical slices (Murray, Adams and MacKay 2010),"
-    ),
-    "gibbs": "Gibbs sampling, the readout drawn exactly given the hidden weights",
-    "exchange": (
-        "underdamped Langevin dynamics with replica exchange between temperatures (Hukushima and "
-        "Nemoto 1996)"
-    ),
-    "sgld": "stochastic gradient Langevin dynamics (Welling and Teh 2011)",
-    "gd": "gradient descent, which targets no known law,",
-    "sgd": "stochastic gradient descent, which targets no known law,",
-    "adam": "Adam (Kingma and Ba 2015), which targets no known law,",
-}
 STARTS = {
     "prior": "Chains started from the prior",
     "teacher": "Chains started with every first-layer neuron at w·w* = ±1 and a fitting readout",
@@ -43,10 +19,8 @@ STARTS = {
 PRECISIONS = {"float32": "single precision (float32)", "float64": "double precision (float64)"}
 
 
-def sampling(spec: Campaign) -> str:
+def sampling(spec: Sampled) -> str:
     """The scheme and its numbers: step, friction, warm-up, draws, precision, blocks, seed."""
-    assert spec.ensemble is not None
-    assert spec.sampler is not None
     sampler = spec.sampler
     kept = f"{sampler.draws} draws per chain were kept"
     packed = (
@@ -55,7 +29,7 @@ def sampling(spec: Campaign) -> str:
     )
     if is_trajectory(spec):
         return f"{_in_time(spec)} {packed}"
-    if sampler.scheme == "prior":
+    if sampler.record.law == "prior":
         return f"Draws are independent; {kept}. {packed}"
     apart = value(spec, "sampler.thin")
     return (
@@ -65,10 +39,9 @@ def sampling(spec: Campaign) -> str:
     )
 
 
-def _in_time(spec: Campaign) -> str:
+def _in_time(spec: Sampled) -> str:
     """How networks were followed."""
     sampler = spec.sampler
-    assert sampler is not None
     times = sampler.moments(sampler.draws)
     law = (
         "overdamped Langevin dynamics with weight decay, by the rule of Euler and Maruyama"
@@ -85,36 +58,34 @@ def _in_time(spec: Campaign) -> str:
     )
 
 
-def _samplers(spec: Campaign) -> str:
+def _samplers(spec: Sampled) -> str:
     """The scheme with its constants; where it is auto, those of all cells."""
-    assert spec.sampler is not None
     if spec.sampler.scheme != AUTO:
         return f"The sampler was {_described(spec)}"
     cells = [resolve(spec, point) for point in grid(spec)]
-    named = {cell.sampler.scheme: cell for cell in cells if cell.sampler is not None}
+    named = {cell.sampler.scheme: cell for cell in cells}
     each = "; and ".join(_described(cell) for cell in named.values())
     if len(named) == 1:
         return f"The sampler, named by scheme auto, was {each}"
     return f"The sampler of each cell, named by scheme auto, was one of: {each}"
 
 
-def _described(spec: Campaign) -> str:
-    assert spec.sampler is not None
-    return f"{SCHEMES[spec.sampler.scheme]} in coordinates whitened by the prior{_constants(spec)}"
+def _described(spec: Sampled) -> str:
+    words = spec.sampler.record.words
+    return f"{words} in coordinates whitened by the prior{_constants(spec)}"
 
 
-def _constants(spec: Campaign) -> str:
+def _constants(spec: Sampled) -> str:
     """Step, friction and what else the scheme has."""
     sampler = spec.sampler
-    assert sampler is not None
     if sampler.step_size is None:
         return ": every layer in turn, without bias"
-    if sampler.scheme == "neurons":
+    if sampler.record.turns:
         return f", with {_angle(spec)} and without bias"
     step = f"step {value(spec, 'sampler.step_size')}"
     if isinstance(sampler.step_size, tuple):
         step = f"steps {listed(number(each) for each in sampler.step_size)} of the layers"
-    if sampler.step_size == "auto":
+    if sampler.step_size == AUTO:
         step = (
             "a step found from the curvature at the learned state, its largest eigenvalue and its "
             "traces, in the first three quarters of the warm-up and frozen"
@@ -130,16 +101,14 @@ def _constants(spec: Campaign) -> str:
     return text
 
 
-def _friction(spec: Campaign) -> str:
-    assert spec.sampler is not None
+def _friction(spec: Sampled) -> str:
     given = spec.sampler.friction is not None
     return value(spec, "sampler.friction") if given else number(spec.sampler.damping)
 
 
-def _angle(spec: Campaign) -> str:
+def _angle(spec: Sampled) -> str:
     """Of a turn of a neuron."""
-    assert spec.sampler is not None
-    if spec.sampler.step_size != "auto":
+    if spec.sampler.step_size != AUTO:
         return f"turns of {value(spec, 'sampler.step_size')} radians"
     return (
         "turns by an angle found from their acceptance in the first three quarters of the warm-up "
@@ -147,9 +116,8 @@ def _angle(spec: Campaign) -> str:
     )
 
 
-def _annealing(spec: Campaign) -> str:
+def _annealing(spec: Sampled) -> str:
     sampler = spec.sampler
-    assert sampler is not None
     if sampler.anneal is None:
         return ""
     return (
@@ -158,11 +126,10 @@ def _annealing(spec: Campaign) -> str:
     )
 
 
-def _step_check(spec: Campaign) -> str:
+def _step_check(spec: Sampled) -> str:
     cells = (resolve(spec, point) for point in grid(spec))
     if not any(map(has_step_check, cells)):
         return ""
-    assert spec.sampler is not None
     which = "each cell whose scheme has one" if spec.sampler.scheme == AUTO else "each cell"
     return (
         f" The bias of the step was measured by one more block of {which} at half the step, and "

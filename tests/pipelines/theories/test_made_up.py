@@ -1,6 +1,10 @@
-"""A made-up theory and a made-up observable appear everywhere, with no edit but their own file."""
+"""What is made up appears everywhere, with no edit but its own file: a theory, an observable, an
+activation and a source of data.
+"""
 
+import numpy as np
 import pytest
+import torch
 
 from pipelines.analysis.verdict_rows import verdicts
 from pipelines.engine import engine, stages
@@ -11,14 +15,15 @@ from storage.backend.reader import open_campaign
 from storage.campaign import theories
 from storage.errors import CampaignError
 from storage.reading.document import parse
+from support.made_up import bent
 
 pytestmark = pytest.mark.slow
 
 TEXT = """
 version: 1
 name: made-up
-data: {source: single_index, dimension: 3, teacher: {1: 1.0}, train: 12, test: 16}
-network: {width: 8, activation: erf, weight_variance: [1, 1]}
+data: {source: 'support.made_up:ring', settings: {radius: 2.0}, train: 12, test: 16}
+network: {width: 8, activation: 'support.made_up:bent', weight_variance: [1, 1]}
 sampler: {scheme: prior, temperature: 0.5, warmup: 0, draws: 8, thin: 1, segment: 4}
 ensemble: {datasets: 1, chains: 8, block: 8}
 sweep: {size: {network.width: [4, 8]}}
@@ -49,6 +54,17 @@ def test_it_is_in_the_store_and_in_the_fits(store):
     assert abs(fits["measured"] - means).max() < 1e-12
 
 
+def test_the_activation_and_the_points_are_those_of_the_nngp(store):
+    """One hidden layer of any width: E[f²] = E[φ(u)²] of u with the variance |x|²/d = 2."""
+    tree = open_campaign(store.url)
+    variance = 4 / 2
+    u = np.linspace(-12, 12, 4001)
+    weight = np.exp(-(u**2) / 2)
+    expected = (bent(torch.from_numpy(np.sqrt(variance) * u)).numpy() ** 2 * weight).sum()
+    found = tree["theory/nngp"]["predictive_variance"]
+    np.testing.assert_allclose(found, expected / weight.sum(), rtol=1e-6)
+
+
 def test_it_is_judged_where_it_holds(store):
     rows = [row for row in verdicts(open_campaign(store.url)) if row.theory == THEORY]
     of = {(row.observable, row.place): row for row in rows}
@@ -63,7 +79,7 @@ def test_it_is_in_the_report_and_in_the_export(store, tmp_path, monkeypatch):
     monkeypatch.setattr(theory_names, "_WORDS", {})
     write_report(store)
     page = (store.objects.get("report/report.html") or b"").decode()
-    for words in ("nothing learned", "largest output"):
+    for words in ("nothing learned", "largest output", "made by support.made_up:ring with radius"):
         assert words in page
     assert "he theory that nothing is learned" in page
     export(store, tmp_path)

@@ -4,7 +4,6 @@ import jsonschema
 import pytest
 
 from pipelines.commands.packaged import FOLDER, names
-from storage.campaign.data_spec import component_names, has_teacher, number_of_test_points
 from storage.campaign.network_spec import Kernel
 from storage.errors import CampaignError
 from storage.reading.document import dump_yaml, json_schema, parse, read, validate
@@ -392,12 +391,12 @@ def test_the_readout_variance_is_divided_by_chi():
 
 
 def test_parts_of_the_target():
-    parts = {name: component_names(validate(EXAMPLES[name]).data) for name in EXAMPLES}
+    parts = {name: validate(EXAMPLES[name]).data.components for name in EXAMPLES}
     assert parts["single_index"] == ("He1", "He3")
     assert parts["monomial"] == ("z^1", "z^3")
     assert parts["digits"] == ("target",)
-    teachers = {name for name in EXAMPLES if has_teacher(validate(EXAMPLES[name]).data)}
+    teachers = {name for name in EXAMPLES if validate(EXAMPLES[name]).data.has_teacher}
     assert {"single_index", "linear"} <= teachers
     assert not teachers & {"digits", "npz", "plug-ins", "power_law"}
-    assert number_of_test_points(validate(EXAMPLES["single_index"]).data) == 10
-    assert number_of_test_points(validate(EXAMPLES["linear"]).data) == 10
+    assert validate(EXAMPLES["single_index"]).data.test_points == 10
+    assert validate(EXAMPLES["linear"]).data.test_points == 10

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from storage.campaign.network_spec import COMPILED
+from storage.campaign.activations import RECORDS
 from storage.planning.choosing import FEW_INPUTS, MANY_INPUTS, choice, told
 from storage.planning.identity import campaign_identity, cell_identity
 from storage.planning.plan import plan
@@ -60,7 +60,7 @@ def test_what_a_cell_is_names_its_scheme(scheme, given):
 
 
 def test_the_activations_with_a_kernel_are_those_of_the_workers():
-    assert set(COMPILED) == set(KERNELS)
+    assert {record.name for record in RECORDS if record.compiled} == set(KERNELS)
 
 
 def test_cells_of_a_sweep_have_schemes_of_their_own():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from storage.arrays.coordinates import ensemble_axes, ensemble_coordinates, regression_axes
 from storage.arrays.schema import ensemble_sizes, has_step_check, regression_sizes
+from storage.campaign.resolved import regressed
 from storage.planning.identity import campaign_identity, cell_identity, regression_identity
 from storage.planning.plan import WARMUP, Round, plan
 from storage.planning.sweep import assign
@@ -281,7 +282,10 @@ def test_axes_of_ensembles_and_regressions():
     }
     spec = changed("quickstart", sweep=sweep)
     assert ensemble_axes(spec) == {axis: list(paths) for axis, paths in sweep.items()}
-    assert regression_axes(spec) == {"strength": ["network.chi"], "noise": ["data.label_noise"]}
+    assert regression_axes(regressed(spec)) == {
+        "strength": ["network.chi"],
+        "noise": ["data.label_noise"],
+    }
     assert len(plan(spec).regressions) == np.prod(
         [
             len(sweep[a]["network.chi" if a == "strength" else "data.label_noise"])

@@ -9,7 +9,8 @@ import torch
 from scipy import integrate
 from torch import Tensor
 
-from theory.activations.expectations import CLOSED_FORMS, Moment, derivative_moment, moment
+from theory.activations.expectations import Moment, derivative_moment, moment
+from theory.activations.records import RECORDS
 from theory.kernels.fully_connected import nngp, nngp_and_ntk, ntk
 
 CLOSE = [1.0, 1 - 1e-12, 1 - 1e-8, 1 - 1e-6, 1 - 1e-5, 1 - 1e-4, 1 - 1e-3, 0.99]
@@ -40,8 +41,10 @@ def matrix(value: Moment, variance: Tensor, rho: float) -> Tensor:
 def test_series_of_erf_is_its_closed_form_at_any_variance(name):
     variance = variances(SETS[name])
     rows, columns = variance[:, None], variance[None]
-    for found, closed in zip(
-        (moment(torch.erf), derivative_moment(torch.erf)), CLOSED_FORMS["erf"], strict=True
+    erf = RECORDS["erf"]
+    for found, closed in (
+        (moment(torch.erf), erf.value),
+        (derivative_moment(torch.erf), erf.slope),
     ):
         scale = closed(variance, variance, variance)
         torch.testing.assert_close(found.diagonal(variance), scale, rtol=1e-10, atol=0)
@@ -60,7 +63,7 @@ def test_series_of_sin_is_its_closed_form(variance):
     k = variances([variance, 0.98 * variance])
     for rho in CORRELATIONS:
         covariance = rho * torch.outer(k, k).sqrt()
-        expected = CLOSED_FORMS["sin"][0](k[:, None], covariance, k[None])
+        expected = RECORDS["sin"].value(k[:, None], covariance, k[None])
         torch.testing.assert_close(matrix(moment(torch.sin), k, rho), expected, rtol=0, atol=1e-9)
 
 
@@ -194,7 +197,7 @@ def test_kinks_keep_their_accuracy_at_any_variance(variance):
     k = variances([variance, 0.6 * variance])
     for rho in (-1.0, -0.9, 0.0, 0.5, 0.99, 1.0):
         covariance = rho * torch.outer(k, k).sqrt()
-        expected = CLOSED_FORMS["relu"][0](k[:, None], covariance, k[None])
+        expected = RECORDS["relu"].value(k[:, None], covariance, k[None])
         torch.testing.assert_close(
             matrix(moment(torch.relu), k, rho), expected, rtol=0, atol=1e-4 * variance
         )

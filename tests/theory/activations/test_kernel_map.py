@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from theory.activations.kernel_map import KernelMap
-from theory.activations.neurons import function_of
+from theory.activations.records import function_of
 from theory.kernels.fully_connected import nngp
 
 torch.set_num_threads(1)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from theory.activations.neurons import function_of, quasi_normals
+from theory.activations.neurons import quasi_normals
+from theory.activations.records import function_of
 from theory.finite_width.posterior_corrections import deep_linear_corrections, shallow_corrections
 from theory.finite_width.scale_mixture import hidden_covariance, linear_posterior
 from theory.kernels.fully_connected import nngp

@@ -9,14 +9,9 @@ import torch
 from scipy import integrate, stats
 from torch import Tensor
 
-from theory.activations.expectations import (
-    CLOSED_FORMS,
-    Moment,
-    derivative_moment,
-    moment,
-    relu_derivative_expectation,
-    relu_expectation,
-)
+from theory.activations.closed_forms import relu_derivative_expectation, relu_expectation
+from theory.activations.expectations import Moment, derivative_moment, moment
+from theory.activations.records import RECORDS
 from theory.kernels.fully_connected import nngp, nngp_and_ntk, ntk, pre_activation_kernels
 
 EPS = torch.finfo(torch.float64).eps
@@ -194,7 +189,7 @@ def test_layers_follow_the_recursion():
     torch.testing.assert_close(layers[0], bias + weights[0] * x @ other.T / 5)
     following = [*layers[1:], nngp(x, other, **arguments)]
     for layer, kernel in enumerate(following, start=1):
-        expectation = CLOSED_FORMS["erf"][0](
+        expectation = RECORDS["erf"].value(
             own[layer - 1].diagonal()[:, None], layers[layer - 1], others[layer - 1].diagonal()
         )
         offset = bias if layer < 3 else 0.0

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from theory.activations.expectations import CLOSED_FORMS
+from theory.activations.records import RECORDS
 from theory.signal import (
     chi_parallel,
     chi_perpendicular,
@@ -129,7 +129,7 @@ def test_the_critical_line_of_erf_in_closed_form():
     """χ_⊥ = 1 is (1 + 2K)² - 4K² = (4σ_w²/π)², so K = ((4σ_w²/π)² - 1)/4."""
     weights = torch.tensor([0.8, 1.0, 2.0, 5.0], dtype=torch.float64)
     k = ((4 * weights / math.pi).square() - 1) / 4
-    expected = k - weights * CLOSED_FORMS["erf"][0](k, k, k)
+    expected = k - weights * RECORDS["erf"].value(k, k, k)
     torch.testing.assert_close(critical_bias("erf", weights), expected, rtol=1e-10, atol=1e-12)
 
 
@@ -176,10 +176,10 @@ def test_fixed_points_of_erf_satisfy_the_closed_form():
     weights = torch.tensor([1.5, 2.0, 4.0], dtype=torch.float64)
     point = fixed_point("erf", weight_variance=weights, bias_variance=0.1)
     k, c = point.variance, point.correlation
-    erf = CLOSED_FORMS["erf"][0]
+    erf = RECORDS["erf"].value
     torch.testing.assert_close(0.1 + weights * erf(k, k, k), k, rtol=1e-11, atol=0)
     torch.testing.assert_close(0.1 + weights * erf(k, k * c, k), k * c, rtol=1e-10, atol=0)
-    slope = weights * CLOSED_FORMS["erf"][1](k, k * c, k)
+    slope = weights * RECORDS["erf"].slope(k, k * c, k)
     torch.testing.assert_close(-1 / slope.log(), point.depth_correlation, rtol=1e-8, atol=0)
 
 

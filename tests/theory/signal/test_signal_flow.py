@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from theory.activations.expectations import CLOSED_FORMS, moment
+from theory.activations.expectations import moment
+from theory.activations.records import RECORDS
 from theory.signal import flow
 from theory.signal.elementwise import Shape
 from theory.signal.gaussian import moments
@@ -35,9 +36,9 @@ def expectation(activation, variance, correlation):
 @pytest.mark.parametrize("activation", ["linear", "erf", "relu", "sin", "quadratic"])
 def test_one_layer_is_the_closed_form(activation):
     variance = VARIANCES[:, None].expand(-1, len(CORRELATIONS))
-    expected = CLOSED_FORMS[activation][0](variance, variance * CORRELATIONS, variance)
+    expected = RECORDS[activation].value(variance, variance * CORRELATIONS, variance)
     found = expectation(activation, variance, CORRELATIONS)
-    scale = CLOSED_FORMS[activation][0](variance, variance, variance)
+    scale = RECORDS[activation].value(variance, variance, variance)
     assert float(((found - expected) / scale).abs().max()) < 1e-10
 
 

@@ -10,10 +10,6 @@ import torch
 
 from storage.campaign.data_spec import (
     SOURCES,
-    component_names,
-    has_teacher,
-    number_of_inputs,
-    number_of_test_points,
 )
 from storage.campaign.network_spec import ACTIVATIONS
 from storage.errors import CampaignError
@@ -244,7 +240,7 @@ def test_bits_of_a_teacher_depend_neither_on_the_points_nor_on_the_threads(activ
 
 def test_sections_say_what_they_have():
     found = [
-        (component_names(data), has_teacher(data), number_of_inputs(data))
+        (data.components, data.has_teacher, data.number_of_inputs)
         for data in map(section, TEACHERS)
     ]
     assert found == [
@@ -260,15 +256,15 @@ def test_sections_say_what_they_have():
 def test_what_a_section_says_is_true_of_its_dataset(raw):
     data = section(raw)
     made = make(data, SEED)
-    assert made.components.shape == (number_of_test_points(data), len(component_names(data)))
-    assert made.x_train.shape == (20, number_of_inputs(data))
-    assert (made.teacher is not None) == has_teacher(data)
+    assert made.components.shape == (data.test_points, len(data.components))
+    assert made.x_train.shape == (20, data.number_of_inputs)
+    assert (made.teacher is not None) == data.has_teacher
 
 
 @pytest.mark.parametrize("raw", [MULTI_INDEX, ABS_INDEX, DENSE], ids=lambda s: s["source"])
 def test_test_points_may_have_a_distribution_of_their_own(raw):
     data = section(raw, test={"points": 8, "inputs": "sphere", "scale": 3})
-    assert number_of_test_points(data) == 8
+    assert data.test_points == 8
     made, plain = make(data, SEED), drawn(raw)
     squared = np.full(8, 9.0 * data.dimension)
     assert (made.x_test**2).sum(axis=1) == pytest.approx(squared, rel=ROUNDING)

@@ -11,7 +11,8 @@ from support.blocks import campaign, data_of, shard_of
 from support.device_audit import DEVICE, Audit, MixedDevicesError
 from workers.devices.placement import Placement
 from workers.ensemble import ensemble
-from workers.ensemble.schemes import Problem, sampler_of
+from workers.ensemble.problem import Problem
+from workers.ensemble.schemes import sampler_of
 from workers.measurement.observables import of_sound, zeroed
 from workers.measurement.record import Record
 from workers.networks.activations import ACTIVATIONS

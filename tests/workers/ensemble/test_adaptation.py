@@ -11,17 +11,14 @@ from support.blocks import block_of, campaign, data_of, shard_of, step
 from support.learning import LEARNS, normals, problem_of
 from workers.ensemble import adaptation
 from workers.ensemble.adaptation import (
-    ACCEPTED,
     DRAINED,
     FIRST_ITERATIONS,
-    KICKED,
     LONGEST,
     MEASURED,
     SOFT,
     STABLE,
     STEEP,
     TOLERATED,
-    TURNED,
     Traces,
     curvature,
     share,
@@ -29,7 +26,7 @@ from workers.ensemble.adaptation import (
     traces,
     unbiased,
 )
-from workers.ensemble.schemes import moving
+from workers.ensemble.schemes import ACCEPTED, KICKED, TURNED, moving
 from workers.samplers import neurons
 
 torch.set_num_threads(1)  # as in a worker
