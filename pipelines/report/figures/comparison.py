@@ -122,7 +122,7 @@ def _draw(data: xr.Dataset) -> Figure:
     )
     for place, facet in enumerate(shown):
         row, column = divmod(place, columns)
-        axes = table[row * parts : (row + 1) * parts, column]
+        axes = [*table[row * parts : (row + 1) * parts, column]]
         _facet(axes, data, along, facet)
         if place + columns >= len(shown):  # none is below
             axes[-1].set_xlabel(along.words)

@@ -42,7 +42,7 @@ def _draw(data: xr.Dataset) -> Figure:
     places = named(data.sizes["train"])
     middles = [place + 0.5 for place in places]
     rows[-1].set_xticks(middles, [f"{data['train'].values[place]:g}" for place in places])
-    colour_bar(figure, rows)
+    colour_bar(figure, list(rows))
     return figure
 
 
