@@ -81,7 +81,7 @@ def worker(server, log) -> Iterator[psutil.Process]:
     finally:
         left = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         process.terminate()
-        _, alive = psutil.wait_procs(left, timeout=20)
+        _, alive = psutil.wait_procs(left, timeout=3)
         for each in alive:
             each.kill()
         process.wait()

@@ -97,8 +97,8 @@ class Moments:
 @pytest.mark.parametrize(
     ("executor", "kills"),
     [
-        ("inline", 6),
-        pytest.param("ray", 4, marks=pytest.mark.ray),  # each of them starts a cluster
+        ("inline", 5),
+        pytest.param("ray", 3, marks=pytest.mark.ray),  # each of them starts a cluster
         pytest.param("ray", 10, marks=[pytest.mark.ray, pytest.mark.chaos]),
     ],
 )

@@ -234,7 +234,7 @@ def test_two_linear_layers_against_exact_sampling():
 
     The sign of (K_f + T)⁻¹ in the force decides: with the other one both traces grow.
     """
-    train, dimension, width, chains = 30, 15, 200, 64
+    train, dimension, width, chains = 30, 15, 100, 64
     x, y, _, _ = problem(train, dimension)
     network = fully_connected(
         dimension,
@@ -259,6 +259,6 @@ def test_two_linear_layers_against_exact_sampling():
     )
     traces = torch.stack([law.trace() / train for law in found.covariances(x)[:2]])
     prior = (x @ x.T / dimension).trace() / train
-    # First order in 1/N; what the second order is worth was measured at N = 50: 0.4 %.
-    assert ((traces - exact).abs() < 5 * error + 0.0005).all(), (traces - exact) / error
+    # First order in 1/N; the second is worth 0.4 % at N = 50, as was measured, so a quarter here.
+    assert ((traces - exact).abs() < 5 * error + 0.001 * exact).all(), (traces - exact) / error
     assert (traces < prior).all()
