@@ -31,6 +31,7 @@ def test_the_check_of_a_device_runs_on_a_cpu_where_it_is_tiny(tmp_path):
     assert not any("error" in parts[name] for name in parts if isinstance(parts[name], dict))
 
 
+@pytest.mark.slow
 def test_without_a_gpu_the_check_says_so_in_one_line(tmp_path):
     script = ROOT / "tests" / "device" / "check.py"
     code = "import runpy, sys, torch\ntorch.cuda.is_available = lambda: False\nsys.argv = ['c']\n"

@@ -157,6 +157,7 @@ def test_no_picture_and_no_sentence_fails(trees, shape, campaign):
         assert said[0].text.startswith("All chains diverged")
 
 
+@pytest.mark.slow
 def test_one_cell_has_the_dimensions_that_are_stored(alone):
     raw = open_raw(alone.url)
     for path in raw.groups:
@@ -168,6 +169,7 @@ def test_one_cell_has_the_dimensions_that_are_stored(alone):
             }, path
 
 
+@pytest.mark.slow
 def test_every_series_of_every_observable_has_its_axes(trees):
     made = {panel.name: panel for panel in panels(trees["grid"]).made}
     data = made["learnability"].data
@@ -186,6 +188,7 @@ def test_every_series_of_every_observable_has_its_axes(trees):
             assert any(np.array_equal(line, np.sort(one.values)) for line in drawn)
 
 
+@pytest.mark.slow
 def test_a_map_has_the_residuals_of_all_cells_in_standard_errors(trees):
     (panel,) = (panel for panel in panels(trees["grid"]).made if panel.name == "grid")
     with style.look():

@@ -41,6 +41,7 @@ def test_so_they_are_in_what_is_refused():
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["schema"], ["verify"], ["--help"]])
+@pytest.mark.slow
 def test_a_reader_who_has_seen_enough_ends_a_command_quietly(arguments, store):
     inward, outward = os.pipe()
     os.close(inward)
@@ -51,6 +52,7 @@ def test_a_reader_who_has_seen_enough_ends_a_command_quietly(arguments, store):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+@pytest.mark.slow
 def test_output_that_cannot_be_written_is_one_line(store):
     with Path("/dev/full").open("wb") as full:
         done = command("status", store.url, stdout=full)

@@ -36,6 +36,7 @@ def littered(store) -> dict[Path, bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_a_campaign_among_foreign_files_is_the_same(partial, store, littered, finitewidth):
     store.objects.sweep()
     assert store.specs() == partial.specs()
@@ -55,6 +56,7 @@ def test_a_campaign_among_foreign_files_is_the_same(partial, store, littered, fi
     assert {path: path.read_bytes() for path in littered} == littered
 
 
+@pytest.mark.slow
 def test_the_hierarchy_is_published_and_cleared_among_foreign_files(partial, store, littered):
     store.publish()
     xr.testing.assert_identical(open_campaign(store.url), open_campaign(partial.url))
