@@ -124,14 +124,17 @@ def read(fetch: Fetch, array: Chunked, indices: Indices) -> np.ndarray:
     found = np.full([len(index) for index in indices], array.fill, dtype)
     places = list(places_of(array, indices))
     for place, data in zip(places, fetch([place.key for place in places]), strict=True):
-        if data is None:
-            continue
-        try:
-            values = array.values(data)
-        except ValueError as error:
-            raise UnreadableError(place.key, error) from error
-        found[place.there] = values[place.inside]
+        if data is not None:
+            found[place.there] = values_of(array, place.key, data)[place.inside]
     return found
+
+
+def values_of(array: Chunked, key: str, data: bytes) -> np.ndarray:
+    """The values of the chunk of this name; UnreadableError where it is damaged."""
+    try:
+        return array.values(data)
+    except ValueError as error:
+        raise UnreadableError(key, error) from error
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,21 @@ Zarr would write.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from storage.arrays.chunks import Chunked, Indices, UnreadableError, fill_of, places_of, read
+from storage.arrays.chunks import (
+    Chunked,
+    Indices,
+    UnreadableError,
+    fill_of,
+    places_of,
+    read,
+    values_of,
+)
 from storage.arrays.nodes import (
     EMPTY,
     PACKED,
@@ -185,13 +194,14 @@ class Array:
         indices, squeeze = _indices(key, self.shape)
         if not all(map(len, indices)):
             return np.empty([len(index) for index in indices], self.dtype)[squeeze]
-        try:
+        with self._told():
             return read(self.place.fetch, self._chunked, indices)[squeeze]
-        except UnreadableError as error:
-            raise damaged(self.place.objects.url, error.key, error.reason) from error
 
     def __setitem__(self, key: Key, value: object) -> None:
-        """Write values there; chunks of fill values are not kept, as Zarr would not."""
+        """Write values there; chunks of fill values are not kept, as Zarr would not.
+
+        CampaignError where what is in a chunk beside them is damaged.
+        """
         indices, squeeze = _indices(key, self.shape)
         shape = tuple(len(index) for index in indices)
         kept = np.broadcast_to(np.asarray(value, dtype=self.dtype), np.empty(shape)[squeeze].shape)
@@ -199,12 +209,21 @@ class Array:
         for place in places_of(self._chunked, indices):
             chunk = np.full(self.chunks, self._chunked.fill, self.dtype)
             if place.count < chunk.size and (data := self.place.read(place.key)) is not None:
-                chunk[...] = self._chunked.values(data)
+                with self._told():
+                    chunk[...] = values_of(self._chunked, place.key, data)
             chunk[place.inside] = values[place.there]
             if _is_fill(chunk):
                 self.place.delete(place.key)
             else:
                 self.place.write(place.key, self._chunked.packed(chunk))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A chunk that is damaged is a CampaignError that names it."""
+        try:
+            yield
+        except UnreadableError as error:
+            raise damaged(self.place.objects.url, error.key, error.reason) from error
 
 
 def root(place: Sound) -> Group:

@@ -141,6 +141,9 @@ def test_damage_is_one_line(ours, tmp_path):
     with pytest.raises(CampaignError, match=r"own/c/0") as said:
         array[...]
     assert "\n" not in str(said.value)
+    with pytest.raises(CampaignError, match=r"own/c/0") as said:
+        array[0] = 3
+    assert "\n" not in str(said.value)
     (tmp_path / "ours/own/zarr.json").write_bytes(b"{")
     with pytest.raises(CampaignError, match=r"own/zarr\.json") as said:
         ours["own"]
