@@ -13,6 +13,8 @@ gives it where they have their nodes.
 
 import math
 from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,13 +26,16 @@ STEP = 0.25  # of nodes in u: tanh, with poles at ±iπ/2, is summed to e^{-4π�
 SMOOTHED = 0.5  # of nodes in units of the width of a Gaussian that smoothes or weighs
 CORRELATIONS = 72
 SHARPNESS = 2.0  # sinh t = √(k (1 - ρ)/2) times this, at the greatest k
-VARIANCES = 12  # and so many more for each factor of e between the least and the greatest
+VARIANCES = 16  # and so many more for each factor of e between the least and the greatest
 MORE = 5
+FEW = 4  # variances, of which each is a node of its own
+ROUNDED = 1.0  # factors of e to which the ends are, so that like variances have the same nodes
+KEPT = 32  # laws, of a few megabytes each
 ROOM = 1 << 21  # numbers at a time
 CHECKED = 12  # variances
 CLOSER = 0.6  # nodes of the check, in steps
 NEARLY = 0.01  # (1 - ρ) k
-ACCEPTED = 1e-8  # relative error, above which more variances are tried
+ACCEPTED = 1e-9  # relative error, above which more variances are tried
 DOUBLINGS = 2
 REFUSED = 1e-3
 LEAST = 1e-12  # variance, below which g is as good as its first terms
@@ -48,19 +53,16 @@ def table(function: Elementwise, parities: tuple[int, ...], variance: Tensor) ->
     √k of the greatest variance, then √E[g²]. Raises ValueError where g is not smooth enough by
     1e-3.
     """
-    count = _count(variance)
-    found = _table(function, parities, variance, count)
-    for _ in range(DOUBLINGS):
-        if _error(function, parities, variance, found) <= ACCEPTED:
-            return found
-        count *= 2
-        found = _table(function, parities, variance, count)
-    error = _error(function, parities, variance, found)
-    if error > REFUSED:
-        raise ValueError(
-            f"the expectations of the activation are uncertain by {error:.1g} at variances up to "
-            f"{float(variance.max()):.3g}; scale the inputs down, or give a smoother activation"
-        )
+    known, place = variance.clamp_min(LEAST).unique(return_inverse=True)
+    if len(known) > FEW:
+        least, greatest = _range(variance)
+        law = _law_of_range(function, parities, least, greatest, variance.dtype, variance.device)
+        return _told(function, parities, variance, law)
+    weights = torch.eye(len(known), dtype=variance.dtype, device=variance.device)
+    sharpness = math.sqrt(float(known.max()))
+    law = Law(lambda _: weights[place], _factors(function, parities, known, sharpness), sharpness)
+    found = _told(function, parities, variance, law)
+    _refuse(_error(function, parities, variance, found), sharpness)
     return found
 
 
@@ -87,31 +89,69 @@ def interpolated(
     return total.div_(norm).clamp_(-most, most)
 
 
-def _table(
-    function: Elementwise, parities: tuple[int, ...], variance: Tensor, count: int
-) -> Tensor:
-    """The table from `count` variances, or from those of the points if they are fewer."""
+class Law(NamedTuple):
+    """E[g(u) g(v)] / √(E[g²]E[g²]) at nodes of the correlation and of the variances."""
+
+    weights: Callable[[Tensor], Tensor]  # of the nodes, at variances: (n, variance)
+    factors: Tensor  # (parity, node, variance, variance)
+    sharpness: float  # √k of the greatest variance
+
+
+@lru_cache(maxsize=KEPT)  # a search asks again and again for points that hardly move
+def _law_of_range(
+    function: Elementwise,
+    parities: tuple[int, ...],
+    least: float,
+    greatest: float,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Law:
+    """Interpolated in log(1 + k) between two ends, at as many variances as are needed."""
+    like = torch.empty(0, dtype=dtype, device=device)
+    sharpness = math.sqrt(math.expm1(greatest))
+    ends = torch.linspace(least, greatest, CHECKED + 1, dtype=dtype, device=device)
+    some = ((ends[1:] + ends[:-1]) / 2).expm1()
+    count = VARIANCES + math.ceil(MORE * (greatest - least))
+    for doubling in range(DOUBLINGS + 1):
+        nodes, barycentric = _chebyshev(count << doubling, least, greatest, like)
+        law = Law(
+            partial(_lagrange_in_log, nodes, barycentric),
+            _factors(function, parities, nodes.expm1(), sharpness),
+            sharpness,
+        )
+        error = _error(function, parities, some, _told(function, parities, some, law))
+        if error <= ACCEPTED:
+            return law
+    _refuse(error, sharpness)
+    return law
+
+
+def _lagrange_in_log(nodes: Tensor, barycentric: Tensor, variance: Tensor) -> Tensor:
+    return _lagrange(variance.clamp_min(LEAST).log1p(), nodes, barycentric)
+
+
+def _told(function: Elementwise, parities: tuple[int, ...], variance: Tensor, law: Law) -> Tensor:
+    """The table of points of these variances."""
     scale = _moments(function, variance).sqrt()
-    variance = variance.clamp_min(LEAST)
-    known, place = variance.unique(return_inverse=True)
-    if len(known) <= count:
-        weights = torch.eye(len(known), dtype=variance.dtype, device=variance.device)[place]
-    else:
-        least, greatest = variance.log1p().aminmax()
-        nodes, barycentric = _chebyshev(count, float(least), float(greatest), variance)
-        known, weights = nodes.expm1(), _lagrange(variance.log1p(), nodes, barycentric)
-    sharpness = math.sqrt(float(variance.max()))
-    wanted = list(parities)
-    size = _moments(function, known)[wanted].sqrt()
-    factors = _factors(function, parities, known, size, _correlations(sharpness, variance))
-    rows = torch.einsum("pn,nr,pmrs->npms", scale[wanted], weights, factors)
-    whole = torch.stack([torch.full_like(variance, sharpness), scale.norm(dim=0)], dim=1)
+    rows = torch.einsum(
+        "pn,nr,pmrs->npms", scale[list(parities)], law.weights(variance), law.factors
+    )
+    whole = torch.stack([torch.full_like(variance, law.sharpness), scale.norm(dim=0)], dim=1)
     return torch.cat([whole, rows.flatten(1)], dim=1)
 
 
-def _count(variance: Tensor) -> int:
-    least, greatest = variance.log1p().aminmax()
-    return VARIANCES + math.ceil(MORE * float(greatest - least))
+def _refuse(error: float, sharpness: float) -> None:
+    if error > REFUSED:
+        raise ValueError(
+            f"the expectations of the activation are uncertain by {error:.1g} at variances up to "
+            f"{sharpness**2:.3g}; scale the inputs down, or give a smoother activation"
+        )
+
+
+def _range(variance: Tensor) -> tuple[float, float]:
+    """Rounded ends of log(1 + k), between which all variances lie."""
+    least, greatest = (float(end) / ROUNDED for end in variance.log1p().aminmax())
+    return ROUNDED * math.floor(least), ROUNDED * (math.floor(greatest) + 1)
 
 
 def _moments(function: Elementwise, variance: Tensor) -> Tensor:
@@ -130,12 +170,12 @@ def _factors(
     function: Elementwise,
     parities: tuple[int, ...],
     variance: Tensor,
-    size: Tensor,
-    correlations: list[float],
+    sharpness: float,
 ) -> Tensor:
     """A with A Aᵀ = E[g(u) g(v)] of unit g for all pairs of variances: (parity, node, n, n)."""
+    size = _moments(function, variance)[list(parities)].sqrt()
     matrices = []
-    for correlation in correlations:
+    for correlation in _correlations(sharpness, variance):
         smooth, weight = _smoothed(function, parities, variance, correlation)
         smooth = smooth / size.clamp_min(torch.finfo(size.dtype).tiny)[:, :, None]
         matrices.append(2 * (smooth * weight) @ smooth.mT)
