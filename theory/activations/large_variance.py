@@ -112,18 +112,19 @@ def _law_of_range(
     ends = torch.linspace(least, greatest, CHECKED + 1, dtype=dtype, device=device)
     some = ((ends[1:] + ends[:-1]) / 2).expm1()
     count = VARIANCES + math.ceil(MORE * (greatest - least))
-    for doubling in range(DOUBLINGS + 1):
-        nodes, barycentric = _chebyshev(count << doubling, least, greatest, like)
+    most = count << DOUBLINGS
+    while True:
+        nodes, barycentric = _chebyshev(count, least, greatest, like)
         law = Law(
             partial(_lagrange_in_log, nodes, barycentric),
             _factors(function, parities, nodes.expm1(), sharpness),
             sharpness,
         )
         error = _error(function, parities, some, _told(function, parities, some, law))
-        if error <= ACCEPTED:
+        if error <= ACCEPTED or count == most:
+            _refuse(error, sharpness)
             return law
-    _refuse(error, sharpness)
-    return law
+        count *= 2
 
 
 def _lagrange_in_log(nodes: Tensor, barycentric: Tensor, variance: Tensor) -> Tensor:
