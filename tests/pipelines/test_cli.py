@@ -20,6 +20,7 @@ ENTER = "from pipelines.cli import main; main()"
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["run", "--help"], ["list"], ["schema"]]
 )
+@pytest.mark.slow
 def test_what_needs_nothing_heavy_imports_nothing_heavy(arguments):
     code = f"""
 import sys

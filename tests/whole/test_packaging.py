@@ -125,6 +125,7 @@ def test_dependencies_are_what_is_imported():
     assert declared - distributions(modules) == NOT_IMPORTED
 
 
+@pytest.mark.slow
 def test_development_dependencies_are_what_tests_import_and_tools():
     modules = foreign(TESTS) - foreign(MODULES)
     known = names(DEPENDENCIES + DEVELOPMENT) | {"boto3"}  # which moto cannot be without

@@ -145,6 +145,7 @@ for turn in itertools.count():
 """
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_before_a_kill_is_finished_after_it(ledger, tmp_path):
     rng = random.Random(1)
     acknowledged: dict[str, int] = {}

@@ -120,6 +120,7 @@ def conditional(function, k11: float, rho: float, k22: float) -> float:
 
 @pytest.mark.parametrize("rho", [-0.99999, -0.6, 0.2, 0.9, 0.9999])
 @pytest.mark.parametrize("function", [torch.tanh, torch.nn.functional.gelu, torch.sigmoid])
+@pytest.mark.slow
 def test_pairs_are_integrals(function, rho):
     k11, k22 = 300.0, 120.0
     variance = variances([k11, k22])

@@ -235,6 +235,7 @@ def products(network, x: Tensor, networks: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("activation", ["erf", "relu", "quadratic"])
 @pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.slow
 def test_filters_on_patches_have_the_kernel_at_any_width(channels, activation):
     x, chi = points(3, 6), 2.0
     network = patch_network(
@@ -279,6 +280,7 @@ def test_a_linear_three_layer_network_has_the_kernel_at_any_width():
 
 
 @pytest.mark.parametrize(("pool_after", "head"), ARCHITECTURES)
+@pytest.mark.slow
 def test_linear_convolutions_have_the_kernel_at_any_width(pool_after, head):
     # E[φφ] = K is linear in K, so that the fluctuations of K at finite width leave no bias.
     x, variances = pictures(3), [1.2, 0.9, 0.7]

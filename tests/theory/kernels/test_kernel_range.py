@@ -59,6 +59,7 @@ def exact(name: str, slope: bool, k11, rho, k22):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", sorted(ROUGH))
+@pytest.mark.slow
 def test_closed_forms_from_no_variance_to_the_largest_float(name, dtype):
     eps = torch.finfo(dtype).eps
     correlations = [-1.0, -0.3, 0.0, 0.9, 1 - 8 * eps, 1.0]

@@ -245,6 +245,7 @@ def test_tangent_kernel_is_the_response_to_decorrelated_parameters(activation, d
 @pytest.mark.parametrize("bias", [0.0, 0.3])
 @pytest.mark.parametrize("dimension", [20, 784])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.slow
 def test_single_precision(activation, dimension, bias):
     x = points(60, dimension, dtype=torch.float32)
     # Near copies and opposites too, where the angle has a singularity.
