@@ -17,6 +17,7 @@ import torch
 
 from pipelines.engine import blocks, needs
 from pipelines.engine.engine import Prepared
+from pipelines.estimates import particles
 from pipelines.estimates.speeds import Speeds
 from storage.arrays import schema
 from storage.campaign.network_spec import Kernel
@@ -69,6 +70,7 @@ SPECTRAL = 0.05  # of a theory of a regression, a cell
 OF_CELLS = (*AVERAGED_THEORIES, *REGRESSION_THEORIES)  # the others take a dataset at a time
 
 Pairs = Callable[[Cell, Kernel], float]  # seconds for a kernel of two points
+MeanField = Callable[[EnsembleCell, Sequence[float]], float | None]  # seconds until the last time
 
 
 class Timing(NamedTuple):
@@ -172,7 +174,8 @@ def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = Tru
         if cell.identity in planned.current:
             pair = kernel(cell, cell.spec.kernel)
             lanes |= _regression(cell, pair, products, slowness)
-    stages = _stages(planned, kernel, products, slowness)
+    mean_field = partial(particles.seconds, prepared, speeds, measure)
+    stages = _stages(planned, kernel, mean_field, products, slowness)
     speeds.keep()
     return Costs(lanes, stages, slowness)
 
@@ -348,20 +351,24 @@ def _explained(cell: Cell) -> Iterator[None]:
 # -- the stages after the simulation ----------------------------------------------------------
 
 
-def _stages(planned: Plan, kernel: Pairs, products: float, slowness: float) -> dict[str, float]:
+def _stages(
+    planned: Plan, kernel: Pairs, mean_field: MeanField, products: float, slowness: float
+) -> dict[str, float]:
     cells = len(planned.cells)
     datasets = planned.most("ensemble", "datasets") if cells else 0
     together = cells * datasets
     theories = len(planned.spec.theories)
     return {
         "assess convergence": slowness * (ASSESS + ASSESS_DATASET * together),
-        "predict": _predict(planned, kernel, products, slowness),
+        "predict": _predict(planned, kernel, mean_field, products, slowness),
         "fit": slowness * (FIT + FIT_DATASET * together * (1 + theories)),
         "report": slowness * (REPORT + REPORT_CELL * min(cells, 24)),
     }
 
 
-def _predict(planned: Plan, kernel: Pairs, products: float, slowness: float) -> float:
+def _predict(
+    planned: Plan, kernel: Pairs, mean_field: MeanField, products: float, slowness: float
+) -> float:
     """Theories that are given the data take a dataset at a time, all others a cell."""
     spec, seconds = planned.spec, PREDICT * slowness
     given = [theory for theory in spec.theories if theory not in OF_CELLS]
@@ -371,6 +378,8 @@ def _predict(planned: Plan, kernel: Pairs, products: float, slowness: float) -> 
         if (name := f"{key} {blocks.size_key(cell.spec)}") not in pairs:
             pairs[name] = kernel(cell, cell.spec.network)
         each = sum(_given(theory, cell.spec, pairs[name], products, slowness) for theory in given)
+        if "mean_field" in given:
+            each += mean_field(cell, planned.times) or 0.0
         seconds += each * planned.most("ensemble", "datasets")
     averaged = sum(theory in AVERAGED_THEORIES for theory in spec.theories)
     seconds += AVERAGED * slowness * averaged * len(planned.cells)

@@ -181,7 +181,7 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
     for done, (cells, index) in enumerate(itertools.product(together.values(), range(datasets))):
         doing.tell("dataset", done, len(together) * datasets)
         data = dataset(cells[0].spec, index, plugins, planned.sources)
-        problem = Problem(cells[0].spec, data, plugins, _times(planned))
+        problem = Problem(cells[0].spec, data, plugins, planned.times)
         for theory, group in groups.items():
             known = [cell for cell in cells if not reasons[theory][cell.index, index]]
             for cell, found in _predictions(theory, problem, known, index):
@@ -191,14 +191,6 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
                     _write(group, (cell.index, index), found)
     for theory in groups:
         write_reasons(store, theory, reasons[theory])
-
-
-def _times(planned: Plan) -> tuple[float, ...]:
-    """At which networks are looked at, in all specs of the campaign."""
-    sampler = planned.spec.sampler
-    if sampler is None or not is_trajectory(planned.spec):
-        return ()
-    return tuple(sampler.moments(planned.most("sampler", "draws")))
 
 
 def _predict_averaged(store: Store, planned: Plan) -> None:

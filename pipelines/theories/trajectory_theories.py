@@ -23,6 +23,7 @@ from pipelines.theories.ensemble_theories import (
 from storage.arrays.schema import Variable
 from storage.campaign.spec import PROBES, has_overlaps
 from theory.dynamics import gradient_flow, mean_field, volterra
+from theory.dynamics.mean_field import REPLICAS, MeanField
 from theory.dynamics.two_time import TwoTimeKernels
 from theory.kernels import nngp_and_ntk
 from theory.regression.exact import Posterior
@@ -151,21 +152,9 @@ def _two_times(problem: Problem, correlation: float) -> np.ndarray:
 
 def features(problem: Problem, width: int) -> Prediction:
     """The mean field of one hidden layer, by particles; outputs do not fluctuate in it."""
-    spec, network, data = problem.spec, problem.network, problem.data
-    langevin = spec.sampler.dynamics == "langevin"
-    first, readout = network.physical_weight_variance
-    found = mean_field(
-        torch.as_tensor(data.x_train),
-        problem.y,
-        _times(problem),
-        width=width,
-        temperature=problem.temperature if langevin else 0.0,
-        activation=problem.own_activation or network.activation,
-        weight_variance=(first, readout),
-        bias_variance=network.biases[0],
-        x_test=torch.as_tensor(data.x_test),
-        particles=PARTICLES,
-    )
+    spec, network = problem.spec, problem.network
+    readout = network.physical_weight_variance[-1]
+    found = solved(problem, width, _times(problem), particles=PARTICLES)
     train = len(problem.y)
     each = [
         summary(problem, Posterior(mean, torch.full_like(mean, torch.nan)))
@@ -187,6 +176,33 @@ def features(problem: Problem, width: int) -> Prediction:
         here = slice(train, train + len(_probes(problem)))
         values["kernel"] = (network.chi * found.kernel[:, None, here, here]).numpy()
     return values
+
+
+def solved(
+    problem: Problem,
+    width: int,
+    times: Sequence[float],
+    *,
+    particles: int,
+    replicas: int = REPLICAS,
+) -> MeanField:
+    """The mean field of a problem at times of the theory, by so many particles."""
+    network, data = problem.network, problem.data
+    first, readout = network.physical_weight_variance
+    langevin = problem.spec.sampler.dynamics == "langevin"
+    return mean_field(
+        torch.as_tensor(data.x_train),
+        problem.y,
+        times,
+        width=width,
+        temperature=problem.temperature if langevin else 0.0,
+        activation=problem.own_activation or network.activation,
+        weight_variance=(first, readout),
+        bias_variance=network.biases[0],
+        x_test=torch.as_tensor(data.x_test),
+        particles=particles,
+        replicas=replicas,
+    )
 
 
 def _along(problem: Problem, covariance: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from storage.campaign.resolved import Regressed, Sampled, regressed, sampled
-from storage.campaign.spec import Campaign
+from storage.campaign.spec import Campaign, is_trajectory
 from storage.planning.identity import (
     NO_SOURCES,
     Sources,
@@ -184,6 +184,13 @@ class Plan:
         """The largest value of a setting that an extension may raise, over all specs."""
         values = [getattr(getattr(spec, section), key) for spec in self.specs]
         return max(values)
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """At which networks are looked at in all specs, where they are followed in time."""
+        if self.spec.sampler is None or not is_trajectory(self.spec):
+            return ()
+        return tuple(self.spec.sampler.moments(self.most("sampler", "draws")))
 
     @cached_property
     def room(self) -> int:

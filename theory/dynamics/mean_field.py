@@ -14,6 +14,7 @@ grows with N σ_a² fixed (mean-field scaling with χ ∝ N, in which T σ_a⁻�
 where N grows alone, which leaves `theory.dynamics.volterra` or `gradient_flow`.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from theory.kernels.variances import layer_variances
 from theory.kernels.whitening import whitened
 
 FEWEST_REPLICAS = 2
+REPLICAS = 4  # where none are given
 
 
 class MeanField(NamedTuple):
@@ -59,7 +61,7 @@ def mean_field(
     x_test: Tensor | None = None,
     step: float | None = None,
     particles: int = 2048,
-    replicas: int = 4,
+    replicas: int = REPLICAS,
     seed: int = 0,
 ) -> MeanField:
     """Outputs and averages over neurons at any times, by particles that start from the prior.
@@ -125,8 +127,7 @@ def _replica(
     generator = torch.Generator().manual_seed(seed)
     fine = coarse = at_start(count, dimension, seed)
     seen, now = [], 0.0
-    for time in times.tolist():
-        pairs = math.ceil((time - now) / (2 * longest))
+    for time, pairs in zip(times.tolist(), pairs_of_steps(times.tolist(), longest), strict=True):
         for _ in range(pairs):
             step = (time - now) / (2 * pairs)
             noise: list[Particles] = []
@@ -139,6 +140,17 @@ def _replica(
         _check_finite(seen[-1], time)
     fine, coarse = map(_stacked, zip(*seen, strict=True))
     return fine, coarse
+
+
+def pairs_of_steps(times: Sequence[float], longest: float) -> list[int]:
+    """How many pairs of equal steps, none longer than `longest`, lead to each time from the last.
+
+    ⌈(t_k - t_{k-1}) / (2 longest)⌉, from t = 0.
+    """
+    return [
+        math.ceil((time - before) / (2 * longest))
+        for before, time in itertools.pairwise([0.0, *times])
+    ]
 
 
 def _stacked(averages: Sequence[Averages]) -> Averages:

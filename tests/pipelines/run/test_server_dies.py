@@ -24,7 +24,7 @@ from support.prefect_server import ask
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 
 LONG = ("observe.measure=[plugin:slow]", "regression=null", "theories=[nngp]", "sampler.draws=10")
-AWAY = 5.0  # seconds
+AWAY = 1.0  # seconds, beside those that a server needs to start
 
 
 def begun(root: Path, **environment: object) -> Tree:
