@@ -8,6 +8,7 @@ would take too many.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -206,8 +207,12 @@ def _nodes(device: torch.device) -> tuple[Tensor, Tensor]:
     return nodes, torch.exp(-nodes.square() / 4) * torch.sqrt(spacing / math.sqrt(2 * math.pi))
 
 
+@cache
 def _hermite(order: int, device: torch.device) -> Tensor:
-    """Hermite functions He_k(z) / √k! times the root of the weight: (nodes, order), orthonormal."""
+    """Hermite functions He_k(z) / √k! times the root of the weight: (nodes, order), orthonormal.
+
+    Kept, since equations that are solved by iteration ask for them ten thousand times.
+    """
     nodes, root_weight = _nodes(device)
     basis = [root_weight, nodes * root_weight]
     for k in range(1, order - 1):
