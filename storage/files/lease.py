@@ -173,9 +173,12 @@ def _name(epoch: int) -> str:
 
 
 def _highest(objects: Objects) -> tuple[int, bytes | None]:
-    """The highest epoch and its file; (0, None) where nobody ever held the lease."""
-    found = [int(match[1]) for name in objects.names(FOLDER) if (match := _EPOCH.fullmatch(name))]
-    epoch = max(found, default=0)
+    """The highest epoch and its file; (0, None) where nobody ever held the lease.
+
+    A folder in the place of a file is an epoch of nobody: it cannot be written, and is passed over.
+    """
+    names = [*objects.names(FOLDER), *(f"{FOLDER}/{name}" for name in objects.folders(FOLDER))]
+    epoch = max((int(match[1]) for name in names if (match := _EPOCH.fullmatch(name))), default=0)
     return epoch, objects.get(_name(epoch)) if epoch else None
 
 

@@ -20,7 +20,7 @@ _BATCH = 64  # lanes handed out at once
 _MANY = 2000  # shards, from which on other processes are worth their start
 _SET, _UNSET = b"\1", b"\0"
 
-Checked = tuple[str, str | None]  # a shard, and what is wrong with it
+Checked = tuple[str, str | None]  # a shard, or a spare checkpoint, and what is wrong with it
 
 
 def check(
@@ -62,6 +62,11 @@ def _checked(checks: "_Checks", lanes: Sequence[Lane]) -> list[Checked]:
     return [found for lane in lanes for found in checks.lane(lane)]
 
 
+def is_spare(name: str) -> bool:
+    """Whether what was checked is a spare checkpoint."""
+    return name.startswith("checkpoints/")
+
+
 def has_flag(shard: Shard) -> bool:
     """Whether a flag says for readers that it is finished."""
     return shard.kind != "spectrum" and shard.segment != WARMUP
@@ -95,6 +100,8 @@ class _Checks:
             if shard.name in self.finished:
                 rest = lane[i + 1 :] if i == last else None
                 yield shard.name, next(self._problems(shard, rest), None)
+                if i == last - 1:
+                    yield from self._spare(shard)
                 continue
             reason = next(self._flag(shard, _UNSET), None)
             if reason is not None and not self._has_receipt(shard):  # none came meanwhile
@@ -164,6 +171,19 @@ class _Checks:
         # A run that went on meanwhile has removed it for its own.
         if state is None and not (rest and self._has_receipt(rest[0])):
             yield "its checkpoint is missing"
+
+    def _spare(self, shard: Shard) -> Iterator[Checked]:
+        """The checkpoint that the last finished shard began with, where it is still there."""
+        if shard.kind not in SAMPLED:
+            return
+        name = checkpoint_name(shard)
+        try:
+            receipt = self.ledger.receipt(shard.name) or {}
+            load(self.objects, name, receipt.get("checkpoint"))
+        except CorruptCheckpoint:
+            yield name, "it is damaged, and the shard that began with it has one of its own"
+        except CampaignError:  # a folder in its place, or a receipt that is told elsewhere
+            return
 
     def _region(self, stored: Stored, shard: Shard) -> bytes | None:
         data = self.objects.get(f"data.zarr/{stored.chunk(shard)}")

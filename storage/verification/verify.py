@@ -19,6 +19,7 @@ from storage.store import kept
 from storage.store.digests import NAME as DIGESTS
 from storage.store.store import Store
 from storage.verification import shard_checks
+from storage.verification.shard_checks import is_spare
 
 _RECORD = re.compile(
     r"(provenance/(digests|stages|failed_stages|run-\d{4,})|ledger/(pace|packing)"
@@ -61,7 +62,7 @@ def verify(
     Shards that are known to be `sound` are not looked at; many are shared among `processes`. A
     shard is bad when its receipt is not whole, a variable is missing, unreadable or other than its
     sha256, `finished` contradicts the receipt, or, for the last finished shard of a block of
-    chains, its checkpoint is gone or damaged. Where specs or the metadata of the root are damaged
+    chains, its checkpoint is gone or damaged; the one before it need not be there. Where specs or the metadata of the root are damaged
     it says so and looks at no shard, which nobody can tell without them: look again when they are
     cured. Raises CampaignError where no campaign is stored.
     """
@@ -115,8 +116,8 @@ def _shards(
         yield Bad(name, "no spec of the store asks for it", Cure.NONE)
     for name, reason in shard_checks.check(store, lanes, finished, sound, processes):
         if reason is not None:
-            yield Bad(name, reason)
-        if watch is not None:
+            yield Bad(name, reason, Cure.FORGET if is_spare(name) else Cure.COMPUTE)
+        if watch is not None and not is_spare(name):
             watch(name, reason is None)
 
 

@@ -69,6 +69,8 @@ def kind(name: Path) -> str:
         (r"data\.zarr/(.*/)?c(/\d+)*", lambda: f"chunk of {_group(name)}/{_variable(name)}"),
         (r"data\.zarr/.*zarr\.json", lambda: f"metadata of {_group(name)} {len(name.parts)}"),
         (r"ledger/receipts/.*", lambda: f"receipts {name.parts[2]}{' warm' * ('w' in name.stem)}"),
+        # of a lane of two segments, where the first goes on as a spare
+        (r"checkpoints/.*s00000\.npz", lambda: f"checkpoints {name.parts[1]} spare"),
         (r"ledger/.*|checkpoints/.*|copies/.*", lambda: " ".join(name.parts[:2])),
         (r"provenance/run-.*", lambda: "provenance/run"),
         (r"report/.*", lambda: f"report {name.suffix}"),

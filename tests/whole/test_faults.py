@@ -38,7 +38,14 @@ SETTINGS = (
 # Of these nothing follows, and what they say besides being JSON nobody can tell.
 UNTOLD = ("ledger lease",)
 # Notes, without which stages run again or nobody knows what failed once: their loss is no damage.
-NOTES = ("provenance/stages.json", "ledger failures", "ledger pace.json", "ledger segments")
+NOTES = (
+    "provenance/stages.json",
+    "ledger failures",
+    "ledger pace.json",
+    "ledger segments",
+    "checkpoints ensemble spare",
+    "checkpoints check spare",
+)
 # A shard without a receipt is one that is not finished, and nothing is lost: a run computes it.
 UNFINISHED = ("receipts spectrum", "receipts ensemble warm", "receipts check warm")
 

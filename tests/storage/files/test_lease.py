@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -207,3 +208,11 @@ def test_renewals_go_on_after_a_store_that_was_out_of_reach(place, monkeypatch):
 def test_an_interval_is_positive(place, interval: float):
     with pytest.raises(ValueError, match="renewal interval"):
         acquire(place, interval)
+
+
+def test_a_folder_in_the_place_of_a_lease_is_passed_over(place):
+    (Path(place.url) / leases._name(1)).mkdir(parents=True)
+    with acquire(place) as lease:
+        assert lease.epoch == 2
+        assert is_current(place, 2)
+    assert leases.holder(place) is None
