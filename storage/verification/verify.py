@@ -62,8 +62,9 @@ def verify(
     Shards that are known to be `sound` are not looked at; many are shared among `processes`. A
     shard is bad when its receipt is not whole, a variable is missing, unreadable or other than its
     sha256, `finished` contradicts the receipt, or, for the last finished shard of a block of
-    chains, its checkpoint is gone or damaged; the one before it need not be there. Where specs or the metadata of the root are damaged
-    it says so and looks at no shard, which nobody can tell without them: look again when they are
+    chains, its checkpoint is gone or damaged; that before it may be gone, but not damaged. Where
+    specs or the metadata of the root are damaged it says so and looks at no shard, which nobody can
+    tell without them: look again when they are
     cured. Raises CampaignError where no campaign is stored.
     """
     objects = store.objects

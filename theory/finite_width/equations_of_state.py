@@ -29,12 +29,13 @@ from theory.activations.kernel_map import KernelMap
 from theory.activations.records import Activation
 from theory.kernels.variances import Variances
 from theory.kernels.whitening import check_problem, weight_covariance, whitened
-from theory.numerics.newton_krylov import Residual, continued
+from theory.numerics.newton_krylov import Residual, Trusted, continued
 from theory.numerics.symmetric import packed, unpacked
 from theory.regression.exact import Posterior
 
 TOLERANCE = 1e-9
 POINTS = 512  # test points at a time
+GROWTH = 3.0  # of the largest variance of a layer in one step of Newton's method
 
 
 class Layer(NamedTuple):
@@ -45,6 +46,11 @@ class Layer(NamedTuple):
     shift: Tensor  # C = B + B K B = Q⁻¹ K Q⁻¹ - Q⁻¹
     divergence: float  # KL(N(0, K) | N(0, Q))
     seen: Tensor  # K of the pre-activations at the training points, (n, n)
+
+    @property
+    def most(self) -> float:
+        """The largest variance of a pre-activation."""
+        return float(self.seen.diagonal().max())
 
 
 class Fit(NamedTuple):
@@ -70,8 +76,13 @@ class Problem:
         """Inputs in units where the weights of the first layer have prior N(0, 1)."""
         return whitened(x, self.variances.weights[0], self.variances.biases[0])
 
-    def layers(self, forces: Sequence[Tensor]) -> list[Layer] | None:
-        """All layers under their forces, or None where one of them has no Gaussian law."""
+    def layers(
+        self, forces: Sequence[Tensor], most: Sequence[float] | None = None
+    ) -> list[Layer] | None:
+        """All layers under their forces, or None where one of them has no Gaussian law.
+
+        Also None where pre-activations of a layer have variances beyond its `most`.
+        """
         inputs, found = self.inputs(self.x), []
         prior = torch.eye(inputs.shape[1]).to(inputs)
         for level, force in enumerate(forces, start=1):
@@ -80,6 +91,8 @@ class Problem:
                 return None
             if level == 1:
                 layer = layer._replace(seen=inputs @ layer.covariance @ inputs.T)
+            if most is not None and layer.most > most[level - 1]:
+                return None
             found.append(layer)
             if level < len(forces):
                 weights, biases = self.variances
@@ -214,7 +227,10 @@ def equations_of_state(
     if start is not None:
         forces = [layer.force for layer in start.layers]
     vector = units.vector(forces)
-    root = continued(lambda strength: _residual(problem, units, strength), vector, TOLERANCE)
+    trusted = _trusted(problem, units)
+    root = continued(
+        lambda strength: _residual(problem, units, strength), vector, TOLERANCE, trusted
+    )
     layers = problem.layers(units.forces(root.position))
     if layers is None or not root.residual <= TOLERANCE:
         raise ValueError(
@@ -254,6 +270,18 @@ def _residual(problem: Problem, units: "_Units", strength: float) -> Residual:
         return vector - units.vector(problem.forces(layers, strength))
 
     return residual
+
+
+def _trusted(problem: Problem, units: "_Units") -> Trusted:
+    """Whether no variance grows too much: near the end of the domain they are without bounds."""
+
+    def trusted(before: Tensor, after: Tensor) -> bool:
+        known = problem.layers(units.forces(before))
+        assert known is not None  # it was reached
+        most = [GROWTH * layer.most for layer in known]
+        return problem.layers(units.forces(after), most) is not None
+
+    return trusted
 
 
 class _Units(NamedTuple):

@@ -7,6 +7,7 @@ doi:10.1016/j.jcp.2003.08.010).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 
 Residual = Callable[[Tensor], Tensor | None]
 """r(z) of a vector z, or None where z lies outside the domain."""
+Trusted = Callable[[Tensor, Tensor], bool]
+"""Whether r along a step from one z to another is like its derivative at the first."""
 
 NEWTON_STEPS = 20
 DIRECTIONS = 40  # of the Krylov space before GMRES gives up
@@ -33,11 +36,13 @@ class Root(NamedTuple):
     residual: float
 
 
-def find_root(residual: Residual, start: Tensor, tolerance: float) -> Root:
+def find_root(
+    residual: Residual, start: Tensor, tolerance: float, trusted: Trusted | None = None
+) -> Root:
     """z with |r(z)| ≤ tolerance in every element, or the last z reached if Newton's method stalls.
 
     r and z have units in which r ≈ z - g(z), with g not much steeper than one in most directions.
-    The start lies in the domain.
+    The start lies in the domain. Steps that are not `trusted` are halved without a look at r.
     """
     position, value = start, residual(start)
     if value is None:
@@ -47,7 +52,8 @@ def find_root(residual: Residual, start: Tensor, tolerance: float) -> Root:
         if float(value.abs().max()) <= tolerance or crept == CREPT:
             break
         direction = _gmres(_jacobian(residual, position, value), -value, forcing)
-        reached = _line_search(residual, position, direction, float(value.norm()))
+        within = residual if trusted is None else partial(_if_trusted, residual, trusted, position)
+        reached = _line_search(within, position, direction, float(value.norm()))
         if reached is None:
             break
         before = float(value.norm())
@@ -58,23 +64,28 @@ def find_root(residual: Residual, start: Tensor, tolerance: float) -> Root:
     return Root(position, float(value.abs().max()))
 
 
-def continued(residual_at: Callable[[float], Residual], start: Tensor, tolerance: float) -> Root:
+def continued(
+    residual_at: Callable[[float], Residual],
+    start: Tensor,
+    tolerance: float,
+    trusted: Trusted | None = None,
+) -> Root:
     """The root at strength 1 of a coupling, followed from z = `start` where that is tried first.
 
     `residual_at(c)` is the residual at strength c, whose root at c = 0 is z = 0 and for small c
     proportional to it. Steps of c are halved where Newton's method stalls; the root at the largest
     c reached has a residual above the tolerance if that is below 1.
     """
-    found = find_root(residual_at(1.0), start, tolerance)
+    found = find_root(residual_at(1.0), start, tolerance, trusted)
     if found.residual <= tolerance:
         return found
     strength, step, root = 0.0, 0.5, Root(torch.zeros_like(start), 0.0)
     while strength < 1:
         following = min(1.0, strength + step)
         guess = root.position * (following / strength if strength else 0.0)
-        found = find_root(residual_at(following), guess, tolerance)
+        found = find_root(residual_at(following), guess, tolerance, trusted)
         if strength and not found.residual <= tolerance:
-            found = find_root(residual_at(following), root.position, tolerance)
+            found = find_root(residual_at(following), root.position, tolerance, trusted)
         if found.residual <= tolerance:
             strength, root, step = following, found, 2 * step
         elif step > SMALLEST_STRENGTH:
@@ -97,6 +108,12 @@ def _jacobian(residual: Residual, position: Tensor, value: Tensor) -> Callable[[
         return vector.clone()
 
     return apply
+
+
+def _if_trusted(
+    residual: Residual, trusted: Trusted, position: Tensor, reached: Tensor
+) -> Tensor | None:
+    return residual(reached) if trusted(position, reached) else None
 
 
 def _line_search(

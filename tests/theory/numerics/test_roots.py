@@ -1,5 +1,6 @@
 """Newton-Krylov steps, continuation and fixed points."""
 
+import itertools
 import math
 
 import pytest
@@ -40,6 +41,28 @@ def test_steps_stay_in_the_domain():
 
     root = find_root(residual, torch.full((3,), 0.01).double(), 1e-12)
     torch.testing.assert_close(root.position, torch.full((3,), 16.0).double())
+
+
+def test_steps_that_are_not_trusted_are_not_tried():
+    """ln z = ln 16 from 1/2, where Newton's first step takes z to 2.2: with twice at most allowed
+    r is not asked at more than twice of where it was asked, nor at less than half.
+    """
+    asked = []
+
+    def residual(z):
+        asked.append(z.item())
+        return z.log() - math.log(16)
+
+    def trusted(before, after):
+        return bool((after > before / 2).all()) and bool((after < 2 * before).all())
+
+    root = find_root(residual, torch.full((1,), 0.5).double(), 1e-12, trusted)
+    assert root.position.item() == pytest.approx(16.0)
+    reached = sorted(asked)
+    assert all(b <= 2 * a for a, b in itertools.pairwise(reached))
+    asked.clear()
+    assert find_root(residual, torch.full((1,), 0.5).double(), 1e-12).residual <= 1e-12
+    assert not all(b <= 2 * a for a, b in itertools.pairwise(sorted(asked)))
 
 
 def test_a_start_outside_the_domain_has_no_residual():
