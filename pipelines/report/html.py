@@ -105,7 +105,7 @@ def _picture(picture: Picture, number: int) -> str:
     content, kind = (picture.svg, "image/svg+xml") if picture.svg else (picture.png, "image/png")
     panel = picture.panel
     title = f"Figure {number}. {panel.title}"
-    return page.picture(content, kind, panel.name, title, panel.caption)
+    return page.picture(content, kind, panel.name, title, panel.caption + panel.room)
 
 
 def _last_run(store: Store) -> str:

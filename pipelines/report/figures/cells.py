@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from pipelines.analysis.places import flat, group, label, path, swept, swept_axes, symbol, value
+from pipelines.text.rounding import plain
 from pipelines.text.settings import name_and_symbol, named
 
 __all__ = ["flat", "group", "label", "path", "swept", "swept_axes", "symbol", "value"]
@@ -90,6 +91,26 @@ def series(cells: xr.Dataset, along: Abscissa, most: int) -> list[Series]:
         found.setdefault(label(cells, int(cell), partners), []).append(int(cell))
     everything = [Series(name, places) for name, places in found.items()]
     return [everything[place] for place in spread(len(everything), most)]
+
+
+def by_cell(cells: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Each cell alone, by its settings."""
+    return {label(cells, cell): cells.isel(cell=[cell]) for cell in range(cells.sizes["cell"])}
+
+
+def at_ridge(cells: xr.Dataset, cell: int, ridge: int) -> str:
+    """The settings of a cell of a regression, and the ridge."""
+    return ", ".join(
+        filter(None, [label(cells, cell), f"ridge {plain(float(cells['ridge'][ridge]))}"])
+    )
+
+
+def by_ridge(cells: xr.Dataset, pairs: list[tuple[int, int]]) -> dict[str, xr.Dataset]:
+    """Each of these pairs of a cell and a ridge alone, by their settings."""
+    return {
+        at_ridge(cells, cell, ridge): cells.isel(cell=[cell], ridge=[ridge])
+        for cell, ridge in pairs
+    }
 
 
 def chosen(cells: xr.Dataset, most: int) -> list[int]:

@@ -10,10 +10,9 @@ from scipy.interpolate import PchipInterpolator
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import group, label, spread
+from pipelines.report.figures.cells import at_ridge, by_ridge, group, shown_of, spread
 from pipelines.report.figures.learning import shade
 from pipelines.report.figures.panel import Panel
-from pipelines.text.rounding import plain
 
 ERROR = "pool_error"
 MOST = 3  # pairs of a cell and a ridge
@@ -32,12 +31,20 @@ def panel(tree: DataTree) -> Panel | None:
     shaded = group(tree, f"theory/{data['theory'].values[0]}")
     assert shaded is not None
     data["beyond_pool"] = shaded["beyond_pool"]
-    return Panel("theories", "Theories of the learning curve", _caption(data), _draw, data)
+    pairs = data.sizes["cell"] * data.sizes["ridge"]
+    room = shown_of(min(pairs, MOST), pairs, "combinations of cell and ridge")
+    return Panel(
+        "theories", "Theories of the learning curve", _caption(data), _draw, data, _facets, room
+    )
 
 
 def _shown(data: xr.Dataset) -> list[tuple[int, int]]:
     pairs = list(product(range(data.sizes["cell"]), range(data.sizes["ridge"])))
     return [pairs[place] for place in spread(len(pairs), MOST)]
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    return by_ridge(data, _shown(data))
 
 
 def _draw(data: xr.Dataset) -> Figure:
@@ -47,8 +54,7 @@ def _draw(data: xr.Dataset) -> Figure:
     for axes, (cell, ridge) in zip(rows, shown, strict=True):
         one = data.isel(cell=cell, ridge=ridge)
         _row(axes, one)
-        at = f"ridge {plain(float(data['ridge'][ridge]))}"
-        style.title(axes, ", ".join(filter(None, [label(data, cell), at])))
+        style.title(axes, at_ridge(data, cell, ridge))
     style.legend(figure, rows[0], most=2)
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
@@ -96,8 +102,6 @@ def _caption(data: xr.Dataset) -> str:
         "are often smaller than the dots, and what the theories predict at the same sizes, joined "
         "by lines. None has a free parameter. A line that is not seen lies outside the frame."
     )
-    if data.sizes["cell"] * data.sizes["ridge"] > MOST:
-        text += " Not all combinations of cell and ridge are shown; the store has them."
     if bool(data["beyond_pool"].any()):
         text += " Shaded sizes are more than 0.3 of the pool, where no theory is tested."
     return text

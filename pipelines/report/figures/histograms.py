@@ -33,13 +33,19 @@ def panel(tree: DataTree) -> Panel | None:
     data = data.isel(layer=sorted({0, layers - 1}))
     room = shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
     room += shown_of(data.sizes["layer"], layers, "layers")
-    return Panel(
-        "histograms",
-        "Pre-activations along fixed directions",
-        _caption(data) + room,
-        _draw,
-        data,
-    )
+    title = "Pre-activations along fixed directions"
+    return Panel("histograms", title, _caption(data), _draw, data, _facets, room)
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Each direction of each layer."""
+    found = {}
+    for place, layer in enumerate(data["layer"].values):
+        for direction in data["direction"].values:
+            name = NAMES.get(str(direction), str(direction))
+            words = f"{name}, layer {layer}" if data.sizes["layer"] > 1 else name
+            found[words] = data.isel(layer=[place]).sel(direction=[direction])
+    return found
 
 
 def density(cells: xr.Dataset) -> xr.Dataset:
@@ -116,7 +122,7 @@ def _note(axes: Axes, one: xr.Dataset, colour: str) -> None:
         for letter, name in (("var", "variance"), ("kurt", "kurtosis"))
     ]
     axes.text(
-        0.03, 0.98, "\n".join(lines), transform=axes.transAxes, va="top", color=colour, size=8.5
+        0.03, 0.98, "\n".join(lines), transform=axes.transAxes, va="top", color=colour, size="small"
     )
 
 

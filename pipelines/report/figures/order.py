@@ -51,12 +51,14 @@ def panel(tree: DataTree) -> Panel | None:
     data = _with_line(data, along)
     if "max_overlap" in cells:
         data = data.assign(_overlap(cells))
+    every = len(series(data, along, data.sizes["cell"]))
     return Panel(
         "order",
         f"Pre-activations against the {along.short}",
-        _caption(data, along),
+        _caption(data),
         _draw,
         data,
+        room=shown_of(min(every, MOST_SERIES), every, "series of cells"),
     )
 
 
@@ -169,15 +171,13 @@ def _lines(axes: Axes, last: xr.Dataset, along: Abscissa) -> None:
         axes.plot(width, 1 + slope / width, color=colour, lw=1.2, zorder=1)
 
 
-def _caption(data: xr.Dataset, along: Abscissa) -> str:
+def _caption(data: xr.Dataset) -> str:
     layer = int(data["layer"][-1])
     text = (
         f"Variance and excess kurtosis of the pre-activations of hidden layer {layer} along each "
         "direction, in units of the prior: 1 and 0 (dashed) for an infinitely wide network. Error "
         "bars are jackknife standard errors over chains."
     )
-    every = len(series(data, along, data.sizes["cell"]))
-    text += shown_of(min(every, MOST_SERIES), every, "series of cells")
     if "slope" in data:
         text += " Lines: 1 + c/N, the leading order in the width, with c fitted, to guide the eye."
     return text

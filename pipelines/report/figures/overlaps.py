@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label, shown_of
+from pipelines.report.figures.cells import by_cell, chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
 
@@ -30,8 +30,9 @@ def panel(tree: DataTree) -> Panel | None:
     theories = _predicted(tree, places)
     if theories is not None:
         data = data.assign(predicted=theories)
-    caption = _caption(data) + shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
-    return Panel("overlaps", "Overlaps of neurons with the teacher", caption, _draw, data)
+    room = shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
+    title = "Overlaps of neurons with the teacher"
+    return Panel("overlaps", title, _caption(data), _draw, data, by_cell, room)
 
 
 def density(cells: xr.Dataset) -> xr.Dataset:

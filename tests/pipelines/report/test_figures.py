@@ -18,7 +18,7 @@ from support.analyzed import EVERY_CURVE, MEAN_FIELD, PRIOR, REGRESSION_ALONE, T
 
 pytestmark = pytest.mark.slow
 
-PHONE = 390  # pixels that a picture of style.WIDTH inches fills
+PHONE = 390  # pixels that a picture of the page fills
 SMALLEST_TEXT = 7.5  # pixels
 
 
@@ -252,9 +252,9 @@ def test_a_campaign_has_the_panels_that_it_has_numbers_for(drawn):
 
 
 def test_text_can_be_read_on_a_phone(drawn):
-    scale = PHONE / (style.WIDTH * 72)  # pixels of a point
+    scale = PHONE / (style.PAGE.width * 72)  # pixels of a point
     for panel in drawn[0]:
-        assert panel.figure.get_figwidth() == style.WIDTH
+        assert panel.figure.get_figwidth() == style.PAGE.width
         words = [t for t in panel.figure.findobj(Text) if t.get_visible() and t.get_text()]
         assert words
         assert min(t.get_fontsize() for t in words) * scale >= SMALLEST_TEXT, panel.name

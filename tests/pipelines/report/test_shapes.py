@@ -13,6 +13,7 @@ from xarray import DataTree
 
 from pipelines.analysis.verdict_rows import made_of
 from pipelines.report import style
+from pipelines.report.columns import columns
 from pipelines.report.figures import cells
 from pipelines.report.figures.panels import PANELS, panels
 from pipelines.report.ranking import ranking_rows
@@ -208,7 +209,7 @@ def test_a_map_has_the_residuals_of_all_cells_in_standard_errors(trees):
 # -- words ----------------------------------------------------------------------------------
 
 
-def overprinted(figure) -> list[tuple[str, str]]:
+def overprinted(figure, size=style.PAGE) -> list[tuple[str, str]]:
     """Pairs of words that are drawn over each other, and words that leave the figure."""
     drawn: list[Text] = []
     draw = Text.draw
@@ -217,7 +218,7 @@ def overprinted(figure) -> list[tuple[str, str]]:
         drawn.append(self)
         draw(self, renderer)
 
-    with pytest.MonkeyPatch.context() as patch, style.look():
+    with pytest.MonkeyPatch.context() as patch, style.look(size):
         patch.setattr(Text, "draw", remember)
         FigureCanvasAgg(figure).draw()
         boxes = [
@@ -257,17 +258,18 @@ def long_words(group: xr.Dataset) -> xr.Dataset:
     return group
 
 
+WORDS = [
+    ("alone", "as they are"),
+    ("crossed", "as they are"),
+    ("crossed", "long"),
+    ("grid", "as they are"),
+    ("grid", "long"),
+    ("curve", "as they are"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("campaign", "words"),
-    [
-        ("crossed", "as they are"),
-        ("crossed", "long"),
-        ("grid", "as they are"),
-        ("grid", "long"),
-        ("curve", "as they are"),
-    ],
-)
+@pytest.mark.parametrize(("campaign", "words"), WORDS)
 def test_no_words_overprint(trees, campaign, words):
     tree = trees[campaign] if words != "long" else everywhere(trees[campaign], long_words)
     found = panels(tree)
@@ -275,6 +277,16 @@ def test_no_words_overprint(trees, campaign, words):
     assert {panel.name: overprinted(panel.figure) for panel in found.made} == {
         panel.name: [] for panel in found.made
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("campaign", "words"), WORDS)
+def test_no_words_overprint_in_a_column(trees, campaign, words):
+    tree = trees[campaign] if words != "long" else everywhere(trees[campaign], long_words)
+    facets = [facet for panel in panels(tree).made for facet in columns(panel)]
+    found = {facet.name: overprinted(facet.figure(), style.COLUMN) for facet in facets}
+    assert len(found) == len(facets) > 0
+    assert {name: pairs for name, pairs in found.items() if pairs} == {}
 
 
 @pytest.mark.parametrize(
