@@ -113,12 +113,18 @@ def by_ridge(cells: xr.Dataset, pairs: list[tuple[int, int]]) -> dict[str, xr.Da
     }
 
 
-def chosen(cells: xr.Dataset, most: int) -> list[int]:
-    """At most this many cells spread evenly, in the order of the abscissa."""
+def chosen(cells: xr.Dataset, most: int, among: int | None = None) -> list[int]:
+    """At most this many cells spread evenly, one of them given, in the order of the abscissa."""
     along = abscissa(cells)
     count = cells.sizes["cell"]
-    order = np.argsort(cells[along.name].values, kind="stable") if along else np.arange(count)
-    return [int(order[place]) for place in spread(count, most)]
+    order = np.arange(count)
+    if along:
+        order = np.argsort(cells[along.name].values, kind="stable")
+    places = np.array(spread(count, most))
+    if among is not None:
+        wanted = int(np.argmax(order == among))
+        places[np.abs(places - wanted).argmin()] = wanted
+    return [int(order[place]) for place in places]
 
 
 def shown_of(shown: int, total: int, nouns: str) -> str:

@@ -27,6 +27,8 @@ from pipelines.report.figures.statistics import (
 from pipelines.text.rounding import uncertain
 
 MOST_SERIES = 3
+TARGET = "target"
+SEEN = 5  # standard errors that a variance must be away from the prior's
 FEWEST = 3  # widths through which a line is drawn
 COLOURS = {
     "random": style.MUTED, "top": style.SKY, "target": style.YELLOW, "point": style.PURPLE,
@@ -77,6 +79,21 @@ def shape(cells: xr.Dataset) -> xr.Dataset:
             long_name=f"jackknife standard error of the {name} over chains", units="1"
         )
     return xr.Dataset(found, attrs=cells.attrs).drop_vars("order", errors="ignore")
+
+
+def farthest(found: xr.Dataset) -> int | None:
+    """The cell whose last layer has left its prior most along the target, by its `shape`.
+
+    None where no variance is seen to differ from that of the prior.
+    """
+    if TARGET not in found["direction"].values:
+        return None
+    along = found.isel(layer=-1).sel(direction=TARGET)
+    variance, error = along["variance"].values, along["variance_error"].values
+    seen = (np.abs(variance - 1) > SEEN * error) & (variance > 0)
+    if not seen.any():
+        return None
+    return int(np.argmax(np.abs(np.log(variance, where=seen, out=np.zeros_like(variance)))))
 
 
 def _overlap(cells: xr.Dataset) -> dict[str, xr.DataArray]:

@@ -141,6 +141,16 @@ def test_a_choice_of_cells_has_the_first_and_the_last(count, most):
     assert (places[0], places[-1]) == (0, count - 1)
 
 
+@pytest.mark.parametrize("wanted", range(9))
+def test_a_choice_of_cells_has_the_one_that_is_wanted(wanted):
+    heat = [9, 1, 8, 2, 7, 3, 6, 4, 5]
+    data = xr.Dataset(coords={"heat": ("cell", heat)}, attrs={"axes": {"heat": {"heat": heat}}})
+    found = cells.chosen(data, 3, wanted)
+    assert wanted in found
+    assert len(found) == 3
+    assert [heat[cell] for cell in found] == sorted(heat[cell] for cell in found)
+
+
 # -- numbers of the panels ------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from pipelines.report.figures import cells
 from pipelines.report.figures.panels import PANELS, panels
 from pipelines.report.ranking import ranking_rows
 from pipelines.report.sentences.conclusions import sentences
+from pipelines.report.words import listed
 from storage.backend.reader import open_campaign, open_raw
 from support.fake_campaign import finished
 
@@ -204,6 +205,26 @@ def test_a_map_has_the_residuals_of_all_cells_in_standard_errors(trees):
             break
     else:
         raise AssertionError(first)
+
+
+@pytest.mark.slow
+def test_curves_off_the_axis_are_named(trees):
+    (panel,) = (panel for panel in panels(trees["curve"]).made if panel.name == "theories")
+    with style.look():
+        axes = panel.draw(panel.data).axes
+    said = []
+    for one in axes:
+        low, high = one.get_ylim()
+        drawn = {line.get_label(): np.asarray(line.get_ydata()) for line in one.lines}
+        theories = {name: line for name, line in drawn.items() if name[0] != "_"}
+        above = [name for name, line in theories.items() if line.min() > high]
+        below = [name for name, line in theories.items() if line.max() < low]
+        for side, names in (("above", above), ("below", below)):
+            if names:
+                said.append(f"Off the axis, {side}, at {one.get_title('left')}: {listed(names)}.")
+    assert said
+    assert all(sentence in panel.caption for sentence in said)
+    assert panel.caption.count("Off the axis") == len(said)
 
 
 # -- words ----------------------------------------------------------------------------------
