@@ -23,7 +23,7 @@ from pipelines.report.verdict_table import verdict_table
 from pipelines.report.words import listed
 from storage.arrays.attributes import encoded
 from storage.arrays.schema import CONVENTIONS
-from storage.backend.reader import open_campaign
+from storage.backend.reader import open_cells
 from storage.errors import CampaignError
 from storage.planning.identity import numerics_of
 from storage.planning.plan import Plan
@@ -46,7 +46,7 @@ def export(store: Store, folder: Path) -> list[Path]:
     planned = stored_plan(store)
     try:
         (folder / COLUMN).mkdir(parents=True, exist_ok=True)
-        tree = open_campaign(store.url)
+        tree = open_cells(store.url)
         learn(tree)
         found = panels(tree)
         left_out = list(found.left_out)

@@ -22,7 +22,7 @@ from pipelines.report.table import cell_rows
 from pipelines.report.theory_names import in_words, learn
 from pipelines.report.verdict_table import verdict_table
 from pipelines.report.words import counted, listed
-from storage.backend.reader import open_campaign
+from storage.backend.reader import open_cells
 from storage.planning.plan import Plan
 from storage.reading.document import dump_yaml
 from storage.store.results import stored_plan
@@ -38,7 +38,7 @@ def write_report(store: Store) -> str:
     What a campaign lacks, or has not finished, is said and left out, and so is what cannot be made.
     """
     planned = stored_plan(store)
-    tree = open_campaign(store.url)
+    tree = open_cells(store.url)
     learn(tree)
     left_out: list[str] = []
     html = page.page(_title(planned), _parts(store, planned, tree, left_out))
