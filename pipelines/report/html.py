@@ -29,7 +29,8 @@ from storage.store.results import stored_plan
 from storage.store.store import Store
 
 MOST_OBSERVABLES = 12  # in the table of verdicts; the others open at a click
-MOST_ROWS = 200  # of the table of cells
+OPEN_ROWS = 20  # of the table of cells; the others open at a click
+MOST_ROWS = 500
 
 
 def write_report(store: Store) -> str:
@@ -189,7 +190,11 @@ def _cells(planned: Plan, store: Store) -> str:
         text += " Shaded cells have a dataset that has not converged; it is not compared."
     if len(rows) > MOST_ROWS:
         text += f" The first {MOST_ROWS} of {len(rows)} cells are shown; the store has all."
-    shown = page.table(rows[:MOST_ROWS], [not good for good in converged[:MOST_ROWS]])
+    marked = [not good for good in converged]
+    shown = page.table(rows[:OPEN_ROWS], marked[:OPEN_ROWS])
+    if rest := rows[OPEN_ROWS:MOST_ROWS]:
+        table = page.table(rest, marked[OPEN_ROWS:MOST_ROWS])
+        shown += page.folded(counted(len(rest), "more cell"), table)
     return page.heading("Cells") + page.paragraph(text) + shown
 
 

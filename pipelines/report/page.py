@@ -63,6 +63,8 @@ $body
 </html>
 """)
 
+LONG = 24  # characters that a cell of a table holds in one line
+
 
 def text(content: str) -> str:
     """Plain text as HTML; `N = 16` and `3 %` are not broken between lines."""
@@ -112,7 +114,7 @@ def table(rows: Sequence[Mapping[str, str]], marked: Sequence[bool] = ()) -> str
 
 
 def _entry(content: str) -> str:
-    return f"<td{_class('long' if len(content) > 40 else '')}>{escape(content)}</td>"
+    return f"<td{_class('long' if len(content) > LONG else '')}>{escape(content)}</td>"
 
 
 def code(content: str) -> str:

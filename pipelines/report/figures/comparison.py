@@ -61,25 +61,29 @@ def compare(tree: DataTree, observables: Sequence[str], name: str, title: str) -
         data = data.merge(_laws(scaling, data), combine_attrs="override")
     if not bool(data["measured"].notnull().any()):
         return None
-    count = len(facets(data, along))
+    count = len(facets(data, along, data.sizes["observable"] * data.sizes["cell"]))
     room = shown_of(min(count, MOST_FACETS), count, "such axes")
     title = f"{title} against the {along.short}"
     return Panel(name, title, _caption(data), _draw, data, _apart, room)
 
 
-def facets(data: xr.Dataset, along: Abscissa) -> list[Facet]:
-    """Axes for each observable, and for each series where these are more than axes can hold."""
+def facets(data: xr.Dataset, along: Abscissa, most: int) -> list[Facet]:
+    """Axes for each observable, and for each series where these are more than axes can hold.
+
+    Where this makes more than `most`, series are left out, the same ones of each observable.
+    """
     names = [str(name) for name in data["observable"].values]
     lines = series(data, along, data.sizes["cell"])
     if len(lines) <= MOST_SERIES:
         return [Facet(name, lines) for name in names]
+    lines = [lines[place] for place in spread(len(lines), max(most // len(names), 1))]
     if len(names) == COLUMNS:  # side by side
         return [Facet(name, [line], line.label) for line in lines for name in names]
     return [Facet(name, [line], line.label) for name in names for line in lines]
 
 
 def _shown(data: xr.Dataset, along: Abscissa) -> list[Facet]:
-    every = facets(data, along)
+    every = facets(data, along, MOST_FACETS)
     return [every[place] for place in spread(len(every), MOST_FACETS)]
 
 

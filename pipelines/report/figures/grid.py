@@ -17,6 +17,7 @@ from pipelines.text.settings import named as setting_in_words
 MOST_MAPS = 12
 COLUMNS = 2
 FEW = 5  # columns of squares up to which numbers stand in them
+HIGHEST = 2.0  # inches of a map
 MOST_NAMES = 5  # of values below a map, and twice as many beside it
 LETTERS = 9  # along an inch
 ROOM = 22  # letters below a map
@@ -86,7 +87,7 @@ def _draw(data: xr.Dataset) -> Figure:
     count = data.sizes["map"]
     columns = min(count, COLUMNS)
     rows = -(-count // columns)
-    height = 1.4 + rows * (0.75 + 0.22 * len(y))
+    height = 1.4 + rows * (0.75 + min(0.22 * len(y), HIGHEST))
     figure = style.figure(height)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for place, (one, title) in enumerate(zip(data["t"].values, data["map"].values, strict=True)):

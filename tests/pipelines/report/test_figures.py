@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from scipy import stats
 
 from pipelines.report import style
-from pipelines.report.figures import cells, kernels, learning, order, statistics, traces
+from pipelines.report.figures import cells, comparison, kernels, learning, order, statistics, traces
 from pipelines.report.figures.histograms import density
 from pipelines.report.figures.panels import PANELS, panels
 from storage.backend.reader import open_campaign, open_raw
@@ -149,6 +149,25 @@ def test_a_choice_of_cells_has_the_one_that_is_wanted(wanted):
     assert wanted in found
     assert len(found) == 3
     assert [heat[cell] for cell in found] == sorted(heat[cell] for cell in found)
+
+
+@pytest.mark.parametrize("observables", [["a"], ["a", "b"], ["a", "b", "c"]])
+def test_axes_that_have_no_room_are_left_out_by_series(observables):
+    heat, width = np.repeat(np.arange(20), 3), np.tile([4, 8, 16], 20)
+    named = {
+        "network_width": ("cell", width, {"long_name": "network.width"}),
+        "heat": ("cell", heat, {"long_name": "sampler.temperature"}),
+    }
+    axes = {"size": {"network_width": [4, 8, 16]}, "heat": {"heat": heat.tolist()}}
+    data = xr.Dataset(coords={**named, "observable": observables}, attrs={"axes": axes})
+    along = cells.the_abscissa(data)
+    found = comparison.facets(data, along, 12)
+    titles = [facet.title for facet in found if facet.observable == "a"]
+    assert len(titles) == 12 // len(observables)
+    assert (titles[0], titles[-1]) == ("χT = 0", "χT = 19")
+    for name in observables:
+        assert [facet.title for facet in found if facet.observable == name] == titles
+    assert len(comparison.facets(data, along, 1000)) == 20 * len(observables)
 
 
 # -- numbers of the panels ------------------------------------------------------------------
