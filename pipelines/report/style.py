@@ -176,7 +176,10 @@ def wrapped(text: str, length: int = 0, most: int = MOST_LINES) -> str:
     By default lines are as long as the figure is wide.
     """
     length = length or room()
-    lines = textwrap.wrap(text.replace(" = ", KEPT), length)
+    whole = text.replace(" = ", KEPT)
+    if max(map(len, whole.split(" "))) > length:
+        whole = text  # a value on the next line is read more easily than half a number
+    lines = textwrap.wrap(whole, length)
     if len(lines) > most:
         lines = [*lines[: most - 1], f"{lines[most - 1][: length - 1]}…"]
     found = "\n".join(lines).replace(KEPT, " = ")

@@ -328,5 +328,7 @@ def test_ticks_at_many_values_have_room(values, scale):
 
 def test_words_are_wrapped_and_never_formulas():
     assert style.wrapped("a b c", 3) == "a b\nc"
+    assert style.wrapped("N = 4, T = 0.5", 8) == "N = 4,\nT = 0.5"
+    assert style.wrapped("σ_b² = 0.123456", 12) == "σ_b² =\n0.123456"
     assert style.wrapped("x" * 100, 10) == "\n".join(["x" * 10, "x" * 10, "x" * 9 + "…"])
     assert style.wrapped("$5 or $6") == r"\$5 or \$6"
