@@ -240,7 +240,7 @@ def export(
     store: StorePath,
     folder: Annotated[Path, typer.Argument(help="Where to put the files.")] = Path("export"),
 ) -> None:
-    """Write what a paper needs: panels as PDF and SVG with their data, and a methods paragraph."""
+    """Write what a paper needs: figures whole and by the column, data, tables and the methods."""
     from pipelines.report.export import export
 
     for path in export(_open(store), folder):

@@ -385,7 +385,10 @@ def _curve(one: "Dataset", tests: int) -> Columns:
     worst = int(np.argmax(np.abs(relative)))
     sizes = one["train"].values
     left = ", ".join(str(int(n)) for n in sizes[~tested])
-    most = f"{int(tested.sum())} sizes, the farthest off n = {int(sizes[tested][worst])}"
+    farthest = int(sizes[tested][worst])
+    most = f"{tested.sum()} sizes, the farthest off n = {farthest}"
+    if tested.sum() == 1:
+        most = f"tested at n = {farthest} alone"
     return {
         "kind": kinds_of([p], [seen]),
         "size": relative[worst],

@@ -1,14 +1,16 @@
-"""What a paper needs of a campaign: panels as PDF and SVG, their numbers as netCDF, the methods."""
+"""What a paper needs of a campaign: pictures, the numbers behind them, tables and the methods."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import xarray as xr
+from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.analysis.verdict_rows import verdicts
-from pipelines.report import markdown
+from pipelines.report import markdown, style
 from pipelines.report.class_balance import stored_balance
+from pipelines.report.columns import columns
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.panels import panels
 from pipelines.report.parts import part, tell
@@ -21,7 +23,7 @@ from pipelines.report.verdict_table import verdict_table
 from pipelines.report.words import listed
 from storage.arrays.attributes import encoded
 from storage.arrays.schema import CONVENTIONS
-from storage.backend.reader import open_campaign
+from storage.backend.reader import open_cells
 from storage.errors import CampaignError
 from storage.planning.identity import numerics_of
 from storage.planning.plan import Plan
@@ -29,10 +31,13 @@ from storage.store import archive
 from storage.store.results import stored_plan
 from storage.store.store import Store
 
+COLUMN = "column"  # the folder of facets that are as wide as a column
+
 
 def export(store: Store, folder: Path) -> list[Path]:
     """Write `<panel>.pdf`, `.svg` and `.nc` for each panel, and the texts; the files written.
 
+    Each facet of a panel comes alone as well, as wide as a column of a journal, in `column/`.
     The texts are `methods.md` and `captions.md`, and of what was compared `verdicts.csv` with a row
     for each test, `verdicts.tex` with the table of theories and observables, `references.bib`.
 
@@ -40,8 +45,8 @@ def export(store: Store, folder: Path) -> list[Path]:
     """
     planned = stored_plan(store)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tree = open_campaign(store.url)
+        (folder / COLUMN).mkdir(parents=True, exist_ok=True)
+        tree = open_cells(store.url)
         learn(tree)
         found = panels(tree)
         left_out = list(found.left_out)
@@ -49,7 +54,10 @@ def export(store: Store, folder: Path) -> list[Path]:
             path for panel in found.made for path in _panel(panel, planned, folder, left_out)
         ]
         texts = _tables(tree, planned, left_out) | {
-            "captions.md": _captions(found.made),
+            "captions.md": _captions(
+                {panel.name: f"{panel.title}. {panel.caption}{panel.room}" for panel in found.made}
+            ),
+            f"{COLUMN}/captions.md": _captions_of_columns(found.made, left_out),
             "methods.md": methods_page(store, planned, left_out),
         }
         for name, content in texts.items():
@@ -77,24 +85,42 @@ def _tables(tree: DataTree, planned: Plan, left_out: list[str]) -> dict[str, str
     return texts
 
 
-def _captions(made: Sequence[Panel]) -> str:
-    """The captions of the panels, by the names of their files."""
-    said = [
-        f"**{panel.name}.** {markdown.text(f'{panel.title}. {panel.caption}')}" for panel in made
-    ]
-    return "\n\n".join(["# Captions", *said]) + "\n"
+def _captions(said: Mapping[str, str]) -> str:
+    """Captions by the names of the files."""
+    lines = [f"**{name}.** {markdown.text(caption)}" for name, caption in said.items()]
+    return "\n\n".join(["# Captions", *lines]) + "\n"
+
+
+def _captions_of_columns(made: Sequence[Panel], left_out: list[str]) -> str:
+    said: dict[str, str] = {}
+    for panel in made:
+        with part(f"The captions of “{panel.title}” in columns", left_out):
+            said |= {column.name: column.caption for column in columns(panel)}
+    return _captions(said)
 
 
 def _panel(panel: Panel, planned: Plan, folder: Path, left_out: list[str]) -> list[Path]:
     """A picture that cannot be drawn is left out with a line, its numbers are not."""
     contents: dict[str, bytes] = {}
     with part(f"The picture “{panel.title}”", left_out):
-        contents = {"pdf": pdf(panel.figure), "svg": svg_with_text(panel.figure)}
-    paths = [folder / f"{panel.name}.{kind}" for kind in (*contents, "nc")]
-    for path, content in zip(paths, contents.values(), strict=False):
-        path.write_bytes(content)
-    numbers(panel, planned).to_netcdf(paths[-1], engine="h5netcdf")
-    return paths
+        contents.update(_pictures(panel))
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    data = folder / f"{panel.name}.nc"
+    numbers(panel, planned).to_netcdf(data, engine="h5netcdf")
+    return [*(folder / name for name in contents), data]
+
+
+def _pictures(panel: Panel) -> Iterator[tuple[str, bytes]]:
+    """The files of the whole panel and of each facet, with their names."""
+    yield from _files(panel.name, panel.figure, style.PAGE)
+    for column in columns(panel):
+        yield from _files(f"{COLUMN}/{column.name}", column.figure(), style.COLUMN)
+
+
+def _files(name: str, figure: Figure, size: style.Size) -> Iterator[tuple[str, bytes]]:
+    yield f"{name}.pdf", pdf(figure, size)
+    yield f"{name}.svg", svg_with_text(figure, size)
 
 
 def numbers(panel: Panel, planned: Plan) -> xr.Dataset:
@@ -102,7 +128,7 @@ def numbers(panel: Panel, planned: Plan) -> xr.Dataset:
     attrs = {
         "Conventions": CONVENTIONS,
         "title": panel.title,
-        "comment": panel.caption,
+        "comment": panel.caption + panel.room,
         "campaign": planned.spec.name,
         "identity": planned.identity,
         **encoded({str(name): value for name, value in panel.data.attrs.items()}),

@@ -64,7 +64,14 @@ def pictures(objects: Objects, panels: list[Panel], left_out: list[str]) -> list
 
 def digest(panel: Panel) -> str:
     """What a picture follows from: numbers, words, and the code that draws."""
-    said = [panel.name, panel.title, panel.caption, _code(), _attributes(panel.data.attrs)]
+    said = [
+        panel.name,
+        panel.title,
+        panel.caption,
+        panel.room,
+        _code(),
+        _attributes(panel.data.attrs),
+    ]
     found = hashlib.sha256(json.dumps(said).encode())
     for name in sorted(map(str, panel.data.variables)):
         variable = panel.data[name].variable

@@ -22,14 +22,15 @@ from pipelines.report.table import cell_rows
 from pipelines.report.theory_names import in_words, learn
 from pipelines.report.verdict_table import verdict_table
 from pipelines.report.words import counted, listed
-from storage.backend.reader import open_campaign
+from storage.backend.reader import open_cells
 from storage.planning.plan import Plan
 from storage.reading.document import dump_yaml
 from storage.store.results import stored_plan
 from storage.store.store import Store
 
 MOST_OBSERVABLES = 12  # in the table of verdicts; the others open at a click
-MOST_ROWS = 200  # of the table of cells
+OPEN_ROWS = 20  # of the table of cells; the others open at a click
+MOST_ROWS = 500
 
 
 def write_report(store: Store) -> str:
@@ -38,7 +39,7 @@ def write_report(store: Store) -> str:
     What a campaign lacks, or has not finished, is said and left out, and so is what cannot be made.
     """
     planned = stored_plan(store)
-    tree = open_campaign(store.url)
+    tree = open_cells(store.url)
     learn(tree)
     left_out: list[str] = []
     html = page.page(_title(planned), _parts(store, planned, tree, left_out))
@@ -105,7 +106,7 @@ def _picture(picture: Picture, number: int) -> str:
     content, kind = (picture.svg, "image/svg+xml") if picture.svg else (picture.png, "image/png")
     panel = picture.panel
     title = f"Figure {number}. {panel.title}"
-    return page.picture(content, kind, panel.name, title, panel.caption)
+    return page.picture(content, kind, panel.name, title, panel.caption + panel.room)
 
 
 def _last_run(store: Store) -> str:
@@ -189,7 +190,11 @@ def _cells(planned: Plan, store: Store) -> str:
         text += " Shaded cells have a dataset that has not converged; it is not compared."
     if len(rows) > MOST_ROWS:
         text += f" The first {MOST_ROWS} of {len(rows)} cells are shown; the store has all."
-    shown = page.table(rows[:MOST_ROWS], [not good for good in converged[:MOST_ROWS]])
+    marked = [not good for good in converged]
+    shown = page.table(rows[:OPEN_ROWS], marked[:OPEN_ROWS])
+    if rest := rows[OPEN_ROWS:MOST_ROWS]:
+        table = page.table(rest, marked[OPEN_ROWS:MOST_ROWS])
+        shown += page.folded(counted(len(rest), "more cell"), table)
     return page.heading("Cells") + page.paragraph(text) + shown
 
 

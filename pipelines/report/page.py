@@ -20,7 +20,8 @@ h2 { font-size: 1.2rem; margin: 3rem 0 .75rem; }
 .facts { color: #59636e; font-size: .84rem; margin: 0 0 2rem; overflow-wrap: anywhere; }
 .note { border-left: 3px solid #bf8700; background: #fff8e5; padding: .6rem 1rem; margin: 1.5rem 0;
   font-size: .95rem; }
-.conclusions { background: #f6f8fa; border-radius: 8px; padding: 1.1rem 1.4rem; margin: 0 0 2rem; }
+.conclusions { background: #f6f8fa; border-radius: 8px; padding: 1.1rem 1.4rem;
+  margin: 1.5rem 0 2rem; }
 .conclusions h2 { margin: 0 0 .4rem; font-size: 1rem; }
 .conclusions ul { margin: 0; padding-left: 1.1rem; }
 .conclusions li { margin: .3rem 0; }
@@ -34,7 +35,7 @@ table { border-collapse: collapse; font-size: .86rem; line-height: 1.4; min-widt
   font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; font-size: .76rem; color: #59636e;
   border-bottom: 1.5px solid #1f2328; vertical-align: bottom; }
-th, td { padding: .4rem .9rem .4rem 0; }
+th, td { padding: .4rem .7rem .4rem 0; }
 td { border-bottom: 1px solid #e6e8eb; white-space: nowrap; }
 td.long { white-space: normal; overflow-wrap: anywhere; min-width: 9em; }
 tr.bad td { background: #fff8e5; }
@@ -62,6 +63,8 @@ $body
 </body>
 </html>
 """)
+
+LONG = 24  # characters that a cell of a table holds in one line
 
 
 def text(content: str) -> str:
@@ -112,7 +115,7 @@ def table(rows: Sequence[Mapping[str, str]], marked: Sequence[bool] = ()) -> str
 
 
 def _entry(content: str) -> str:
-    return f"<td{_class('long' if len(content) > 40 else '')}>{escape(content)}</td>"
+    return f"<td{_class('long' if len(content) > LONG else '')}>{text(content)}</td>"
 
 
 def code(content: str) -> str:

@@ -17,15 +17,16 @@ def svg(figure: Figure) -> bytes:
     return _saved(figure, format="svg", metadata={"Date": None})
 
 
-def svg_with_text(figure: Figure) -> bytes:
+def svg_with_text(figure: Figure, size: style.Size = style.PAGE) -> bytes:
     """The figure as SVG whose words can be edited, in the font of whoever opens it."""
-    with style.look(), mpl.rc_context({"svg.fonttype": "none"}):
+    with style.look(size), mpl.rc_context({"svg.fonttype": "none"}):
         return _written(figure, format="svg", metadata={"Date": None})
 
 
-def pdf(figure: Figure) -> bytes:
+def pdf(figure: Figure, size: style.Size = style.PAGE) -> bytes:
     """The figure as PDF, fonts embedded."""
-    return _saved(figure, format="pdf", metadata={"CreationDate": None})
+    with style.look(size):
+        return _written(figure, format="pdf", metadata={"CreationDate": None})
 
 
 def png(figure: Figure) -> bytes:

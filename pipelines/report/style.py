@@ -1,10 +1,11 @@
-"""How figures look: one size for phone and slide, fonts of Matplotlib's own, fixed colours."""
+"""How figures look: a size for phone and slide and one for journals, fonts, fixed colours."""
 
 import textwrap
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from contextvars import ContextVar
+from typing import Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -17,8 +18,19 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from pipelines.text.rounding import plain
 from storage.campaign.theories import record
 
-# A figure is six inches wide: on a phone of 390 px its text of 11 pt is 9 px high.
-WIDTH = 6.0  # inches
+
+class Size(NamedTuple):
+    """How wide figures are, and how large their text."""
+
+    width: float  # inches
+    text: float  # points, of titles and labels
+
+
+PAGE = Size(6.0, 11.2)  # on a phone of 390 px this text is 9 px high
+COLUMN = Size(3.4, 8.0)  # of a journal that has two
+_size = ContextVar("size", default=PAGE)  # of the figures that are drawn now
+
+# Lengths below are in inches and characters of a figure of the page.
 ROOM = 54  # characters of a title or a name in a legend along the width
 BESIDE = 3  # characters that a title leaves free beside its neighbours
 MOST_LINES = 3  # of a title or a name in a legend
@@ -52,12 +64,6 @@ LOOK = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "mathtext.fontset": "dejavusans",
-    "font.size": 11.2,
-    "axes.labelsize": 11.2,
-    "axes.titlesize": 11.2,
-    "xtick.labelsize": 10.2,
-    "ytick.labelsize": 10.2,
-    "legend.fontsize": 10.2,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
@@ -65,15 +71,11 @@ LOOK = {
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5.5,
-    "errorbar.capsize": 2.5,
     "legend.frameon": False,
     "legend.handlelength": 1.8,
     "figure.facecolor": "white",
@@ -83,20 +85,47 @@ LOOK = {
     "svg.hashsalt": "finitewidth",  # the same picture is the same file
     "pdf.fonttype": 42,
 }
+SCALED = {  # points, on a page; in proportion to the text elsewhere
+    "font.size": 11.2,
+    "axes.labelsize": 11.2,
+    "axes.titlesize": 11.2,
+    "xtick.labelsize": 10.2,
+    "ytick.labelsize": 10.2,
+    "legend.fontsize": 10.2,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5.5,
+    "errorbar.capsize": 2.5,
+}
 
 
 @contextmanager
-def look() -> Iterator[None]:
+def look(size: Size = PAGE) -> Iterator[None]:
     """Draw and save figures in the look of this package, whatever the user's own settings are."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(LOOK)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        yield
+    before = _size.set(size)
+    try:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            scaled = {name: value * _scale() for name, value in SCALED.items()}
+            mpl.rcParams.update(LOOK | scaled)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            yield
+    finally:
+        _size.reset(before)
+
+
+def _scale() -> float:
+    """How large text and heights are, compared with those of the page."""
+    return _size.get().text / PAGE.text
+
+
+def _breadth() -> float:
+    """How many characters a line has, compared with one of the page."""
+    return _size.get().width / PAGE.width / _scale()
 
 
 def figure(height: float) -> Figure:
-    """An empty figure of the common width, without any state of pyplot."""
-    return Figure(figsize=(WIDTH, height), layout="constrained")
+    """An empty figure, which is so high on a page, without any state of pyplot."""
+    return Figure(figsize=(_size.get().width, height * _scale()), layout="constrained")
 
 
 def grid(axes: Axes, axis: str = "both") -> None:
@@ -133,21 +162,42 @@ def sequence(count: int) -> list[str]:
 def columns(names: list[str]) -> int:
     """How many columns a legend across the figure has, so that its names have room."""
     longest = max((len(line) for name in names for line in name.split("\n")), default=1)
-    return max(1, min(MOST_COLUMNS, ROOM // (longest + 6)))
+    return max(1, min(MOST_COLUMNS, room() // (longest + 6)))
 
 
-def wrapped(text: str, room: int = ROOM, most: int = MOST_LINES) -> str:
-    """Words of a campaign in lines of so many characters, cut short beyond so many lines."""
-    lines = textwrap.wrap(text.replace(" = ", KEPT), room)
+def room() -> int:
+    """Characters along the width of a figure."""
+    return int(ROOM * _breadth())
+
+
+def wrapped(text: str, length: int = 0, most: int = MOST_LINES) -> str:
+    """Words of a campaign in lines of so many characters, cut short beyond so many lines.
+
+    By default lines are as long as the figure is wide.
+    """
+    length = length or room()
+    whole = text.replace(" = ", KEPT)
+    if max(map(len, whole.split(" "))) > length:
+        whole = text  # a value on the next line is read more easily than half a number
+    lines = textwrap.wrap(whole, length)
     if len(lines) > most:
-        lines = [*lines[: most - 1], f"{lines[most - 1][: room - 1]}…"]
+        lines = [*lines[: most - 1], f"{lines[most - 1][: length - 1]}…"]
     found = "\n".join(lines).replace(KEPT, " = ")
     return found.replace("$", r"\$")  # words are never formulas
 
 
+def taken(grid: np.ndarray, count: int, words: str = "") -> None:
+    """Hide all but the first so many axes of a grid, and label the lowest in each column."""
+    for place, axes in enumerate(grid.flat):
+        axes.set_visible(place < count)
+        if words and place < count <= place + grid.shape[1]:
+            axes.set_xlabel(words)
+            axes.tick_params(labelbottom=True)
+
+
 def title(axes: Axes, text: str, columns: int = 1) -> None:
     """The title of one of so many axes side by side."""
-    axes.set_title(wrapped(text, ROOM // columns - BESIDE * (columns > 1)))
+    axes.set_title(wrapped(text, room() // columns - BESIDE * (columns > 1)))
 
 
 def legend(
@@ -159,7 +209,8 @@ def legend(
     if unique:
         count = min(most, columns(list(unique)))
         lines = sum(name.count("\n") + 1 for name in unique) / count
-        figure.set_figheight(figure.get_figheight() + LINE * max(lines - FREE_LINES, 0))
+        more = LINE * _scale() * max(lines - FREE_LINES, 0)
+        figure.set_figheight(figure.get_figheight() + more)
         figure.legend(list(unique.values()), list(unique), loc=where, ncols=count)
 
 
@@ -171,7 +222,7 @@ def ticks_at(axes: Axes, values: np.ndarray, columns: int = 1) -> None:
     kept = [len(found) - 1]
     for place in range(len(found) - 2, -1, -1):
         between = (len(names[kept[-1]]) + len(names[place])) / 2 + BETWEEN
-        wanted = columns * max(between / ROOM_OF_TICKS, 1 / MOST_TICKS)
+        wanted = columns * max(between / ROOM_OF_TICKS, 1 / MOST_TICKS) / _breadth()
         if places[kept[-1]] - places[place] >= np.ptp(places) * wanted:
             kept.append(place)
     axes.set_xticks(found[kept], [names[place] for place in kept])

@@ -13,6 +13,12 @@ from storage.campaign.observables import learnabilities, split
 from storage.planning.plan import Cell, EnsembleCell, Plan
 from storage.store.store import Store
 
+NEEDED = {  # of each group, for the columns
+    "/fits": ("measured", "standard_error"),
+    "/progress": ("rhat", "ess_bulk", "diverged", "converged", "step_bias", "biased"),
+    "/theory/nngp": ("coupling_times_width", "degrees_of_freedom"),
+}
+
 
 def cell_rows(
     planned: Plan, store: Store, cells: Sequence[EnsembleCell] | None = None
@@ -22,12 +28,7 @@ def cell_rows(
     By default of every cell of the ensemble.
     """
     tree = open_raw(store.url)
-    fits, progress, nngp = (
-        _numbers(tree[name].to_dataset()).reindex(cell=range(len(planned.cells)))  # maybe fewer
-        if name in tree.groups
-        else None
-        for name in ("/fits", "/progress", "/theory/nngp")
-    )
+    fits, progress, nngp = (_numbers(tree, path, len(planned.cells)) for path in NEEDED)
     learned = learnabilities(planned.spec.data.components)
     rows, converged = [], []
     for cell in planned.cells if cells is None else cells:
@@ -46,10 +47,14 @@ def cell_rows(
     return rows, converged
 
 
-def _numbers(data: xr.Dataset) -> xr.Dataset:
-    """Without text, which has no word for what is missing."""
-    text = [name for name, each in data.variables.items() if each.dtype.kind in "OTU"]
-    return data.drop_vars(text)
+def _numbers(tree: xr.DataTree, path: str, cells: int) -> xr.Dataset | None:
+    """What rows need of a group, read once; NaN for cells that it does not have."""
+    if path not in tree.groups:
+        return None
+    data = tree[path].to_dataset()
+    kept = data[[name for name in NEEDED[path] if name in data]]
+    settings = [n for n in kept.coords if n != "cell" and "cell" in kept[n].dims]  # in the plan
+    return kept.drop_vars(settings).load().reindex(cell=range(cells))
 
 
 def settings_row(cell: Cell) -> dict[str, str]:

@@ -26,7 +26,7 @@ def verdict_table(rows: Sequence[Verdict]) -> list[dict[str, str]]:
     """A row for each observable, a column for each theory: how often it holds, and how far off."""
     theories = list(dict.fromkeys(row.theory for row in rows))
     found: dict[str, dict[str, list[Verdict]]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.test == "limit"):  # what was measured comes first
         found.setdefault(_about(row), {}).setdefault(row.theory, []).append(row)
     if "jointly" in found:  # the last
         found["jointly"] = found.pop("jointly")

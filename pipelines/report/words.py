@@ -1,6 +1,6 @@
 """Settings of a campaign in words: names, symbols, values, and lists of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.text.settings import name_and_symbol, named, number
@@ -9,6 +9,8 @@ from storage.campaign.spec import Campaign
 from storage.planning.sweep import excluded_points
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+MOST_VALUES = 10  # of a setting that a sentence lists
 
 
 def listed(items: Iterable[object], last: str = "and") -> str:
@@ -44,14 +46,18 @@ def value(spec: Campaign, path: str) -> str:
     return number(found)
 
 
+def _values(values: Sequence[Any]) -> str:
+    """Each of a few values, the ends of many."""
+    if len(values) > MOST_VALUES and all(isinstance(value, int | float) for value in values):
+        return f"{len(values)} values from {number(min(values))} to {number(max(values))}"
+    return f"the values {listed(number(value) for value in values)}"
+
+
 def sweep_sentence(spec: Campaign) -> str:
     """Which settings took which values; nothing where there is no sweep."""
     phrases = []
     for settings in spec.sweep.values():
-        moved = [
-            f"the {named(path)} took the values {listed(number(v) for v in values)}"
-            for path, values in settings.items()
-        ]
+        moved = [f"the {named(path)} took {_values(values)}" for path, values in settings.items()]
         phrases.append(", and with them ".join(moved))
     if not phrases:
         return ""

@@ -161,11 +161,11 @@ class _Verdicts:
         from pipelines.report.sentences.conclusions import conclusions
         from pipelines.report.theory_names import learn
         from pipelines.report.verdict_table import verdict_table
-        from storage.backend.reader import open_campaign
+        from storage.backend.reader import open_cells
 
         if not any(name in Store(self._url).root for name in RESULTS):
             return _bullets(["Theories are compared when the sampling has ended."])
-        tree = open_campaign(self._url)
+        tree = open_cells(self._url)
         learn(tree)
         table = markdown.table(verdict_table(verdicts(tree)))
         return [*([f"{table}\n"] if table else []), *_bullets(conclusions(tree))]

@@ -80,12 +80,12 @@ def _is_default(sign: signal.Signals) -> bool:
 def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
     from pipelines.report.sentences.conclusions import SHOWN, conclusions
     from pipelines.report.sentences.extent import not_shown
-    from storage.backend.reader import open_campaign
+    from storage.backend.reader import open_cells
     from storage.store.results import stored_plan
 
     store = prepared.store
     _say("")
-    lines = conclusions(open_campaign(store.url))
+    lines = conclusions(open_cells(store.url))
     for line in [*lines[:SHOWN], *not_shown(stored_plan(store))]:
         _say(_wrapped(line))
     if len(lines) > SHOWN:

@@ -23,6 +23,7 @@ class FinitewidthBackend(BackendEntrypoint):
 
     description = "Open campaigns of finitewidth as labelled grids"
     supports_groups = True
+    folded = False
 
     def open_dataset(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -34,7 +35,8 @@ class FinitewidthBackend(BackendEntrypoint):
         """One group, by default the root, which has attributes alone."""
         snapshot = find(filename_or_obj)
         with snapshot.explained():
-            return dataset(snapshot, (group or "").strip("/"), _names(drop_variables))
+            path = (group or "").strip("/")
+            return dataset(snapshot, path, _names(drop_variables), self.folded)
 
     def open_groups_as_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -50,7 +52,7 @@ class FinitewidthBackend(BackendEntrypoint):
             snapshot.group(top)
             paths = [path for path in snapshot.groups if _is_below(path, top)]
             return {
-                f"/{path[len(top) :].strip('/')}": dataset(snapshot, path, dropped)
+                f"/{path[len(top) :].strip('/')}": dataset(snapshot, path, dropped, self.folded)
                 for path in paths
             }
 
@@ -72,6 +74,12 @@ class FinitewidthBackend(BackendEntrypoint):
         if not isinstance(filename_or_obj, str | os.PathLike):
             return False
         return os.path.isfile(os.path.join(filename_or_obj, "data.zarr", "zarr.json"))
+
+
+class CellsBackend(FinitewidthBackend):
+    """The same with all cells along `cell`, which pictures and tables ask for."""
+
+    folded = True
 
 
 def _names(names: str | Iterable[str] | None) -> set[str]:

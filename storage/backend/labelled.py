@@ -1,4 +1,7 @@
-"""A group of a campaign as a labelled dataset, of which nothing is read but the labels."""
+"""A group of a campaign as a labelled dataset, of which nothing is read but the labels.
+
+Cells are points of a grid, or `folded`: along `cell`, in the order of those points.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from xarray import Coordinates, Dataset, Variable
 from xarray.core.indexing import LazilyIndexedArray
 
 from storage.arrays.attributes import axes_of, encoded
-from storage.arrays.grid import Grid, locate
+from storage.arrays.grid import MISSING, Grid, locate
 from storage.backend.lazy import Finished, LazyArray, Masked, Reader, Stored, Unfolded
 from storage.backend.snapshot import Snapshot
 from storage.errors import CampaignError
@@ -19,16 +22,16 @@ from storage.errors import CampaignError
 SHARDS = {"chain": "block", "draw": "segment", "time": "segment"}
 
 
-def dataset(snapshot: Snapshot, path: str, dropped: set[str]) -> Dataset:
+def dataset(snapshot: Snapshot, path: str, dropped: set[str], folded: bool = False) -> Dataset:
     """The variables of a group but for those dropped, on its grid if it has one."""
-    group = Group(snapshot, path, snapshot.group(path))
+    group = Group(snapshot, path, snapshot.group(path), folded)
     names = [name for name in sorted(group.arrays) if name not in dropped]
     variables = {name: group.variable(name) for name in names if name not in group.replaced}
     labels = {name: label for name, label in group.labels().items() if name not in dropped}
     named = [name for name in variables if name in group.sizes or name in group.coordinates]
     coordinates = {name: variables.pop(name) for name in named} | labels
     attrs = {key: value for key, value in group.attrs.items() if key != "coordinates"}
-    if group.grid is not None and not group.grid.complete:
+    if group.grid is not None and not group.grid.complete and not folded:
         attrs["absent"] = group.grid.absent
     return Dataset(variables, Coordinates(coordinates, indexes={}), encoded(attrs))
 
@@ -40,6 +43,7 @@ class Group:
     snapshot: Snapshot
     path: str
     node: Any  # zarr.Group
+    folded: bool
 
     @cached_property
     def arrays(self) -> dict[str, Any]:
@@ -94,10 +98,12 @@ class Group:
         found: dict[str, Variable] = {}
         if self.grid is None:
             return found
-        for axis, settings in self.grid.axes.items():
+        points = np.nonzero(self.grid.places != MISSING) if self.grid.axes else ()
+        for number, (axis, settings) in enumerate(self.grid.axes.items()):
             for name, values in settings.items():
-                attrs = dict(self.arrays[name].attrs)
-                found[name] = Variable((axis,), _labels(values), attrs)
+                attrs, labels = dict(self.arrays[name].attrs), _labels(values)
+                along = (("cell",), labels[points[number]]) if self.folded else ((axis,), labels)
+                found[name] = Variable(*along, attrs)
         for axis, settings in self.grid.axes.items():
             found[axis] = found[next(iter(settings))]
         return found
@@ -109,11 +115,14 @@ class Group:
         read = self._reader(name)
         dtype, fill = _kind(array.dtype, isinstance(read, Masked))
         if self.grid is not None and "cell" in dims:
-            if not self.grid.complete and name != "finished":
-                dtype, fill = _kind(array.dtype, holes=True)
             cell, places = dims.index("cell"), self.grid.places
+            if self.folded:
+                places = places[places != MISSING]
+            elif not self.grid.complete and name != "finished":
+                dtype, fill = _kind(array.dtype, holes=True)
             read = Unfolded(read, cell, places, fill, dtype)
-            dims, shape = self.grid.unfold(dims), (*shape[:cell], *places.shape, *shape[cell + 1 :])
+            dims = dims if self.folded else self.grid.unfold(dims)
+            shape = (*shape[:cell], *places.shape, *shape[cell + 1 :])
         lengths = dict(zip(_dims(array), array.chunks, strict=True))
         encoding = {"preferred_chunks": {dim: lengths.get(dim, 1) for dim in dims}}
         lazy = LazilyIndexedArray(LazyArray(read, shape, dtype))

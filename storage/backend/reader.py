@@ -23,6 +23,19 @@ def open_campaign(path: str | os.PathLike[str]) -> "DataTree":
     return open_datatree(path, engine=FinitewidthBackend)
 
 
+def open_cells(path: str | os.PathLike[str]) -> "DataTree":
+    """The same with the cells along `cell`, in the order of the grid, the last axis fastest.
+
+    Each setting of the sweep is a coordinate along `cell`. To put the axes of a labelled grid after
+    one another takes indices as many as values, of every variable; here cells are read as they are.
+    """
+    from xarray import open_datatree
+
+    from storage.backend.entrypoint import CellsBackend
+
+    return open_datatree(path, engine=CellsBackend)
+
+
 def open_raw(path: str | os.PathLike[str]) -> "DataTree":
     """A campaign as it is stored: all cells along `cell`, fill values where nothing is finished.
 

@@ -57,11 +57,12 @@ def table(function: Elementwise, parities: tuple[int, ...], variance: Tensor) ->
     if len(known) > FEW:
         least, greatest = _range(variance)
         law = _law_of_range(function, parities, least, greatest, variance.dtype, variance.device)
-        return _told(function, parities, variance, law)
-    weights = torch.eye(len(known), dtype=variance.dtype, device=variance.device)
+        weights, factors, sharpness = law.weights(variance), law.factors, law.sharpness
+        return _told(function, parities, variance, weights, factors, sharpness)
+    weights = torch.eye(len(known), dtype=variance.dtype, device=variance.device)[place]
     sharpness = math.sqrt(float(known.max()))
-    law = Law(lambda _: weights[place], _factors(function, parities, known, sharpness), sharpness)
-    found = _told(function, parities, variance, law)
+    factors = _factors(function, parities, known, sharpness)
+    found = _told(function, parities, variance, weights, factors, sharpness)
     _refuse(_error(function, parities, variance, found), sharpness)
     return found
 
@@ -115,15 +116,13 @@ def _law_of_range(
     most = count << DOUBLINGS
     while True:
         nodes, barycentric = _chebyshev(count, least, greatest, like)
-        law = Law(
-            partial(_lagrange_in_log, nodes, barycentric),
-            _factors(function, parities, nodes.expm1(), sharpness),
-            sharpness,
-        )
-        error = _error(function, parities, some, _told(function, parities, some, law))
+        weights = partial(_lagrange_in_log, nodes, barycentric)
+        factors = _factors(function, parities, nodes.expm1(), sharpness)
+        told = _told(function, parities, some, weights(some), factors, sharpness)
+        error = _error(function, parities, some, told)
         if error <= ACCEPTED or count == most:
             _refuse(error, sharpness)
-            return law
+            return Law(weights, factors, sharpness)
         count *= 2
 
 
@@ -131,13 +130,18 @@ def _lagrange_in_log(nodes: Tensor, barycentric: Tensor, variance: Tensor) -> Te
     return _lagrange(variance.clamp_min(LEAST).log1p(), nodes, barycentric)
 
 
-def _told(function: Elementwise, parities: tuple[int, ...], variance: Tensor, law: Law) -> Tensor:
-    """The table of points of these variances."""
+def _told(
+    function: Elementwise,
+    parities: tuple[int, ...],
+    variance: Tensor,
+    weights: Tensor,
+    factors: Tensor,
+    sharpness: float,
+) -> Tensor:
+    """The table of points of these variances, each with its weights of the nodes."""
     scale = _moments(function, variance).sqrt()
-    rows = torch.einsum(
-        "pn,nr,pmrs->npms", scale[list(parities)], law.weights(variance), law.factors
-    )
-    whole = torch.stack([torch.full_like(variance, law.sharpness), scale.norm(dim=0)], dim=1)
+    rows = torch.einsum("pn,nr,pmrs->npms", scale[list(parities)], weights, factors)
+    whole = torch.stack([torch.full_like(variance, sharpness), scale.norm(dim=0)], dim=1)
     return torch.cat([whole, rows.flatten(1)], dim=1)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from pipelines.analysis.places import flat, group, label, path, swept, swept_axes, symbol, value
+from pipelines.text.rounding import plain
 from pipelines.text.settings import name_and_symbol, named
 
 __all__ = ["flat", "group", "label", "path", "swept", "swept_axes", "symbol", "value"]
@@ -92,12 +93,38 @@ def series(cells: xr.Dataset, along: Abscissa, most: int) -> list[Series]:
     return [everything[place] for place in spread(len(everything), most)]
 
 
-def chosen(cells: xr.Dataset, most: int) -> list[int]:
-    """At most this many cells spread evenly, in the order of the abscissa."""
+def by_cell(cells: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Each cell alone, by its settings."""
+    return {label(cells, cell): cells.isel(cell=[cell]) for cell in range(cells.sizes["cell"])}
+
+
+def at_ridge(cells: xr.Dataset, cell: int, ridge: int) -> str:
+    """The settings of a cell of a regression, and the ridge."""
+    return ", ".join(
+        filter(None, [label(cells, cell), f"ridge {plain(float(cells['ridge'][ridge]))}"])
+    )
+
+
+def by_ridge(cells: xr.Dataset, pairs: list[tuple[int, int]]) -> dict[str, xr.Dataset]:
+    """Each of these pairs of a cell and a ridge alone, by their settings."""
+    return {
+        at_ridge(cells, cell, ridge): cells.isel(cell=[cell], ridge=[ridge])
+        for cell, ridge in pairs
+    }
+
+
+def chosen(cells: xr.Dataset, most: int, among: int | None = None) -> list[int]:
+    """At most this many cells spread evenly, one of them given, in the order of the abscissa."""
     along = abscissa(cells)
     count = cells.sizes["cell"]
-    order = np.argsort(cells[along.name].values, kind="stable") if along else np.arange(count)
-    return [int(order[place]) for place in spread(count, most)]
+    order = np.arange(count)
+    if along:
+        order = np.argsort(cells[along.name].values, kind="stable")
+    places = np.array(spread(count, most))
+    if among is not None:
+        wanted = int(np.argmax(order == among))
+        places[np.abs(places - wanted).argmin()] = wanted
+    return [int(order[place]) for place in places]
 
 
 def shown_of(shown: int, total: int, nouns: str) -> str:

@@ -24,6 +24,7 @@ from pipelines.report.figures.cells import (
     the_abscissa,
 )
 from pipelines.report.figures.panel import Panel
+from pipelines.report.theory_names import observable_in_words
 from pipelines.text.rounding import SUPERSCRIPTS
 from pipelines.text.settings import SUBSCRIPTS
 
@@ -60,20 +61,43 @@ def compare(tree: DataTree, observables: Sequence[str], name: str, title: str) -
         data = data.merge(_laws(scaling, data), combine_attrs="override")
     if not bool(data["measured"].notnull().any()):
         return None
-    count = len(facets(data, along))
-    caption = _caption(data) + shown_of(min(count, MOST_FACETS), count, "such axes")
-    return Panel(name, f"{title} against the {along.short}", caption, _draw, data)
+    count = len(facets(data, along, data.sizes["observable"] * data.sizes["cell"]))
+    room = shown_of(min(count, MOST_FACETS), count, "such axes")
+    title = f"{title} against the {along.short}"
+    return Panel(name, title, _caption(data), _draw, data, _apart, room)
 
 
-def facets(data: xr.Dataset, along: Abscissa) -> list[Facet]:
-    """Axes for each observable, and for each series where these are more than axes can hold."""
+def facets(data: xr.Dataset, along: Abscissa, most: int) -> list[Facet]:
+    """Axes for each observable, and for each series where these are more than axes can hold.
+
+    Where this makes more than `most`, series are left out, the same ones of each observable.
+    """
     names = [str(name) for name in data["observable"].values]
     lines = series(data, along, data.sizes["cell"])
     if len(lines) <= MOST_SERIES:
         return [Facet(name, lines) for name in names]
+    lines = [lines[place] for place in spread(len(lines), max(most // len(names), 1))]
     if len(names) == COLUMNS:  # side by side
         return [Facet(name, [line], line.label) for line in lines for name in names]
     return [Facet(name, [line], line.label) for name in names for line in lines]
+
+
+def _shown(data: xr.Dataset, along: Abscissa) -> list[Facet]:
+    every = facets(data, along, MOST_FACETS)
+    return [every[place] for place in spread(len(every), MOST_FACETS)]
+
+
+def _apart(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    """The numbers of each facet alone."""
+    found = {}
+    for facet in _shown(data, the_abscissa(data)):
+        words = observable_in_words(facet.observable).removeprefix("the ")
+        cells = sorted(cell for line in facet.lines for cell in line.cells)
+        one = data.sel(observable=[facet.observable]).isel(cell=cells)
+        found[", ".join(filter(None, [words, facet.title]))] = one.sel(
+            theory=one["predicted"].notnull().any(("observable", "dataset", "cell")).values
+        )
+    return found
 
 
 def _averaged(fits: xr.Dataset) -> xr.Dataset:
@@ -110,8 +134,7 @@ def _laws(scaling: xr.Dataset, data: xr.Dataset) -> xr.Dataset:
 
 def _draw(data: xr.Dataset) -> Figure:
     along = the_abscissa(data)
-    every = facets(data, along)
-    shown = [every[place] for place in spread(len(every), MOST_FACETS)]
+    shown = _shown(data, along)
     parts = 1 + (data.sizes["theory"] > 0)  # of a facet: the values, and their residuals
     columns = 1 if len(shown) <= COLUMNS else COLUMNS
     rows = -(-len(shown) // columns)
@@ -122,13 +145,9 @@ def _draw(data: xr.Dataset) -> Figure:
     )
     for place, facet in enumerate(shown):
         row, column = divmod(place, columns)
-        axes = [*table[row * parts : (row + 1) * parts, column]]
-        _facet(axes, data, along, facet)
-        if place + columns >= len(shown):  # none is below
-            axes[-1].set_xlabel(along.words)
-            axes[-1].tick_params(labelbottom=True)
-    for axes in table[(rows - 1) * parts :, 1 + (len(shown) - 1) % columns :].flat:
-        axes.set_visible(False)
+        _facet([*table[row * parts : (row + 1) * parts, column]], data, along, facet)
+    for part in range(parts):
+        style.taken(table[part::parts], len(shown), along.words if part == parts - 1 else "")
     if along.logarithmic(data):
         table[0, 0].set_xscale("log")
     style.ticks_at(table[0, 0], data[along.name].values, columns)

@@ -1,5 +1,6 @@
 """The error of a regression over its pool with every theory of it, ridge by ridge."""
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -10,10 +11,10 @@ from scipy.interpolate import PchipInterpolator
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import group, label, spread
+from pipelines.report.figures.cells import at_ridge, by_ridge, group, shown_of, spread
 from pipelines.report.figures.learning import shade
 from pipelines.report.figures.panel import Panel
-from pipelines.text.rounding import plain
+from pipelines.report.words import listed
 
 ERROR = "pool_error"
 MOST = 3  # pairs of a cell and a ridge
@@ -32,12 +33,20 @@ def panel(tree: DataTree) -> Panel | None:
     shaded = group(tree, f"theory/{data['theory'].values[0]}")
     assert shaded is not None
     data["beyond_pool"] = shaded["beyond_pool"]
-    return Panel("theories", "Theories of the learning curve", _caption(data), _draw, data)
+    pairs = data.sizes["cell"] * data.sizes["ridge"]
+    room = shown_of(min(pairs, MOST), pairs, "combinations of cell and ridge")
+    return Panel(
+        "theories", "Theories of the learning curve", _caption(data), _draw, data, _facets, room
+    )
 
 
 def _shown(data: xr.Dataset) -> list[tuple[int, int]]:
     pairs = list(product(range(data.sizes["cell"]), range(data.sizes["ridge"])))
     return [pairs[place] for place in spread(len(pairs), MOST)]
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    return by_ridge(data, _shown(data))
 
 
 def _draw(data: xr.Dataset) -> Figure:
@@ -47,8 +56,7 @@ def _draw(data: xr.Dataset) -> Figure:
     for axes, (cell, ridge) in zip(rows, shown, strict=True):
         one = data.isel(cell=cell, ridge=ridge)
         _row(axes, one)
-        at = f"ridge {plain(float(data['ridge'][ridge]))}"
-        style.title(axes, ", ".join(filter(None, [label(data, cell), at])))
+        style.title(axes, at_ridge(data, cell, ridge))
     style.legend(figure, rows[0], most=2)
     rows[-1].set_xlabel("training points n")
     rows[-1].set_xscale("log")
@@ -81,23 +89,40 @@ def _row(axes: Axes, one: xr.Dataset) -> None:
         zorder=3,
     )
     axes.set_yscale("log")
-    low, high = float(one["measured"].min()), float(one["measured"].max())
-    if 0 < low < np.inf:
-        axes.set_ylim(low / ROOM, high * ROOM)
+    if (frame := _frame(one)) is not None:
+        axes.set_ylim(*frame)
     axes.set_ylabel("error over the pool")
     style.decades(axes)
     style.grid(axes)
     shade(axes, one)
 
 
+def _frame(one: xr.Dataset) -> tuple[float, float] | None:
+    """The ends of the vertical axis, which shows what was measured whatever theories say."""
+    low, high = float(one["measured"].min()), float(one["measured"].max())
+    return (low / ROOM, high * ROOM) if 0 < low < np.inf else None
+
+
+def _outside(data: xr.Dataset) -> Iterator[str]:
+    """Which theories are off the axis at each ridge that is shown, and on which side."""
+    for cell, ridge in _shown(data):
+        one = data.isel(cell=cell, ridge=ridge)
+        if (frame := _frame(one)) is None:
+            continue
+        least, most = one["predicted"].min("train"), one["predicted"].max("train")
+        for side, off in (("above", least > frame[1]), ("below", most < frame[0])):
+            names = [style.theory_title(str(name)) for name in one["theory"].values[off.values]]
+            if names:
+                yield f" Off the axis, {side}, at {at_ridge(data, cell, ridge)}: {listed(names)}."
+
+
 def _caption(data: xr.Dataset) -> str:
     text = (
         "Mean squared error over the whole pool: means over repeats with standard errors, which "
         "are often smaller than the dots, and what the theories predict at the same sizes, joined "
-        "by lines. None has a free parameter. A line that is not seen lies outside the frame."
+        "by lines. None has a free parameter."
     )
-    if data.sizes["cell"] * data.sizes["ridge"] > MOST:
-        text += " Not all combinations of cell and ridge are shown; the store has them."
+    text += "".join(_outside(data))
     if bool(data["beyond_pool"].any()):
         text += " Shaded sizes are more than 0.3 of the pool, where no theory is tested."
     return text

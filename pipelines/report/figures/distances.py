@@ -1,14 +1,15 @@
 """How far decimated kernels take the mean predictor from that with the whole kernel."""
 
+from itertools import product
+
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import group, label, shown_of, spread
+from pipelines.report.figures.cells import at_ridge, by_ridge, group, shown_of, spread
 from pipelines.report.figures.panel import Panel
-from pipelines.text.rounding import plain
 
 THEORIES = ("rg_gpr", "rg_gpr_position")
 MOST = 4  # pairs of a cell and a ridge
@@ -28,12 +29,24 @@ def panel(tree: DataTree) -> Panel | None:
     )
     if bool(data["distance_square"].isnull().all()):
         return None
-    return Panel("distances", "One ridge, or one at each point", _caption(data), _draw, data)
+    pairs = data.sizes["cell"] * data.sizes["ridge"]
+    room = shown_of(min(pairs, MOST), pairs, "combinations of cell and ridge")
+    return Panel(
+        "distances", "One ridge, or one at each point", _caption(), _draw, data, _facets, room
+    )
+
+
+def _shown(data: xr.Dataset) -> list[tuple[int, int]]:
+    pairs = list(product(range(data.sizes["cell"]), range(data.sizes["ridge"])))
+    return [pairs[place] for place in spread(len(pairs), MOST)]
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    return by_ridge(data, _shown(data))
 
 
 def _draw(data: xr.Dataset) -> Figure:
-    pairs = [(c, r) for c in range(data.sizes["cell"]) for r in range(data.sizes["ridge"])]
-    shown = [pairs[place] for place in spread(len(pairs), MOST)]
+    shown = _shown(data)
     figure = style.figure(0.9 + 1.9 * len(shown))
     rows = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (cell, ridge) in zip(rows, shown, strict=True):
@@ -48,8 +61,7 @@ def _draw(data: xr.Dataset) -> Figure:
                 color=style.theory_colour(theory),
                 label=style.theory_title(theory),
             )
-        at = f"ridge {plain(float(data['ridge'][ridge]))}"
-        style.title(axes, ", ".join(filter(None, [label(data, cell), at])))
+        style.title(axes, at_ridge(data, cell, ridge))
         axes.set_ylabel("distance")
         style.grid(axes)
     rows[0].set_ylim(bottom=-0.06 * rows[0].get_ylim()[1])
@@ -69,12 +81,11 @@ def _roots(one: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return value, low, high
 
 
-def _caption(data: xr.Dataset) -> str:
-    pairs = data.sizes["cell"] * data.sizes["ridge"]
+def _caption() -> str:
     return (
         "Decimated regressions and that with the whole kernel, on the same points: root mean "
         "square over the pool of the difference of their mean predictors over draws, in the modes "
         "kept, without the bias of the scatter (what is zero to within its error may come out "
         "as zero). The kernel without its unlearnable modes has one ridge T(Λ), or the ridge T(x) "
         "of each point."
-    ) + shown_of(min(pairs, MOST), pairs, "combinations of cell and ridge")
+    )

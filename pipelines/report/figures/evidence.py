@@ -25,8 +25,9 @@ def panel(tree: DataTree) -> Panel | None:
         "temperature: the mean loss of the ensemble integrated over 1/T. Every symbol is a dataset "
         "with the standard error over its chains; bars below hold what another rule of integration "
         "would give, too. Below, measured minus predicted on the same data."
-    ) + shown_of(data.sizes["cell"], found.sizes["cell"], "points of the other axes")
-    return Panel("evidence", "Evidence of the data", caption, _draw, data)
+    )
+    room = shown_of(data.sizes["cell"], found.sizes["cell"], "points of the other axes")
+    return Panel("evidence", "Evidence of the data", caption, _draw, data, room=room)
 
 
 def _draw(data: xr.Dataset) -> Figure:

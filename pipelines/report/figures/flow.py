@@ -24,9 +24,9 @@ def panel(tree: DataTree) -> Panel | None:
     data = data.isel(ridge=spread(data.sizes["ridge"], MOST))
     if bool(data["hard_ridge"].isnull().all()):
         return None
-    caption = _caption(data) + shown_of(1, found.sizes["cell"], "cells")
-    caption += shown_of(data.sizes["ridge"], found.sizes["ridge"], "ridges")
-    return Panel("flow", "Flow of the couplings", caption, _draw, data)
+    room = shown_of(1, found.sizes["cell"], "cells")
+    room += shown_of(data.sizes["ridge"], found.sizes["ridge"], "ridges")
+    return Panel("flow", "Flow of the couplings", _caption(data), _draw, data, room=room)
 
 
 def _draw(data: xr.Dataset) -> Figure:

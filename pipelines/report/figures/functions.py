@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label, shown_of
+from pipelines.report.figures.cells import by_cell, chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
 
 MOST_CELLS = 4
@@ -28,8 +28,9 @@ def panel(tree: DataTree) -> Panel | None:
         "Above, one random network of each cell as a function of its two inputs. Below, the law of "
         "the output at one point over all networks sampled, in units of its standard deviation, "
         "beside a normal (dashed)."
-    ) + shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
-    return Panel("functions", "Random functions", caption, _draw, data)
+    )
+    room = shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
+    return Panel("functions", "Random functions", caption, _draw, data, by_cell, room)
 
 
 def sample(cells: xr.Dataset) -> xr.Dataset:

@@ -17,6 +17,7 @@ from pipelines.text.settings import named as setting_in_words
 MOST_MAPS = 12
 COLUMNS = 2
 FEW = 5  # columns of squares up to which numbers stand in them
+HIGHEST = 2.0  # inches of a map
 MOST_NAMES = 5  # of values below a map, and twice as many beside it
 LETTERS = 9  # along an inch
 ROOM = 22  # letters below a map
@@ -48,9 +49,13 @@ def panel(tree: DataTree) -> Panel | None:
     caption = (
         "Measured minus predicted, the mean over datasets in standard errors, over two swept "
         "settings. White is within the errors; a cell without a square is not compared."
-        + shown_of(len(kept), known.sizes["map"], "maps, those with the largest residuals")
     )
-    return Panel("grid", "Where theories hold", caption, _draw, data)
+    room = shown_of(len(kept), known.sizes["map"], "maps, those with the largest residuals")
+    return Panel("grid", "Where theories hold", caption, _draw, data, _facets, room)
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    return {str(title): data.isel(map=[place]) for place, title in enumerate(data["map"].values)}
 
 
 def _sides(fits: xr.Dataset) -> tuple[str, str] | None:
@@ -79,25 +84,23 @@ def _draw(data: xr.Dataset) -> Figure:
     along, across = data.attrs["sides"]
     x, column = np.unique(data[along].values, return_inverse=True)
     y, row = np.unique(data[across].values, return_inverse=True)
-    rows = -(-data.sizes["map"] // COLUMNS)
-    height = 1.4 + rows * (0.75 + 0.22 * len(y))
+    count = data.sizes["map"]
+    columns = min(count, COLUMNS)
+    rows = -(-count // columns)
+    height = 1.4 + rows * (0.75 + min(0.22 * len(y), HIGHEST))
     figure = style.figure(height)
-    axes = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for place, (one, title) in enumerate(zip(data["t"].values, data["map"].values, strict=True)):
         here = axes.flat[place]
         table = np.full((len(y), len(x)), np.nan)
         table[row, column] = one
         squares(here, table, len(x) <= FEW)
-        style.title(here, str(title), COLUMNS)
-        if place + COLUMNS >= data.sizes["map"]:
-            here.set_xlabel(style.wrapped(setting_in_words(path(data, along)), ROOM))
-            here.tick_params(labelbottom=True)
+        style.title(here, str(title), columns)
+    style.taken(axes, count, style.wrapped(setting_in_words(path(data, along)), ROOM))
     words = style.wrapped(setting_in_words(path(data, across)), int(LETTERS * height))
     figure.supylabel(words, fontsize="medium", multialignment="center")
-    for here in axes.flat[data.sizes["map"] :]:
-        here.set_visible(False)
     _names(axes[0, 0], x, y)
-    colour_bar(figure, list(axes.flat[: data.sizes["map"]]))
+    colour_bar(figure, list(axes.flat[:count]))
     return figure
 
 

@@ -26,8 +26,8 @@ def panel(tree: DataTree) -> Panel | None:
     found = {name: group(tree, f"theory/{name}") for name in BEST}
     theories = {name: one for name, one in found.items() if one is not None}
     data = compare(cells, theories).isel(cell=chosen(cells, MOST_CELLS))
-    caption = _caption(data) + shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
-    return Panel("in-time", "Networks in time", caption, _draw, data)
+    room = shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
+    return Panel("in-time", "Networks in time", _caption(data), _draw, data, room=room)
 
 
 def compare(cells: xr.Dataset, theories: dict[str, xr.Dataset]) -> xr.Dataset:

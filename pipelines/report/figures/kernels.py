@@ -7,7 +7,7 @@ from matplotlib.image import AxesImage
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label, shown_of, spread
+from pipelines.report.figures.cells import by_cell, chosen, group, label, shown_of, spread
 from pipelines.report.figures.panel import Panel
 from pipelines.text.rounding import plain
 
@@ -34,8 +34,9 @@ def panel(tree: DataTree) -> Panel | None:
     if not data.sizes["cell"]:
         return None
     data = data.isel(cell=chosen(data, 2))
-    caption = _caption(data) + shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
-    return Panel("kernels", "Kernel of the hidden layer", caption, _draw, data)
+    room = shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
+    title = "Kernel of the hidden layer"
+    return Panel("kernels", title, _caption(data), _draw, data, by_cell, room)
 
 
 def _theory(tree: DataTree) -> tuple[str, xr.Dataset] | None:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label, shown_of
+from pipelines.report.figures.cells import by_cell, chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
 from storage.campaign.observables import layers_of, name_of
 
@@ -32,9 +32,9 @@ def panel(tree: DataTree) -> Panel | None:
         "one point, below the correlation of two; each colour is a pair of points. Error bars are "
         "standard errors over chains. Lines: the network of infinite width."
     )
-    caption += shown_of(data.sizes["cell"], fits.sizes["cell"], "cells")
-    caption += shown_of(data.sizes["dataset"], fits.sizes["dataset"], "pairs of points")
-    return Panel("layers", "Correlations through the layers", caption, _draw, data)
+    room = shown_of(data.sizes["cell"], fits.sizes["cell"], "cells")
+    room += shown_of(data.sizes["dataset"], fits.sizes["dataset"], "pairs of points")
+    return Panel("layers", "Correlations through the layers", caption, _draw, data, by_cell, room)
 
 
 def by_layer(fits: xr.Dataset, kinds: list[str]) -> xr.Dataset:

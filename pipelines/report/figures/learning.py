@@ -10,7 +10,7 @@ from scipy.interpolate import PchipInterpolator
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import Abscissa, group, label, spread
+from pipelines.report.figures.cells import Abscissa, at_ridge, by_ridge, group, shown_of, spread
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import mean_and_error
 from pipelines.text.rounding import plain
@@ -42,7 +42,11 @@ def panel(tree: DataTree) -> Panel | None:
     data = data.isel(cell=finished.values)
     if not data.sizes["cell"]:
         return None
-    return Panel("learning", "Learning curve of the limit", _caption(data), _draw, data)
+    pairs = data.sizes["cell"] * data.sizes["ridge"]
+    room = shown_of(min(pairs, MOST_CURVES), pairs, "combinations of cell and ridge")
+    return Panel(
+        "learning", "Learning curve of the limit", _caption(data), _draw, data, _facets, room
+    )
 
 
 def curves(measured: xr.Dataset, theory: xr.Dataset | None) -> xr.Dataset:
@@ -82,7 +86,7 @@ def _draw(data: xr.Dataset) -> Figure:
         main = rows[number * (1 + compared)]
         _curves(main, one)
         if len(shown) > 1:
-            style.title(main, _title(data, cell, ridge))
+            style.title(main, at_ridge(data, cell, ridge))
         if compared:
             _residuals(rows[2 * number + 1], one)
     style.legend(figure, rows[0], most=2)
@@ -98,9 +102,8 @@ def _shown(data: xr.Dataset) -> list[tuple[int, int]]:
     return [pairs[place] for place in spread(len(pairs), MOST_CURVES)]
 
 
-def _title(data: xr.Dataset, cell: int, ridge: int) -> str:
-    parts = [label(data, cell), f"ridge {plain(float(data['ridge'][ridge]))}"]
-    return ", ".join(filter(None, parts))
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    return by_ridge(data, _shown(data))
 
 
 def _curves(axes: Axes, one: xr.Dataset) -> None:
@@ -178,8 +181,6 @@ def _caption(data: xr.Dataset) -> str:
     )
     if len(shown) == 1:
         text += f", ridge {plain(float(data['ridge'][shown[0][1]]))}"
-    elif len(shown) < data.sizes["cell"] * data.sizes["ridge"]:
-        text += "; the first and the last combination of cell and ridge are shown"
     text += "."
     if "predicted" not in data:
         return f"{text} No theory was asked for."

@@ -27,6 +27,8 @@ from pipelines.report.figures.statistics import (
 from pipelines.text.rounding import uncertain
 
 MOST_SERIES = 3
+TARGET = "target"
+SEEN = 5  # standard errors that a variance must be away from the prior's
 FEWEST = 3  # widths through which a line is drawn
 COLOURS = {
     "random": style.MUTED, "top": style.SKY, "target": style.YELLOW, "point": style.PURPLE,
@@ -51,12 +53,14 @@ def panel(tree: DataTree) -> Panel | None:
     data = _with_line(data, along)
     if "max_overlap" in cells:
         data = data.assign(_overlap(cells))
+    every = len(series(data, along, data.sizes["cell"]))
     return Panel(
         "order",
         f"Pre-activations against the {along.short}",
-        _caption(data, along),
+        _caption(data),
         _draw,
         data,
+        room=shown_of(min(every, MOST_SERIES), every, "series of cells"),
     )
 
 
@@ -75,6 +79,21 @@ def shape(cells: xr.Dataset) -> xr.Dataset:
             long_name=f"jackknife standard error of the {name} over chains", units="1"
         )
     return xr.Dataset(found, attrs=cells.attrs).drop_vars("order", errors="ignore")
+
+
+def farthest(found: xr.Dataset) -> int | None:
+    """The cell whose last layer has left its prior most along the target, by its `shape`.
+
+    None where no variance is seen to differ from that of the prior.
+    """
+    if TARGET not in found["direction"].values:
+        return None
+    along = found.isel(layer=-1).sel(direction=TARGET)
+    variance, error = along["variance"].values, along["variance_error"].values
+    seen = (np.abs(variance - 1) > SEEN * error) & (variance > 0)
+    if not seen.any():
+        return None
+    return int(np.argmax(np.abs(np.log(variance, where=seen, out=np.zeros_like(variance)))))
 
 
 def _overlap(cells: xr.Dataset) -> dict[str, xr.DataArray]:
@@ -169,15 +188,13 @@ def _lines(axes: Axes, last: xr.Dataset, along: Abscissa) -> None:
         axes.plot(width, 1 + slope / width, color=colour, lw=1.2, zorder=1)
 
 
-def _caption(data: xr.Dataset, along: Abscissa) -> str:
+def _caption(data: xr.Dataset) -> str:
     layer = int(data["layer"][-1])
     text = (
         f"Variance and excess kurtosis of the pre-activations of hidden layer {layer} along each "
         "direction, in units of the prior: 1 and 0 (dashed) for an infinitely wide network. Error "
         "bars are jackknife standard errors over chains."
     )
-    every = len(series(data, along, data.sizes["cell"]))
-    text += shown_of(min(every, MOST_SERIES), every, "series of cells")
     if "slope" in data:
         text += " Lines: 1 + c/N, the leading order in the width, with c fitted, to guide the eye."
     return text

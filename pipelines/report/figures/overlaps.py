@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import chosen, group, label, shown_of
+from pipelines.report.figures.cells import by_cell, chosen, group, label, shown_of
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
 
@@ -30,8 +30,9 @@ def panel(tree: DataTree) -> Panel | None:
     theories = _predicted(tree, places)
     if theories is not None:
         data = data.assign(predicted=theories)
-    caption = _caption(data) + shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
-    return Panel("overlaps", "Overlaps of neurons with the teacher", caption, _draw, data)
+    room = shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")
+    title = "Overlaps of neurons with the teacher"
+    return Panel("overlaps", title, _caption(data), _draw, data, by_cell, room)
 
 
 def density(cells: xr.Dataset) -> xr.Dataset:
@@ -85,17 +86,33 @@ def _draw(data: xr.Dataset) -> Figure:
         style.title(grid[0, place], label(data, place), count)
         if compared:
             _residuals(grid[1, place], one)
-    seen = np.abs(data["overlap_bin"].values[(data["density"] > SEEN).any("cell").values])
+    seen = _reach(data)
     for axes in grid[-1]:
         axes.set_xlabel("$q$ in prior deviations")
-        axes.set_xlim(-seen.max(), seen.max())
+        axes.set_xlim(-seen, seen)
     grid[0, 0].set_yscale("log")
-    grid[0, 0].set_ylim(FLOOR, 1.5 * float(data["density"].max()))
+    grid[0, 0].set_ylim(FLOOR, 1.5 * _highest(data))
     grid[0, 0].set_ylabel("density")
     if compared:
         grid[1, 0].set_ylabel("residual")
     style.legend(figure, grid[0, 0])
     return figure
+
+
+def _drawn(data: xr.Dataset) -> list[xr.DataArray]:
+    """What was measured and what is predicted."""
+    return [data[name] for name in ("density", "predicted") if name in data]
+
+
+def _reach(data: xr.Dataset) -> float:
+    """How far from zero anything is seen: a lobe that theory alone has is on the axis, too."""
+    seen = [np.abs(each["overlap_bin"].where(each > SEEN)).max() for each in _drawn(data)]
+    return float(np.nanmax(seen))
+
+
+def _highest(data: xr.Dataset) -> float:
+    """The top of what is drawn, the prior's among it."""
+    return float(np.nanmax([1 / np.sqrt(2 * np.pi), *(each.max() for each in _drawn(data))]))
 
 
 def _densities(axes: Axes, one: xr.Dataset) -> None:

@@ -36,8 +36,14 @@ def panel(tree: DataTree) -> Panel | None:
             "left of it, chaos on the right, in networks of infinite width and depth. Contours: "
             f"depth scale ξ_c of correlations, {', '.join(map(str, DEPTHS))} layers, on both sides."
         )
-        return Panel("phases", f"{name[0].upper()}{name[1:]} by phase", caption, _draw, data)
+        return Panel(
+            "phases", f"{name[0].upper()}{name[1:]} by phase", caption, _draw, data, _facets
+        )
     return None
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    return {name: data.isel(cell=places) for name, places in _panels(data).items()}
 
 
 def _accuracy(tree: DataTree) -> xr.Dataset | None:
@@ -153,6 +159,6 @@ def _lines(axes: Axes, one: xr.Dataset) -> None:
         lines = axes.contour(
             one["grid_weight"], one["grid_bias"], depth, DEPTHS, colors="white", linewidths=0.8
         )
-        axes.clabel(lines, fontsize=8)
+        axes.clabel(lines, fontsize="small")
     axes.plot(one["line_weight"], one["line_bias"], color=style.ORANGE, lw=2)
     axes.set(xlim=(left, right), ylim=(low, high))

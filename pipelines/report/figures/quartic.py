@@ -24,9 +24,17 @@ def panel(tree: DataTree) -> Panel | None:
     data = ratios(measured, theory, plain_theory).isel(cell=chosen(measured, 1))
     if bool(data["ratio"].isnull().all()):
         return None
-    caption = _caption(data) + shown_of(1, measured.sizes["cell"], "cells")
-    caption += shown_of(min(data.sizes["ridge"], MOST), data.sizes["ridge"], "ridges")
-    return Panel("quartic", "A quartic term in the loss", caption, _draw, data)
+    room = shown_of(1, measured.sizes["cell"], "cells")
+    room += shown_of(min(data.sizes["ridge"], MOST), data.sizes["ridge"], "ridges")
+    title = "A quartic term in the loss"
+    return Panel("quartic", title, _caption(data), _draw, data, _facets, room)
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    return {
+        f"ridge {plain(float(data['ridge'][place]))}": data.isel(ridge=[place])
+        for place in spread(data.sizes["ridge"], MOST)
+    }
 
 
 def ratios(

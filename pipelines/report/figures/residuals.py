@@ -26,8 +26,14 @@ def panel(tree: DataTree) -> Panel | None:
     data = data.sel(theory=data["t"].notnull().any(("cell", "train", "ridge")))
     if data.sizes["theory"] < 2:
         return None  # the learning curve shows the residuals of one
-    caption = _caption(data) + shown_of(1, compared.sizes["cell"], "cells")
-    return Panel("residuals", "Residuals over sizes and ridges", caption, _draw, data)
+    room = shown_of(1, compared.sizes["cell"], "cells")
+    title = "Residuals over sizes and ridges"
+    return Panel("residuals", title, _caption(data), _draw, data, _facets, room)
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    names = [str(theory) for theory in data["theory"].values]
+    return {style.theory_title(name): data.sel(theory=[name]) for name in names}
 
 
 def _draw(data: xr.Dataset) -> Figure:

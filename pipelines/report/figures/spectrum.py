@@ -35,8 +35,8 @@ def panel(tree: DataTree) -> Panel | None:
         "target_exponent_error",
     ]
     data = known.assign({name: laws[name].isel(cell=cell) for name in names})
-    caption = _caption(data) + shown_of(1, measured.sizes["cell"], "cells")
-    return Panel("spectrum", "Spectrum of the kernel", caption, _draw, data)
+    room = shown_of(1, measured.sizes["cell"], "cells")
+    return Panel("spectrum", "Spectrum of the kernel", _caption(data), _draw, data, room=room)
 
 
 def _draw(data: xr.Dataset) -> Figure:

@@ -12,7 +12,6 @@ from pipelines.report import style
 from pipelines.text.rounding import plain
 
 LINEAR, LARGEST = 3.0, 300.0  # standard errors
-NORM = SymLogNorm(LINEAR, vmin=-LARGEST, vmax=LARGEST)
 COLOURS = "RdBu_r"
 DARK = 30  # standard errors, beyond which ink cannot be read on the colour
 TICKS = (-100, -10, -3, 0, 3, 10, 100)
@@ -21,7 +20,7 @@ MOST_NAMES = 8  # along a side
 
 def squares(axes: Axes, table: np.ndarray, numbers: bool) -> None:
     """The table (row, column) with its first row below, and the numbers in it if they have room."""
-    axes.pcolormesh(np.ma.masked_invalid(table), norm=NORM, cmap=COLOURS, edgecolors="white")
+    axes.pcolormesh(np.ma.masked_invalid(table), norm=_norm(), cmap=COLOURS, edgecolors="white")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if not numbers:
@@ -34,7 +33,7 @@ def squares(axes: Axes, table: np.ndarray, numbers: bool) -> None:
                 _short(float(value)),
                 ha="center",
                 va="center",
-                fontsize=9,
+                fontsize="small",
                 color="white" if abs(value) > DARK else style.INK,
             )
 
@@ -48,7 +47,7 @@ def named(count: int, most: int = MOST_NAMES) -> list[int]:
 def colour_bar(figure: Figure, axes: Sequence[Axes]) -> None:
     """What the colours are, below the axes."""
     bar = figure.colorbar(
-        ScalarMappable(NORM, COLOURS),
+        ScalarMappable(_norm(), COLOURS),
         ax=list(axes),
         location="bottom",
         aspect=40,
@@ -57,6 +56,11 @@ def colour_bar(figure: Figure, axes: Sequence[Axes]) -> None:
     )
     bar.set_label("measured minus predicted (std. errors)")
     bar.set_ticks(list(TICKS), labels=[plain(tick) for tick in TICKS])
+
+
+def _norm() -> SymLogNorm:
+    """A new one each time, since axes and colour bars may change what they are given."""
+    return SymLogNorm(LINEAR, vmin=-LARGEST, vmax=LARGEST)
 
 
 def _short(value: float) -> str:

@@ -33,8 +33,16 @@ def panel(tree: DataTree) -> Panel | None:
         "between the two states in the time of a chain."
     )
     every = len(series(data, along, data.sizes["cell"]))
-    caption += shown_of(min(every, MOST_SERIES), every, "series of cells")
-    return Panel("starts", f"Starts against the {along.short}", caption, _draw, data)
+    room = shown_of(min(every, MOST_SERIES), every, "series of cells")
+    return Panel("starts", f"Starts against the {along.short}", caption, _draw, data, _facets, room)
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    return {name: data[[name, f"{name} error"]] for name in _scalars(data)}
+
+
+def _scalars(data: xr.Dataset) -> list[str]:
+    return [str(name) for name in data.data_vars if not str(name).endswith(" error")]
 
 
 def by_start(cells: xr.Dataset) -> xr.Dataset:
@@ -61,8 +69,8 @@ def by_start(cells: xr.Dataset) -> xr.Dataset:
 
 def _draw(data: xr.Dataset) -> Figure:
     along = the_abscissa(data)
-    names = [str(name) for name in data.data_vars if not str(name).endswith(" error")]
-    figure = style.figure(0.8 + 1.9 * len(names))
+    names = _scalars(data)
+    figure = style.figure(1.1 + 1.8 * len(names))
     rows = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(rows, names, strict=True):
         for number, line in enumerate(series(data, along, MOST_SERIES)):

@@ -29,7 +29,14 @@ def panel(tree: DataTree) -> Panel | None:
     if progress is not None:
         data = _with_r_hat(data, progress.isel(place))
     where = ", ".join(filter(None, [label(cells, place["cell"]), f"dataset {place['dataset']}"]))
-    return Panel("traces", "Traces of the chains", _caption(where, data), _draw, data)
+    room = " R-hat and the effective sample sizes of every cell are in the table of cells."
+    room += shown_of(len(_shown(data)), len(data), "scalars")
+    title = "Traces of the chains"
+    return Panel("traces", title, _caption(where, data), _draw, data, _facets, room)
+
+
+def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
+    return {name.replace("_", " "): data[[name]] for name in _shown(data)}
 
 
 def worst(cells: xr.Dataset, progress: xr.Dataset | None) -> dict[str, int]:
@@ -71,17 +78,17 @@ def _with_r_hat(data: xr.Dataset, progress: xr.Dataset) -> xr.Dataset:
 
 def _draw(data: xr.Dataset) -> Figure:
     names = _shown(data)
-    figure = style.figure(0.5 + 1.55 * len(names))
+    figure = style.figure(0.9 + 1.45 * len(names))
     rows = figure.subplots(len(names), 2, sharex="col", width_ratios=[2.4, 1], squeeze=False)
     for (left, right), name in zip(rows, names, strict=True):
         _trace(left, data[name])
         left.set_ylabel(_title(str(name)))
         _ranks(right, data[name])
         if "rhat" in data[name].attrs:
-            left.set_title(f"R-hat {data[name].attrs['rhat']:.3f}", loc="right", size=9.5)
+            left.set_title(f"R-hat {data[name].attrs['rhat']:.3f}", loc="right", size="small")
     rows[-1, 0].set_xlabel("draw")
     rows[-1, 1].set_xlabel("rank")
-    rows[0, 1].set_title("draws by rank", size=9.5)
+    rows[0, 1].set_title("draws by rank", size="small")
     figure.align_ylabels(rows[:, 0])
     return figure
 
@@ -89,7 +96,8 @@ def _draw(data: xr.Dataset) -> Figure:
 def _shown(data: xr.Dataset) -> list[str]:
     """The norm of the readout is the last, whether or not there is room for all learnabilities."""
     learned = [str(name) for name in data if name not in ("loss", "weight_norm")]
-    return ["loss", *learned[: MOST_SCALARS - 2], "weight_norm"]
+    names = ["loss", *learned[: MOST_SCALARS - 2], "weight_norm"]
+    return [name for name in names if name in data]
 
 
 def _title(name: str) -> str:
@@ -128,6 +136,5 @@ def _caption(where: str, data: xr.Dataset) -> str:
     return (
         f"{count} of {data.sizes['chain']} chains of the dataset that mixed least ({where}), "
         f"{data.sizes['draw']} draws each. Right: how often a chain's draws take each rank among "
-        "the draws of all chains, 1 (dashed) on average if they sample one distribution. R-hat "
-        "and the effective sample sizes of every cell are in the table of cells."
-    ) + shown_of(len(_shown(data)), len(data), "scalars")
+        "the draws of all chains, 1 (dashed) on average if they sample one distribution."
+    )

@@ -44,8 +44,9 @@ def panel(tree: DataTree) -> Panel | None:
         f"over its squared mean, and the excess kurtosis of the layer's pre-activations, which the "
         "kernels below make. Error bars are standard errors over chains. Dashed: leading order in "
         "1/N. Solid: exact laws, where they are known."
-    ) + shown_of(min(every, MOST_SERIES), every, "series of cells")
-    return Panel("widths", "Priors at finite width", caption, _draw, data)
+    )
+    room = shown_of(min(every, MOST_SERIES), every, "series of cells")
+    return Panel("widths", "Priors at finite width", caption, _draw, data, room=room)
 
 
 def _along(data: xr.Dataset) -> Abscissa:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from xarray import DataTree
 
 MOST_PLACES = 4  # named one by one
+TIME = "t = "  # the beginning of a place in time
 TIMES = 3.0  # relative deviations above that are told as factors
 OF_ENSEMBLE = ("limit", "size", "cell", "time")
 TELLING = ("rejected", "doubtful", "unresolved", "agrees")  # kinds that know something
@@ -46,9 +47,21 @@ class Line(NamedTuple):
 
 
 def of_ensemble(rows: Sequence[Verdict]) -> Iterator[Line]:
-    """A sentence for each theory on each observable at each point of the other axes."""
+    """A sentence for each theory on each observable, and for each point if these are few."""
     for test in OF_ENSEMBLE:
-        yield from _sentences([row for row in rows if row.test == test])
+        yield from _sentences(_of_few_points([row for row in rows if row.test == test]))
+
+
+def _of_few_points(rows: Sequence[Verdict]) -> Sequence[Verdict]:
+    """Many points of the other axes are places, as are those of the axis of the test."""
+    if len({row.point for row in rows}) <= MOST_PLACES:
+        return rows
+    return [row._replace(point="", place=_whole_place(row)) for row in rows]
+
+
+def _whole_place(row: Verdict) -> str:
+    at_infinity = row.test == "limit" and not row.place.startswith(TIME)
+    return row.point if at_infinity else f"{row.point}, {row.place}"
 
 
 def nothing_told(rows: Sequence[Verdict]) -> Iterator[Line]:
@@ -127,8 +140,15 @@ def _said(alike: Sequence[Verdict], total: int) -> str:
         p=digits(min(row.p for row in alike)),
         seen=percent(max(row.seen for row in alike)),
         why=f"; {worst.reason}" if worst.reason else "",
-        reasons="; ".join(dict.fromkeys(row.reason for row in alike)),
+        reasons=_reasons(alike),
     )
+
+
+def _reasons(alike: Sequence[Verdict]) -> str:
+    """Each reason once, as many as are read."""
+    reasons = list(dict.fromkeys(row.reason for row in alike))
+    more = len(reasons) - MOST_PLACES
+    return "; ".join(reasons[:MOST_PLACES] + ([f"and {more} more reasons"] if more > 0 else []))
 
 
 def _off(row: Verdict) -> str:
@@ -148,7 +168,7 @@ def _places(alike: Sequence[Verdict], total: int) -> str:
     if len(alike) == total > 1:
         return " everywhere"
     if len(alike) > MOST_PLACES:
-        if alike[0].test in ("time", "limit"):  # of which there are several in time alone
+        if all(name.startswith(TIME) for name in names):
             return f" at {len(alike)} of {total} times"
         return f" in {len(alike)} of {total} places"
     return f" at {joined(names)}"

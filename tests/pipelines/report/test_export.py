@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from pipelines.analysis.verdict_rows import verdicts
+from pipelines.report.columns import columns, file_name
 from pipelines.report.export import export
 from pipelines.report.figures import traces
 from pipelines.report.figures.panels import panels
@@ -36,29 +37,80 @@ def exported(store, tmp_path_factory):
 
 def test_each_panel_comes_as_two_pictures_and_its_numbers(exported):
     folder, written = exported
-    names = {path.name for path in folder.iterdir()}
-    assert names == {path.name for path in written}
+    assert {path for path in folder.rglob("*") if path.is_file()} == set(written)
+    written = [path for path in written if path.parent == folder]
+    names = {path.name for path in written}
     texts = {"methods.md", "captions.md", "verdicts.csv", "verdicts.tex", "references.bib"}
     stems = {path.stem for path in written} - {Path(name).stem for name in texts}
     assert names == {f"{s}.{kind}" for s in stems for kind in ("pdf", "svg", "nc")} | texts
     assert len(stems) == 11
 
 
+def words_of(path):
+    """The words of a drawing of our own making, and the sizes in which they are set, in points."""
+    drawing = ElementTree.parse(path)
+    texts = list(drawing.iter("{http://www.w3.org/2000/svg}text"))
+    assert drawing.getroot().attrib["viewBox"].split()[2] == drawing.getroot().attrib["width"][:-2]
+    parts = [part for text in texts for part in text.iter() if part.text and part.text.strip()]
+    sizes = [re.search(r"font-size: ([\d.]+)px", part.get("style", "")) for part in parts]
+    return {"".join(text.itertext()) for text in texts}, [float(s[1]) for s in sizes if s]
+
+
+def seen_labels(figure):
+    labels = {
+        words for axes in figure.axes if axes.get_visible()
+        for words in (axes.get_xlabel(), axes.get_ylabel())
+    }  # fmt: skip
+    return {label for label in labels if label and "$" not in label and "\n" not in label}
+
+
 def test_words_of_a_drawing_can_be_edited(store, exported):
     for panel in panels(open_campaign(store.url)).made:
-        drawing = ElementTree.parse(exported[0] / f"{panel.name}.svg")  # of our own making
-        words = {
-            "".join(text.itertext()) for text in drawing.iter("{http://www.w3.org/2000/svg}text")
-        }
-        labels = {axes.get_xlabel() for axes in panel.figure.axes if axes.get_visible()}
-        assert {label for label in labels if label and "$" not in label} <= words, panel.name
+        words, _ = words_of(exported[0] / f"{panel.name}.svg")
+        assert seen_labels(panel.figure) <= words, panel.name
+
+
+def test_each_facet_stands_alone_as_wide_as_a_column(store, exported):
+    folder = exported[0] / "column"
+    captions = (folder / "captions.md").read_text()
+    names = []
+    for panel in panels(open_campaign(store.url)).made:
+        facets = list(columns(panel))
+        assert len(facets) == len(panel.facets(panel.data)) > 0
+        names += [facet.name for facet in facets]
+        for facet in facets:
+            root = ElementTree.parse(folder / f"{facet.name}.svg").getroot()
+            assert float(root.attrib["width"].removesuffix("pt")) == pytest.approx(3.4 * 72)
+            words, sizes = words_of(folder / f"{facet.name}.svg")
+            assert 5 <= min(sizes) <= max(sizes) == 8, facet.name  # least are exponents
+            assert any(axes.get_xlabel() for axes in facet.figure().axes) or panel.name == "kernels"
+            assert seen_labels(facet.figure()) <= words
+            assert panel.title not in words
+            assert f"**{facet.name}.** {panel.title}" in captions
+    assert len(set(names)) == len(names)
+    files = {path.name for path in folder.iterdir()} - {"captions.md"}
+    assert files == {f"{name}.{kind}" for name in names for kind in ("pdf", "svg")}
+    assert "learnability-of-he1" in names
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("learnability He₃, χT = 0.01", "learnability-he3-chit-0.01"),
+        ("σ_b² = −1", "sigma-b2--1"),
+        ("a/../b: {c}", "a-..-b-c"),
+        ("x" * 300, "x" * 80),
+    ],
+)
+def test_names_of_files_are_plain(words, name):
+    assert file_name(words) == name
 
 
 @pytest.mark.slow
 def test_exporting_twice_gives_equal_files(store, exported, tmp_path):
-    again = {path.name: path.read_bytes() for path in export(store, tmp_path)}
-    unlike = [path.name for path in exported[1] if again[path.name] != path.read_bytes()]
-    assert unlike == []
+    again = {path.relative_to(tmp_path): path.read_bytes() for path in export(store, tmp_path)}
+    first = {path.relative_to(exported[0]): path.read_bytes() for path in exported[1]}
+    assert [name for name in first if again[name] != first[name]] == []
 
 
 def test_the_numbers_are_those_of_the_panel_with_their_attributes(store, exported):
@@ -70,7 +122,7 @@ def test_the_numbers_are_those_of_the_panel_with_their_attributes(store, exporte
                 kept = {k: v for k, v in variable.attrs.items() if k in ("long_name", "units")}
                 assert kept.items() <= found[name].attrs.items()
             assert found.attrs["title"] == panel.title
-            assert found.attrs["comment"] == panel.caption
+            assert found.attrs["comment"] == panel.caption + panel.room
             assert found.attrs["identity"] == stored_plan(store).identity
             assert axes_of(found.attrs) == axes_of(panel.data.attrs)
 
@@ -135,7 +187,9 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_rest(
 ):
     monkeypatch.setattr(traces, "_draw", fails)
     written = {path.name for path in export(store, tmp_path)}
-    assert {path.name for path in exported[1]} - written == {"traces.pdf", "traces.svg"}
+    missing = {path.name for path in exported[1]} - written
+    assert {"traces.pdf", "traces.svg", "traces-loss.pdf", "traces-loss.svg"} <= missing
+    assert all(name.startswith("traces") for name in missing)
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert "“Traces of the chains” could not be made and is left out: ZeroDivisionError: 0." in line

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from scipy import stats
 
 from pipelines.report import style
-from pipelines.report.figures import cells, kernels, learning, order, statistics, traces
+from pipelines.report.figures import cells, comparison, kernels, learning, order, statistics, traces
 from pipelines.report.figures.histograms import density
 from pipelines.report.figures.panels import PANELS, panels
 from storage.backend.reader import open_campaign, open_raw
@@ -18,7 +18,7 @@ from support.analyzed import EVERY_CURVE, MEAN_FIELD, PRIOR, REGRESSION_ALONE, T
 
 pytestmark = pytest.mark.slow
 
-PHONE = 390  # pixels that a picture of style.WIDTH inches fills
+PHONE = 390  # pixels that a picture of the page fills
 SMALLEST_TEXT = 7.5  # pixels
 
 
@@ -141,6 +141,35 @@ def test_a_choice_of_cells_has_the_first_and_the_last(count, most):
     assert (places[0], places[-1]) == (0, count - 1)
 
 
+@pytest.mark.parametrize("wanted", range(9))
+def test_a_choice_of_cells_has_the_one_that_is_wanted(wanted):
+    heat = [9, 1, 8, 2, 7, 3, 6, 4, 5]
+    data = xr.Dataset(coords={"heat": ("cell", heat)}, attrs={"axes": {"heat": {"heat": heat}}})
+    found = cells.chosen(data, 3, wanted)
+    assert wanted in found
+    assert len(found) == 3
+    assert [heat[cell] for cell in found] == sorted(heat[cell] for cell in found)
+
+
+@pytest.mark.parametrize("observables", [["a"], ["a", "b"], ["a", "b", "c"]])
+def test_axes_that_have_no_room_are_left_out_by_series(observables):
+    heat, width = np.repeat(np.arange(20), 3), np.tile([4, 8, 16], 20)
+    named = {
+        "network_width": ("cell", width, {"long_name": "network.width"}),
+        "heat": ("cell", heat, {"long_name": "sampler.temperature"}),
+    }
+    axes = {"size": {"network_width": [4, 8, 16]}, "heat": {"heat": heat.tolist()}}
+    data = xr.Dataset(coords={**named, "observable": observables}, attrs={"axes": axes})
+    along = cells.the_abscissa(data)
+    found = comparison.facets(data, along, 12)
+    titles = [facet.title for facet in found if facet.observable == "a"]
+    assert len(titles) == 12 // len(observables)
+    assert (titles[0], titles[-1]) == ("χT = 0", "χT = 19")
+    for name in observables:
+        assert [facet.title for facet in found if facet.observable == name] == titles
+    assert len(comparison.facets(data, along, 1000)) == 20 * len(observables)
+
+
 # -- numbers of the panels ------------------------------------------------------------------
 
 
@@ -252,9 +281,9 @@ def test_a_campaign_has_the_panels_that_it_has_numbers_for(drawn):
 
 
 def test_text_can_be_read_on_a_phone(drawn):
-    scale = PHONE / (style.WIDTH * 72)  # pixels of a point
+    scale = PHONE / (style.PAGE.width * 72)  # pixels of a point
     for panel in drawn[0]:
-        assert panel.figure.get_figwidth() == style.WIDTH
+        assert panel.figure.get_figwidth() == style.PAGE.width
         words = [t for t in panel.figure.findobj(Text) if t.get_visible() and t.get_text()]
         assert words
         assert min(t.get_fontsize() for t in words) * scale >= SMALLEST_TEXT, panel.name

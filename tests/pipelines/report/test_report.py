@@ -22,7 +22,7 @@ from pipelines.report.sentences.prose import abstract, methods
 from pipelines.report.table import cell_rows
 from pipelines.text.rounding import plain, uncertain
 from storage.arrays.coordinates import physical_temperature
-from storage.backend.reader import open_campaign
+from storage.backend.reader import open_campaign, open_raw
 from storage.files.sealed import seal, unseal
 from storage.reading.document import validate
 from storage.store.results import stored_plan
@@ -247,6 +247,29 @@ def test_a_report_needs_neither_theories_nor_convergence(tmp_path):
     campaign = engine.prepare(_spec("digits"), str(tmp_path))
     simulate(campaign)
     assert "Cells" in Page(report(campaign.store)).words
+
+
+def test_the_table_of_many_cells_is_folded(monkeypatch):
+    rows = [{"N": f"cell {cell}", "learnability": "0.123(45)"} for cell in range(700)]
+    monkeypatch.setattr(html_module, "cell_rows", lambda *_: (rows, [True] * len(rows)))
+    html = html_module._cells(None, None)  # pyright: ignore
+    seen, _, folded = html.partition("<details>")
+    assert re.findall(r"cell \d+", seen) == [f"cell {cell}" for cell in range(20)]
+    assert re.findall(r"cell \d+", folded) == [f"cell {cell}" for cell in range(20, 500)]
+    assert "480 more cells" in folded
+    assert "The first 500 of 700 cells are shown" in seen
+    assert len(html) < 0.1 * MEGABYTE
+
+
+def test_the_table_of_cells_has_what_was_learned(small):
+    store, html = small
+    rows, _ = cell_rows(stored_plan(store), store)
+    measured = open_raw(store.url)["fits"].to_dataset()["measured"]
+    learned = measured.sel(observable="learnability He1").mean("dataset").values
+    found = [float(row["learnability He1"].partition("(")[0].replace("−", "-")) for row in rows]
+    errors = [row["learnability He1"] for row in rows]
+    assert found == pytest.approx(learned.tolist(), abs=0.051), errors
+    assert "learnability He1" in Page(html).words.partition("Cells")[2]
 
 
 def test_both_temperatures_stand_in_the_table(tmp_path):

@@ -13,10 +13,12 @@ from xarray import DataTree
 
 from pipelines.analysis.verdict_rows import made_of
 from pipelines.report import style
+from pipelines.report.columns import columns
 from pipelines.report.figures import cells
 from pipelines.report.figures.panels import PANELS, panels
 from pipelines.report.ranking import ranking_rows
 from pipelines.report.sentences.conclusions import sentences
+from pipelines.report.words import listed
 from storage.backend.reader import open_campaign, open_raw
 from support.fake_campaign import finished
 
@@ -205,10 +207,30 @@ def test_a_map_has_the_residuals_of_all_cells_in_standard_errors(trees):
         raise AssertionError(first)
 
 
+@pytest.mark.slow
+def test_curves_off_the_axis_are_named(trees):
+    (panel,) = (panel for panel in panels(trees["curve"]).made if panel.name == "theories")
+    with style.look():
+        axes = panel.draw(panel.data).axes
+    said = []
+    for one in axes:
+        low, high = one.get_ylim()
+        drawn = {line.get_label(): np.asarray(line.get_ydata()) for line in one.lines}
+        theories = {name: line for name, line in drawn.items() if name[0] != "_"}
+        above = [name for name, line in theories.items() if line.min() > high]
+        below = [name for name, line in theories.items() if line.max() < low]
+        for side, names in (("above", above), ("below", below)):
+            if names:
+                said.append(f"Off the axis, {side}, at {one.get_title('left')}: {listed(names)}.")
+    assert said
+    assert all(sentence in panel.caption for sentence in said)
+    assert panel.caption.count("Off the axis") == len(said)
+
+
 # -- words ----------------------------------------------------------------------------------
 
 
-def overprinted(figure) -> list[tuple[str, str]]:
+def overprinted(figure, size=style.PAGE) -> list[tuple[str, str]]:
     """Pairs of words that are drawn over each other, and words that leave the figure."""
     drawn: list[Text] = []
     draw = Text.draw
@@ -217,7 +239,7 @@ def overprinted(figure) -> list[tuple[str, str]]:
         drawn.append(self)
         draw(self, renderer)
 
-    with pytest.MonkeyPatch.context() as patch, style.look():
+    with pytest.MonkeyPatch.context() as patch, style.look(size):
         patch.setattr(Text, "draw", remember)
         FigureCanvasAgg(figure).draw()
         boxes = [
@@ -257,17 +279,18 @@ def long_words(group: xr.Dataset) -> xr.Dataset:
     return group
 
 
+WORDS = [
+    ("alone", "as they are"),
+    ("crossed", "as they are"),
+    ("crossed", "long"),
+    ("grid", "as they are"),
+    ("grid", "long"),
+    ("curve", "as they are"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("campaign", "words"),
-    [
-        ("crossed", "as they are"),
-        ("crossed", "long"),
-        ("grid", "as they are"),
-        ("grid", "long"),
-        ("curve", "as they are"),
-    ],
-)
+@pytest.mark.parametrize(("campaign", "words"), WORDS)
 def test_no_words_overprint(trees, campaign, words):
     tree = trees[campaign] if words != "long" else everywhere(trees[campaign], long_words)
     found = panels(tree)
@@ -275,6 +298,16 @@ def test_no_words_overprint(trees, campaign, words):
     assert {panel.name: overprinted(panel.figure) for panel in found.made} == {
         panel.name: [] for panel in found.made
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("campaign", "words"), WORDS)
+def test_no_words_overprint_in_a_column(trees, campaign, words):
+    tree = trees[campaign] if words != "long" else everywhere(trees[campaign], long_words)
+    facets = [facet for panel in panels(tree).made for facet in columns(panel)]
+    found = {facet.name: overprinted(facet.figure(), style.COLUMN) for facet in facets}
+    assert len(found) == len(facets) > 0
+    assert {name: pairs for name, pairs in found.items() if pairs} == {}
 
 
 @pytest.mark.parametrize(
@@ -295,5 +328,7 @@ def test_ticks_at_many_values_have_room(values, scale):
 
 def test_words_are_wrapped_and_never_formulas():
     assert style.wrapped("a b c", 3) == "a b\nc"
+    assert style.wrapped("N = 4, T = 0.5", 8) == "N = 4,\nT = 0.5"
+    assert style.wrapped("σ_b² = 0.123456", 12) == "σ_b² =\n0.123456"
     assert style.wrapped("x" * 100, 10) == "\n".join(["x" * 10, "x" * 10, "x" * 9 + "…"])
     assert style.wrapped("$5 or $6") == r"\$5 or \$6"

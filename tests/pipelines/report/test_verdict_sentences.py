@@ -51,6 +51,33 @@ def test_networks_in_time_are_told_of_time_by_time():
     )
 
 
+def test_many_points_of_other_axes_are_one_sentence():
+    heats = [round(0.1 * number, 1) for number in range(1, 21)]
+    at_infinity = {"test": "limit", "size": math.nan, "p": 1e-6}
+    limits = [
+        row("1/N → 0", "missing", **at_infinity, point=f"χT = {heat}", reason=f"because of {heat}")
+        for heat in heats[:15]
+    ]
+    at_infinity |= {"size": 0.2, "error": 0.01}
+    limits += [row("1/N → 0", "rejected", **at_infinity, point=f"χT = {t}") for t in heats[15:]]
+    (line,) = of_ensemble(limits)
+    assert line.text == (
+        "the NNGP on the error of the mean output at infinite size: rejected in 5 of 20 places "
+        "(measured 20.0(1.0) % off at χT = 1.6, p = 10⁻⁶); not compared in 15 of 20 places "
+        "(because of 0.1; because of 0.2; because of 0.3; because of 0.4; and 11 more reasons)."
+    )
+    sizes = [row(f"N = {n}", "agrees", 0, 0.01, point=f"χT = {t}") for t in heats for n in (4, 8)]
+    (line,) = of_ensemble(sizes)
+    assert " in agreement everywhere " in line.text
+    assert len(list(of_ensemble(sizes[:8]))) == 4  # a few points have a sentence each
+
+
+def test_what_was_measured_comes_before_its_limit_in_the_table():
+    limits = [row("1/N → 0", "rejected", 0.1, test="limit", observable=name) for name in ("a", "b")]
+    names = [each["observable"] for each in verdict_table([*limits, *FOUND])]
+    assert names == ["error of the mean output", "a, infinite size", "b, infinite size"]
+
+
 def test_theories_with_the_same_numbers_are_named_together():
     others = [each._replace(theory="kernel_scaling") for each in FOUND]
     (line,) = of_ensemble([*FOUND, *others])

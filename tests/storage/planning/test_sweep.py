@@ -149,6 +149,13 @@ def test_the_report_says_how_many_are_left_out():
         assert sweep_sentence(swept(sweep=CROSSED, exclude=exclude)).endswith(words)
 
 
+def test_the_report_lists_a_few_values_and_the_ends_of_many():
+    few, many = list(range(1, 11)), list(range(11, 0, -1))
+    assert "took the values 1, 2, 3" in sweep_sentence(swept(sweep={"n": {"network.width": few}}))
+    said = sweep_sentence(swept(sweep={"n": {"network.width": many}}))
+    assert said == "The width N took 11 values from 1 to 11."
+
+
 def test_values_of_any_kind_can_be_left_out():
     sweep = {
         "prior": {"network.weight_variance": [[1, 2], [2, 1]]},

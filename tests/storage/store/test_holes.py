@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from pipelines.estimates.estimate import estimate
 from pipelines.report.figures.cells import flat, label
-from storage.backend.reader import open_campaign, open_raw
+from storage.backend.reader import open_campaign, open_cells, open_raw
 from storage.store.store import Store
 from support.driving import prepared
-from support.fake_shards import finish_all, planned
+from support.fake_shards import finish_all, finish_most, planned
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +48,17 @@ def test_pictures_and_conclusions_see_the_cells_that_there_are(stored):
         "φ = relu, N = 8, n = 6",
     ]
     assert np.isfinite(found["loss"]).all()
+
+
+def test_cells_are_read_one_after_another_as_they_are_on_the_grid(stored, tmp_path):
+    unfinished = Store(str(tmp_path / "campaign"))
+    finish_most(unfinished)
+    for store in (stored, unfinished):
+        for name in ("ensemble", "regression"):
+            found = open_cells(store.url)[name].to_dataset().load()
+            xr.testing.assert_equal(found, flat(open_campaign(store.url)[name].to_dataset()).load())
+            raw = open_raw(store.url)[name].to_dataset()
+            assert {n: v.dims for n, v in found.items()} == {n: v.dims for n, v in raw.items()}
 
 
 def test_a_plan_says_how_many_points_are_left_out(tmp_path):
