@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer.exceptions import TyperException
@@ -30,6 +30,10 @@ from pipelines.options import (
     Workers,
     options_of,
 )
+
+if TYPE_CHECKING:
+    from storage.campaign.spec import Campaign
+    from storage.store.store import Store
 
 POOL = "campaigns"
 
@@ -300,14 +304,14 @@ def _mistaken(line: str) -> Exception:
     return CampaignError(line)
 
 
-def _read(spec: str, overrides: list[str] | None) -> Any:
+def _read(spec: str, overrides: list[str] | None) -> "Campaign":
     from pipelines.commands.packaged import find
     from storage.reading.document import read
 
     return read(find(spec), overrides or ())
 
 
-def _submitted(what: str) -> Any:
+def _submitted(what: str) -> "Store | None":
     """The store of a campaign that is known to the Prefect server by its name, or a run's id."""
     if "PREFECT_API_URL" not in os.environ or "://" in what or Path(what).exists():
         return None
@@ -320,14 +324,14 @@ def _submitted(what: str) -> Any:
     return _open(runs.store_of(run) or what)
 
 
-def _open(url: str) -> Any:
+def _open(url: str) -> "Store":
     """A campaign's store; one line where there is none, or other specs than were written."""
     store = _store(url)
     store.specs()
     return store
 
 
-def _store(url: str) -> Any:
+def _store(url: str) -> "Store":
     from storage.store.store import Store
 
     return Store(url.rstrip("/").removesuffix("/data.zarr"))

@@ -1,8 +1,11 @@
 """Arguments and options that several commands have."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from pipelines.run.driving import Options
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A campaign file, or a packaged name.")]
 Set = Annotated[
@@ -61,7 +64,7 @@ def options_of(
     retry: bool,
     durable: bool,
     device: str,
-) -> Any:
+) -> "Options":
     """`driving.Options`. CampaignError where they do not go together."""
     from pipelines.run.driving import Options
     from storage.errors import CampaignError

@@ -183,7 +183,9 @@ def _blocks(key: tuple[int, int], counter: Sequence[Tensor]) -> Tensor:
     return work[:2]
 
 
-def _encrypt(xp: ModuleType, key: tuple[int, int], counter: Sequence[Any], work: Any) -> None:
+def _encrypt(
+    xp: ModuleType, key: tuple[int, int], counter: Sequence[Any], work: np.ndarray | Tensor
+) -> None:
     """The ten rounds, by operations that numpy and torch give the same names, into work[:2].
 
     A round is (a, b, c, d) <- (hi(M1 c) ^ b ^ k0, lo(M1 c), hi(M0 a) ^ d ^ k1, lo(M0 a)). The
@@ -214,7 +216,7 @@ def _encrypt(xp: ModuleType, key: tuple[int, int], counter: Sequence[Any], work:
 
 
 @lru_cache(maxsize=64)
-def _constants(xp: ModuleType, key: tuple[int, int], dtype: Any) -> tuple[list[Any], list[Any]]:
+def _constants(xp: ModuleType, key: tuple[int, int], dtype: object) -> tuple[list[Any], list[Any]]:
     """(M0, M1, mask of a word, shift by a word) and the keys of the rounds, as scalar arrays."""
     numbers = [xp.asarray(number, dtype=dtype) for number in (M0, M1, LOW, 32)]
     keys = [((key[0] + r * W0) & LOW, (key[1] + r * W1) & LOW) for r in range(ROUNDS)]

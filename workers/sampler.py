@@ -20,6 +20,10 @@ class State(Protocol):
         """z, (chain, parameter)."""
         ...
 
+    def _asdict(self) -> dict[str, Tensor]:
+        """The tensors by name."""
+        ...
+
 
 S = TypeVar("S", bound=State)
 

@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from pydantic_core import to_jsonable_python
@@ -15,6 +14,7 @@ from storage.campaign.plugins import Plugins
 from storage.errors import CampaignError, UnreachableError, in_one_line
 from storage.files import lease
 from storage.files.checkpoint import CorruptCheckpoint, load, save
+from storage.files.ledger import Receipt, Where
 from storage.files.objects import Objects
 from storage.planning.plan import SAMPLED, WARMUP, Shard
 from storage.store.store import Store, checkpoint_name
@@ -50,7 +50,7 @@ class Outcome:
     """A shard that ended: with its receipt, or with the reason why there is none."""
 
     shard: Shard
-    receipt: dict[str, Any] | None
+    receipt: Receipt | None
     reason: str = ""
     fault: Fault | None = None  # of what kind the reason is
     attempt: int = 1  # at the shard in this run, where workers die
@@ -74,10 +74,10 @@ def attempt(job: Job, shard: Shard) -> Outcome:
     except Exception as error:  # noqa: BLE001  a fault of one shard must not end the campaign
         record = failure(shard, error)
         store.ledger.fail(shard.name, record)
-        return Outcome(shard, None, record["error"], fault_of(error))
+        return Outcome(shard, None, str(record["error"]), fault_of(error))
 
 
-def failure(shard: Shard, error: Exception) -> dict[str, Any]:
+def failure(shard: Shard, error: Exception) -> dict[str, object]:
     """What is written down of a fault: what, what to do, what was computed, and where in the code.
 
     It is certain to repeat unless the machine is at fault.
@@ -95,7 +95,7 @@ def failure(shard: Shard, error: Exception) -> dict[str, Any]:
     }
 
 
-def _computing(shard: Shard) -> dict[str, Any]:
+def _computing(shard: Shard) -> dict[str, object]:
     """A shard in words: settings of its cell, and its place in it."""
     settings = to_jsonable_python(shard.cell.settings)
     if shard.kind == "spectrum":
@@ -111,7 +111,7 @@ def _computing(shard: Shard) -> dict[str, Any]:
     }
 
 
-def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
+def execute(job: Job, shard: Shard, store: Store) -> Receipt:
     """Run a shard where it is and write it from there; only the receipt travels back."""
     if (known := store.ledger.receipt(shard.name)) is not None:
         return known
@@ -136,7 +136,7 @@ def execute(job: Job, shard: Shard, store: Store) -> dict[str, Any]:
             f"{store.url} was taken over by another driver while {shard.name} was computed; this "
             "run ends, and the other one goes on"
         )
-    receipt = {
+    receipt: Receipt = {
         "shard": shard.name,
         "digests": store.write(shard, values),
         "bytes": sum(value.nbytes for value in values.values()),  # before compression
@@ -199,7 +199,7 @@ def _state_before(job: Job, shard: Shard, store: Store) -> State | None:
 
 def _checkpoint(shard: Shard, store: Store) -> State | None:
     receipt = store.ledger.receipt(shard.name)
-    if receipt is None:
+    if receipt is None or "checkpoint" not in receipt:
         return None
     try:
         return load(store.objects, checkpoint_name(shard), receipt["checkpoint"])
@@ -212,5 +212,5 @@ def _previous(shard: Shard) -> Shard:
     return Shard(shard.kind, shard.cell, shard.dataset, shard.block, shard.segment - 1)
 
 
-def _place() -> dict[str, Any]:
+def _place() -> Where:
     return {"host": socket.gethostname(), "pid": os.getpid()}

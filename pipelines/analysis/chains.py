@@ -1,7 +1,7 @@
 """The draws that may be used: those of sound chains, up to where enough blocks are finished."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,15 +9,24 @@ from numpy.typing import NDArray
 from storage.arrays.schema import STATUS
 from storage.campaign.resolved import sampled
 from storage.planning.plan import Plan
+from storage.store.hierarchy import Array
 
 FEWEST_CHAINS = 2  # to tell chains from one another
+
+
+class Arrays(Protocol):
+    """A stored group, or its arrays by their names."""
+
+    def __contains__(self, name: str, /) -> bool: ...
+
+    def __getitem__(self, name: str, /) -> Array: ...
 
 
 @dataclass(frozen=True)
 class Chains:
     """Sound chains of one dataset of a cell, cut to draws that all of them have."""
 
-    group: Any  # the Zarr group `ensemble`
+    group: Arrays  # of the group `ensemble`
     cell: int
     dataset: int
     chains: NDArray[np.intp]  # places along `chain`
@@ -47,7 +56,7 @@ class Chains:
         return values[self.chains]
 
 
-def sound_chains(group: Any, planned: Plan, cell: int, dataset: int) -> Chains:
+def sound_chains(group: Arrays, planned: Plan, cell: int, dataset: int) -> Chains:
     """The chains of a dataset that are sound, over the segments that leave the most draws."""
     finished = np.asarray(group["finished"][cell, dataset]) > 0  # (block, segment)
     done = np.minimum.accumulate(finished, axis=1).sum(axis=1)
@@ -60,7 +69,7 @@ def sound_chains(group: Any, planned: Plan, cell: int, dataset: int) -> Chains:
     return Chains(group, cell, dataset, usable, segments, int((begun & ~sound).sum()))
 
 
-def finished_fraction(group: Any, planned: Plan) -> NDArray[np.float64]:
+def finished_fraction(group: Arrays, planned: Plan) -> NDArray[np.float64]:
     """Shards finished of those that the newest spec with the cell asks for, (cell,)."""
     fractions = np.zeros(len(planned.cells))
     asked = asked_shards(planned)

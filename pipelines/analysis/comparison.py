@@ -7,13 +7,12 @@ averages over them: then the scatter between datasets is part of the error.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis import trajectories
-from pipelines.analysis.chains import sound_chains
+from pipelines.analysis.chains import Arrays, sound_chains
 from pipelines.analysis.mean_output import OBSERVABLE, MeanOutput
 from pipelines.analysis.measured import kurtosis, measure, observables
 from pipelines.progress import doing
@@ -25,6 +24,7 @@ from storage.campaign.spec import is_trajectory
 from storage.campaign.theory_spec import AVERAGED_THEORIES
 from storage.errors import CampaignError
 from storage.planning.plan import Plan
+from storage.store.hierarchy import Group
 from storage.store.results import ensemble_grid
 from storage.store.store import Store
 from theory.statistics import FEWEST_UNITS, p_value, pooled_degrees
@@ -81,7 +81,7 @@ def _own(name: str, plugins: Plugins) -> Observable:
 
 def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
     """Measure every dataset, and read what the theories say of it."""
-    group, root = store.root["ensemble"], store.root
+    group, root = store.root.group("ensemble"), store.root
     coordinates, _ = ensemble_grid(planned)
     directions = coordinates["direction"].values if "direction" in coordinates else ()
     components = [str(part) for part in coordinates["component"].values]
@@ -103,7 +103,7 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
         if theory not in REGRESSION_THEORIES and group_name(theory) in root
     ]
     for theory in theories:
-        _check(theory, root[group_name(theory)], shape, times)
+        _check(theory, root.group(group_name(theory)), shape, times)
     output = MeanOutput.unknown(len(theories), *shape[:2], units.shape[2])
     for number, place in enumerate(np.ndindex(*shape[:2])):
         doing.tell("dataset", number, shape[0] * shape[1])
@@ -118,8 +118,8 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
     predicted = np.full((len(theories), *shape), np.nan)
     for index, theory in enumerate(theories):
         for place, entry in enumerate(entries):
-            found = predicted_of(root[group_name(theory)], entry, [str(d) for d in directions])
-            predicted[index, ..., place] = found
+            of = root.group(group_name(theory))
+            predicted[index, ..., place] = predicted_of(of, entry, [str(d) for d in directions])
     return Comparison(
         tuple(theories),
         tuple(names),
@@ -128,14 +128,14 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
         error,
         units,
         chains,
-        _comparable(root["progress"]),
+        _comparable(root.group("progress")),
         predicted,
         output if times is None else None,
         tuple(entries),
     )
 
 
-def _comparable(progress: Any) -> NDArray[np.bool_]:
+def _comparable(progress: Arrays) -> NDArray[np.bool_]:
     """Datasets that have converged, of cells whose step has no bias that is seen; (cell, dataset).
 
     A biased cell would have a theory rejected for what the sampler does.
@@ -145,19 +145,19 @@ def _comparable(progress: Any) -> NDArray[np.bool_]:
 
 
 def _predicted_errors(
-    root: Any, theories: Sequence[str], ensemble: Any, place: tuple[int, int]
+    root: Group, theories: Sequence[str], ensemble: Arrays, place: tuple[int, int]
 ) -> Array:
     """Mean output minus the label, (theory, test · target); nan where a theory has none."""
     label = np.asarray(ensemble["label"][place]).reshape(-1)
     errors = np.full((len(theories), len(label)), np.nan)
     for index, theory in enumerate(theories):
-        if "output_mean" in root[group_name(theory)]:
-            stored = root[group_name(theory)]["output_mean"][place]
+        if "output_mean" in root.group(group_name(theory)):
+            stored = root.group(group_name(theory))["output_mean"][place]
             errors[index] = np.asarray(stored).reshape(-1) - label
     return errors
 
 
-def _check(theory: str, group: Any, shape: tuple[int, ...], times: Array | None) -> None:
+def _check(theory: str, group: Arrays, shape: tuple[int, ...], times: Array | None) -> None:
     known = group["learnability"].shape[: -1 if times is None else 2]
     if known != shape[: len(known)]:
         raise CampaignError(
@@ -166,7 +166,7 @@ def _check(theory: str, group: Any, shape: tuple[int, ...], times: Array | None)
         )
 
 
-def predicted_of(group: Any, entry: Observed, directions: Sequence[str]) -> Array:
+def predicted_of(group: Group, entry: Observed, directions: Sequence[str]) -> Array:
     """What the group of a theory says of an observable; nan if it is silent.
 
     (cell, dataset), or (cell, 1) where the theory averages over data.

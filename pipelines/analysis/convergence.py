@@ -19,17 +19,17 @@ the strict rule.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis import mixing, step_check
-from pipelines.analysis.chains import Chains, finished_fraction, sound_chains
+from pipelines.analysis.chains import Arrays, Chains, finished_fraction, sound_chains
 from pipelines.progress import doing
 from storage.arrays.schema import Variable
 from storage.campaign.spec import is_trajectory
 from storage.planning.plan import EnsembleCell, Plan
+from storage.store.hierarchy import Group
 from storage.store.results import ensemble_grid, labels, remove_groups, stored_plan, write_group
 from storage.store.store import Store
 
@@ -88,7 +88,7 @@ def assess(store: Store) -> None:
     remove_groups(store, "progress")
     if not planned.cells:
         return
-    group = store.root["ensemble"]
+    group = store.root.group("ensemble")
     assessed = assessed_variables(group)
     coordinates, grid = ensemble_grid(planned)
     names = quantities(assessed, coordinates["component"].values.tolist())
@@ -111,7 +111,7 @@ def has_law(cell: EnsembleCell) -> bool:
 
 
 def _values(
-    group: Any, planned: Plan, assessed: Mapping[str, int | None], count: int
+    group: Arrays, planned: Plan, assessed: Mapping[str, int | None], count: int
 ) -> dict[str, np.ndarray]:
     shape = (len(planned.cells), group["finished"].shape[1])
     values: dict[str, np.ndarray] = {
@@ -146,7 +146,7 @@ def _converged(cell: EnsembleCell, found: Diagnostics, chains: int) -> bool:
     return has_law(cell) and found.passes(chains)
 
 
-def assessed_variables(group: Any) -> dict[str, int | None]:
+def assessed_variables(group: Group) -> dict[str, int | None]:
     """Variables with a number for each draw (None), or with a row of them (how many are taken)."""
     found: dict[str, int | None] = {}
     for name, array in sorted(group.arrays()):

@@ -77,7 +77,7 @@ def fit(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  froz
 def _assessed(store: Store, planned: Plan) -> bool:
     """Whether the convergence and the step checks of all cells and datasets are stored."""
     wanted = (len(planned.cells), planned.most("ensemble", "datasets"))
-    known = "progress" in store.root and "biased" in store.root["progress"]
+    known = "progress" in store.root and "biased" in store.root.group("progress")
     return known and store.root["progress/converged"].shape == wanted
 
 

@@ -13,19 +13,19 @@ doi:10.1063/1.1749657).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from pipelines.analysis.chains import sound_chains
+from pipelines.analysis.chains import Arrays, sound_chains
 from pipelines.analysis.comparison import Comparison
 from pipelines.analysis.scaling import points
 from pipelines.theories.theory_groups import group_name
 from storage.arrays.coordinates import physical_temperature, setting_name
 from storage.arrays.schema import Variable
 from storage.planning.plan import Plan
+from storage.planning.sweep import number
 from storage.store.results import labels, points_grid, write_group
 from storage.store.store import Store
 
@@ -55,21 +55,21 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
     if axis is None or sampler is None or not sampler.record.learns:
         return
     grid = [cell for cell in planned.cells if not cell.refined]
-    temperatures = np.unique([cell.settings[PATH] for cell in grid])[::-1]
+    temperatures = np.unique([number(cell.settings, PATH) for cell in grid])[::-1]
     if len(temperatures) < FEWEST:
         return
     together = list(planned.spec.sweep[axis])
-    found = points(planned, -temperatures, lambda cell: -cell.settings[PATH], together)
+    found = points(planned, -temperatures, lambda cell: -number(cell.settings, PATH), together)
     theories = [
         theory
         for theory in comparison.theories
-        if "free_energy" in store.root[group_name(theory)]
-        and store.root[group_name(theory)]["free_energy"].ndim == 2
+        if "free_energy" in store.root.group(group_name(theory))
+        and store.root.group(group_name(theory))["free_energy"].ndim == 2
     ]
     shape = (len(found), comparison.compared.shape[1], len(temperatures))
-    values: dict[str, Any] = {name: np.full(shape, np.nan) for name in VARIABLES}
+    values: dict[str, np.ndarray] = {name: np.full(shape, np.nan) for name in VARIABLES}
     values["evidence_predicted"] = np.full((len(theories), *shape), np.nan)
-    stored = {t: np.asarray(store.root[group_name(t)]["free_energy"][...]) for t in theories}
+    stored = {t: np.asarray(store.root.group(group_name(t))["free_energy"][...]) for t in theories}
     for place, point in enumerate(found):
         for dataset in range(shape[1]):
             kept = [
@@ -81,7 +81,7 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
                 continue
             cells = point.cells[kept]
             at = (place, dataset, kept)
-            losses = [_losses(store.root["ensemble"], planned, c, dataset) for c in cells]
+            losses = [_losses(store.root.group("ensemble"), planned, c, dataset) for c in cells]
             physical = [physical_temperature(planned.cells[c].spec) for c in cells]
             train = planned.cells[cells[0]].spec.data.train
             for name, value in integrated(np.array(physical), losses, train).items():
@@ -101,7 +101,7 @@ def _of_temperatures(settings: Mapping[str, object]) -> bool:
     return PATH in settings and all(path.startswith("sampler.") for path in settings)
 
 
-def _losses(group: Any, planned: Plan, cell: int, dataset: int) -> Array:
+def _losses(group: Arrays, planned: Plan, cell: int, dataset: int) -> Array:
     """Mean loss of each sound chain."""
     return sound_chains(group, planned, cell, dataset).draws("loss").mean(axis=1)
 

@@ -12,7 +12,6 @@ may share their data, so that criteria of several cells are not to be added.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +88,7 @@ VARIABLES = {
 def evaluate(comparison: Comparison, over: Averages) -> dict[str, Array]:
     """The values of `VARIABLES`; `over` holds (theory, cell, observable)."""
     theories, cells = comparison.predicted.shape[:2]
-    values: dict[str, Any] = {
+    values: dict[str, np.ndarray] = {
         name: np.full((theories, cells), np.nan)
         for name in ("joint_statistic", "joint_p_value", "joint_seen", "criterion")
     }

@@ -8,12 +8,11 @@ it: the error of the mean output is the mean over pairs of chains of ⟨(f₁ - 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analysis.chains import Chains
+from pipelines.analysis.chains import Arrays, Chains
 from pipelines.analysis.mean_output import OBSERVABLE, noise, quadratic_variance
 from storage.arrays.coordinates import overlap_edges
 from storage.arrays.schema import PARTS
@@ -50,7 +49,10 @@ class Measured:
 
 
 def observables(
-    group: Any, components: Sequence[str], directions: Sequence[str], own: Sequence[Observable] = ()
+    group: Arrays,
+    components: Sequence[str],
+    directions: Sequence[str],
+    own: Sequence[Observable] = (),
 ) -> list[Observed]:
     """What is measured, in the order of `measure`; `own` are the observables of the user."""
     found = [*_in_layers(group)]
@@ -66,7 +68,7 @@ def observables(
     return found
 
 
-def _in_layers(group: Any) -> Iterator[Observed]:
+def _in_layers(group: Arrays) -> Iterator[Observed]:
     """What is measured at one or two points: the last layers come first."""
     kinds = [record for record in AT_POINTS if _speaks(group, record)]
     for place in reversed(range(group["correlator"].shape[4] if kinds else 0)):
@@ -74,11 +76,11 @@ def _in_layers(group: Any) -> Iterator[Observed]:
             yield Observed(record, (str(place + 1),), (place,))
 
 
-def _speaks(group: Any, record: Observable) -> bool:
+def _speaks(group: Arrays, record: Observable) -> bool:
     return all(name in group for name in (record.variable, record.beside) if name)
 
 
-def _measured(group: Any) -> list[Observable]:
+def _measured(group: Arrays) -> list[Observable]:
     """Those that are not layer by layer."""
     return [record for record in RECORDS if record not in AT_POINTS and _speaks(group, record)]
 

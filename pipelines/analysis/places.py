@@ -1,8 +1,5 @@
 """The cells of a campaign, whatever its sweep is: along one dimension, with a label for each."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from xarray import DataTree
@@ -10,6 +7,7 @@ from xarray import DataTree
 from pipelines.text.rounding import plain
 from pipelines.text.settings import name_and_symbol
 from storage.arrays.attributes import axes_of
+from storage.arrays.grid import Axes
 
 # What is said of all cells together: one cell alone has no dimension that would tell it apart.
 OF_ALL_CELLS = (
@@ -47,7 +45,7 @@ def flat(grid: xr.Dataset) -> xr.Dataset:
     return cells.drop_isel(cell=absent) if absent else cells
 
 
-def swept_axes(cells: xr.Dataset) -> Mapping[str, Mapping[str, Any]]:
+def swept_axes(cells: xr.Dataset) -> Axes:
     """The axes of the sweep: the values of each coordinate along them."""
     return axes_of(cells.attrs) or {}
 

@@ -12,7 +12,6 @@ for the number of sizes (Bonferroni) tell where the theory fails.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from storage.arrays.coordinates import setting_name
 from storage.arrays.schema import Variable
 from storage.campaign.spec import Campaign
 from storage.planning.plan import Cell, Plan
+from storage.planning.sweep import number
 from storage.store.results import labels, points_grid, write_group
 from storage.store.store import Store
 from theory.statistics import WeightedFit, bonferroni, law_in_inverse
@@ -75,7 +75,7 @@ VARIABLES = {
 class Point:
     """A point of the other axes, and the cell of each size there (-1 for none)."""
 
-    settings: dict[str, Any]
+    settings: dict[str, object]
     cells: NDArray[np.intp]  # (size,)
 
 
@@ -98,11 +98,11 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
     if found is None or not comparison.theories:
         return
     axis, path = found
-    sizes = np.unique([cell.settings[path] for cell in planned.cells if not cell.refined])
+    sizes = np.unique([number(cell.settings, path) for cell in planned.cells if not cell.refined])
     if len(sizes) < FEWEST_SIZES:
         return
     size, together = setting_name(path), planned.spec.sweep[axis]
-    others = points(planned, sizes, lambda cell: cell.settings[path], list(together))
+    others = points(planned, sizes, lambda cell: number(cell.settings, path), list(together))
     shape = {
         "theory": len(comparison.theories),
         "cell": len(others),
@@ -134,7 +134,7 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
     write_group(store, "scaling", variables, values, coordinates, grid)
 
 
-def _index(variable: Variable, theory: int, place: int, observable: int) -> tuple[Any, ...]:
+def _index(variable: Variable, theory: int, place: int, observable: int) -> tuple[int | slice, ...]:
     middle = (slice(None),) if "size" in variable.dims else ()
     return (theory, place, *middle, observable)
 
@@ -160,7 +160,7 @@ def points(
 
 def _fitted(
     comparison: Comparison, theory: int, cells: NDArray[np.intp], observable: int, sizes: Array
-) -> dict[str, Any]:
+) -> dict[str, Array | float]:
     """Everything about one theory, observable and point, by the names of `VARIABLES`."""
     residual = comparison.residual[theory, cells, :, observable]  # (size, dataset)
     error = comparison.error[cells, :, observable]
@@ -206,7 +206,7 @@ def _size_by_size(over: Averages, present: NDArray[np.bool_]) -> dict[str, Array
     return table | {"rejected": _spread(p < REJECTED, present, 0)}
 
 
-def _spread(values: NDArray[Any], present: NDArray[np.bool_], fill: float) -> Array:
+def _spread(values: NDArray[np.generic], present: NDArray[np.bool_], fill: float) -> Array:
     full = np.full(len(present), fill)
     full[present] = values
     return full

@@ -9,19 +9,20 @@ which is twice the difference at p = 1 and 4/3 of it at p = 2. A cell is marked 
 larger than the error bar of what it measures, and is no accident.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analysis.chains import Chains, sound_chains
+from pipelines.analysis.chains import Arrays, Chains, sound_chains
 from pipelines.analysis.measured import measure, without_each
 from storage.arrays.schema import Variable
 from storage.campaign.observables import LEARNABILITY, name_of
 from storage.campaign.resolved import sampled
 from storage.planning.plan import EnsembleCell, Plan
+from storage.store.hierarchy import Group
 from theory.statistics import jackknife_error, p_value, pooled_degrees
 
 Array = NDArray[np.float64]
@@ -52,14 +53,22 @@ class _Estimate:
     error: Array
 
 
-def names(group: Any, components: Sequence[str]) -> list[str]:
+class Bias(TypedDict, total=False):
+    """What is said of a cell, by the names of `VARIABLES`."""
+
+    step_bias: Array  # (observable,)
+    step_bias_error: Array
+    biased: bool
+
+
+def names(group: Arrays, components: Sequence[str]) -> list[str]:
     """The observables of a step check, in the order of `biases`."""
     scalars = [name for name in SCALARS if name in group]
     learned = [name_of(LEARNABILITY.kind, part) for part in components]
     return [*scalars, *learned, "mse_mean", "predictive_variance"]
 
 
-def biases(root: Any, planned: Plan, observables: Sequence[str]) -> dict[str, np.ndarray]:
+def biases(root: Group, planned: Plan, observables: Sequence[str]) -> dict[str, np.ndarray]:
     """`VARIABLES` of every cell; where a check is missing or too short NaN, and no mark."""
     shape = (len(planned.cells), len(observables))
     values: dict[str, np.ndarray] = {
@@ -67,21 +76,22 @@ def biases(root: Any, planned: Plan, observables: Sequence[str]) -> dict[str, np
         "step_bias_error": np.full(shape, np.nan),
         "biased": np.zeros(len(planned.cells), np.uint8),
     }
+    groups = {name: root.group(name) for name in ("ensemble", "step_check") if name in root}
     for cell in planned.cells:
-        for name, value in bias(root, planned, cell, observables).items():
+        for name, value in bias(groups, planned, cell, observables).items():
             values[name][cell.index] = value
     return values
 
 
 def bias(
-    root: Any, planned: Plan, cell: EnsembleCell, observables: Sequence[str]
-) -> dict[str, Any]:
+    groups: Mapping[str, Arrays], planned: Plan, cell: EnsembleCell, observables: Sequence[str]
+) -> Bias:
     """`VARIABLES` of one cell; empty where its check is missing or too short."""
     sampler, ensemble = cell.spec.sampler, sampled(planned.spec).ensemble
-    if "step_check" not in root or not sampler.bias_order:
+    if "step_check" not in groups or not sampler.bias_order:
         return {}
-    here = _estimate(root["ensemble"], planned, cell.index, observables)
-    check = _estimate(root["step_check"], planned, cell.index, observables)
+    here = _estimate(groups["ensemble"], planned, cell.index, observables)
+    check = _estimate(groups["step_check"], planned, cell.index, observables)
     if here is None or check is None:
         return {}
     value, error, p = _extrapolated(here, check, sampler.bias_order)
@@ -101,7 +111,9 @@ def _extrapolated(here: _Estimate, check: _Estimate, order: int) -> tuple[Array,
     return bias, error, p_value(bias, error, pooled_degrees(variances, degrees, axis=0))
 
 
-def _estimate(group: Any, planned: Plan, cell: int, observables: Sequence[str]) -> _Estimate | None:
+def _estimate(
+    group: Arrays, planned: Plan, cell: int, observables: Sequence[str]
+) -> _Estimate | None:
     """Of the first dataset of a cell; None where there are too few draws or chains."""
     chains = sound_chains(group, planned, cell, 0)
     if not chains.enough:

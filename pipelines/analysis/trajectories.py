@@ -6,12 +6,11 @@ when, `loss at 0.5`, at a few of the times, since those between say the same aga
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analysis.chains import Chains
+from pipelines.analysis.chains import Arrays, Chains
 from pipelines.analysis.mean_output import noise, quadratic_variance
 from pipelines.analysis.measured import Measured, pairs_without_each, without_each
 from storage.arrays.schema import PARTS
@@ -28,7 +27,7 @@ def judged(times: Sequence[float] | Array) -> list[int]:
     return sorted({int(place) for place in few.round()})
 
 
-def observables(group: Any, components: Sequence[str], times: Array) -> list[Observed]:
+def observables(group: Arrays, components: Sequence[str], times: Array) -> list[Observed]:
     """What is measured, in the order of `measure`: time by time, the last first.
 
     A joint test takes the first, as far as there are units for it.

@@ -11,7 +11,7 @@ compare the same datasets at every size.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from storage.store.store import Store
 from theory.statistics import bonferroni
 
 if TYPE_CHECKING:
-    from xarray import Dataset, DataTree
+    from xarray import DataArray, Dataset, DataTree
 
 VERDICTS = "verdicts"  # the name of the group
 TESTS = ("cell", "time", "size", "limit", "curve", "joint")
@@ -62,7 +62,8 @@ COLUMNS = (
 )
 
 Predicted = Mapping[tuple[str, str], np.ndarray]  # by theory and observable: at which sizes
-Columns = dict[str, Any]  # by the names of COLUMNS; what is one for all rows stands alone
+# By the names of COLUMNS; what is one for all rows stands alone.
+Columns = dict[str, np.ndarray | Sequence[str] | float]
 
 
 def write(store: Store, words: Mapping[str, str]) -> None:
@@ -75,7 +76,7 @@ def write(store: Store, words: Mapping[str, str]) -> None:
         return
     variables = {name: Variable(_ROW, dtype, words) for name, dtype, words in COLUMNS}
     write_group(store, VERDICTS, variables, found, {}, {})
-    store.root[VERDICTS].update_attributes(encoded({"words": dict(words)}))
+    store.root.group(VERDICTS).update_attributes(encoded({"words": dict(words)}))
 
 
 class Verdict(NamedTuple):
@@ -123,7 +124,7 @@ def _empty(dtype: str) -> np.ndarray:
     return np.empty(0, _type(dtype))
 
 
-def _type(dtype: str) -> Any:
+def _type(dtype: str) -> np.dtype[np.generic]:
     return np.dtypes.StringDType() if dtype == "T" else np.dtype(dtype)
 
 
@@ -221,7 +222,7 @@ def _uncompared(tree: "DataTree", cells: int) -> np.ndarray:
     return np.where(biased, BIASED, NOT_CONVERGED).astype(object)
 
 
-def _along_cells(values: Any) -> np.ndarray:
+def _along_cells(values: "DataArray") -> np.ndarray:
     return np.asarray(values.transpose("cell").values, dtype=bool)
 
 

@@ -4,7 +4,7 @@ There is one for each work pool, named as the pool. Workers find the flow by the
 so they need the package installed and no source code beside it.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkerStatus, WorkPoolStatus
@@ -41,7 +41,7 @@ def deploy(pool: str) -> str:
             campaign, pool, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH
         )
         deployment.entrypoint = ENTRYPOINT
-        made: Any = deployment.apply()
+        made = cast("UUID", deployment.apply())
         return url_for("deployment", obj_id=made) or ""
 
 

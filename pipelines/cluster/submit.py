@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Cancelling, Crashed
@@ -19,6 +19,8 @@ from storage.files import lease
 from storage.files.objects import Objects
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from prefect.client.orchestration import SyncPrefectClient
 
 STARTING = 600.0  # seconds in which a driver that runs must have taken the lease of its campaign
@@ -84,7 +86,7 @@ def _ended(client: "SyncPrefectClient", run: FlowRun) -> FlowRun:
     return run
 
 
-def _live(client: "SyncPrefectClient", store: str, wanted: dict[str, Any]) -> FlowRun | None:
+def _live(client: "SyncPrefectClient", store: str, wanted: dict[str, object]) -> FlowRun | None:
     """The run that goes on already, if it does what is wanted."""
     for run in runs.of_store(client, store, runs.LIVE):
         if _is_lost(run, STARTING):
@@ -102,10 +104,10 @@ def _live(client: "SyncPrefectClient", store: str, wanted: dict[str, Any]) -> Fl
 
 def _new(
     client: "SyncPrefectClient",
-    target: Any,
+    target: "UUID",
     prepared: Prepared,
     options: Options,
-    wanted: dict[str, Any],
+    wanted: dict[str, object],
 ) -> FlowRun:
     """A new run, or the one that somebody else makes of the same campaign at this moment.
 

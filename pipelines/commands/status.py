@@ -128,7 +128,7 @@ def _cells(planned: Plan, store: Store, finished: Finished) -> str:
     """How many are finished, begun and converged."""
     states = Counter(_state(planned, finished, cell) for cell in planned.cells)
     parts = [f"{states[state]} {state}" for state in (FINISHED, BEGUN, WAITING) if states[state]]
-    if "progress" in store.root and "converged" in store.root["progress"]:
+    if "progress" in store.root and "converged" in store.root.group("progress"):
         converged = np.asarray(store.root["progress/converged"][...]) == 1
         parts.append(f"{int(converged.all(axis=1).sum())} converged")
     return ", ".join(parts)
@@ -173,7 +173,7 @@ def _regressions(planned: Plan, store: Store) -> list[str]:
             f"  regression: {sizes} training points are more than {BEYOND_POOL:g} of the pool of "
             f"{regression.pool}, where theories of the pool miss"
         )
-    group = store.root["regression"]
+    group = store.root.group("regression")
     refused = np.asarray(group["refused"][...]) if "refused" in group else np.zeros((1, 1, 1, 1))
     for why, value in REFUSED.items():
         for place, ridge in enumerate(regression.ridges):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pipelines.shadow  # noqa: F401  before any of the packages that may be hidden
 from pipelines.engine import devices, needs, selection
@@ -170,7 +170,7 @@ def _check_data(prepared: Prepared) -> None:
             needs.check_kernel(cell, points)
 
 
-def _networks(spec: Sampled) -> Iterator[Any]:
+def _networks(spec: Sampled) -> Iterator[object]:
     """What a network is made of, and what its numbers are."""
     yield spec.network.model_dump(mode="json")
     yield spec.sampler.precision
@@ -233,7 +233,7 @@ class Drive:
     def _certain(self) -> dict[str, str]:
         """Shards that failed in an earlier run and would fail again, and why."""
         failures = self.store.ledger.last_failures(self.finished)
-        return {name: each["error"] for name, each in failures.items() if each.get("certain")}
+        return {name: str(each["error"]) for name, each in failures.items() if each.get("certain")}
 
     def refine(self) -> bool:
         """Add the next cells of a campaign that refines itself; whether there are any.
@@ -309,7 +309,7 @@ class Drive:
             )
 
 
-def _wave_name(kind: str, settings: dict[str, Any]) -> str:
+def _wave_name(kind: str, settings: dict[str, object]) -> str:
     if kind not in SAMPLED:
         return "regression"
     named = ", ".join(f"{path.split('.')[-1]} {value}" for path, value in settings.items())

@@ -5,10 +5,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 
-def provenance() -> dict[str, Any]:
+def provenance() -> dict[str, object]:
     """What ran, beside what it computes with: machine, command and commit."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -9,7 +9,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,8 @@ from pipelines.analysis.chains import sound_chains
 from storage.campaign.refine_spec import Refine
 from storage.planning.excluded import excludes
 from storage.planning.plan import Cell, Plan, Round
-from storage.planning.sweep import between, order_parameters
+from storage.planning.sweep import between, number, order_parameters
+from storage.store.hierarchy import Group
 from storage.store.store import Store
 
 FINEST = 1e-3  # of the axis: intervals below it are not halved any more
@@ -31,7 +31,7 @@ class _Offer:
     """The middle of an interval, and how telling the interval is."""
 
     score: float
-    point: dict[str, Any]
+    point: dict[str, object]
 
 
 def next_round(store: Store, planned: Plan) -> Round | None:
@@ -69,12 +69,16 @@ def _lines(planned: Plan, paths: Sequence[str]) -> list[list[Cell]]:
     for cell in planned.cells:
         rest = {path: value for path, value in cell.settings.items() if path not in paths}
         lines[repr(sorted(rest.items()))].append(cell)
-    return [sorted(line, key=lambda cell: cell.settings[paths[0]]) for line in lines.values()]
+    return [sorted(line, key=lambda cell: _place(cell, paths)) for line in lines.values()]
+
+
+def _place(cell: Cell, paths: Sequence[str]) -> float:
+    return number(cell.settings, paths[0])
 
 
 def _width(line: Sequence[Cell], pair: tuple[Cell, Cell], paths: Sequence[str]) -> float:
     """Of an interval, as a share of the line."""
-    first, last, low, high = (float(cell.settings[paths[0]]) for cell in (line[0], line[-1], *pair))
+    first, last, low, high = (float(_place(cell, paths)) for cell in (line[0], line[-1], *pair))
     return (high - low) / (last - first) if last > first else 0.0
 
 
@@ -91,9 +95,9 @@ def _interval(values: Array, pair: tuple[Cell, Cell], refine: Refine) -> float:
 def _scores(store: Store, planned: Plan, refine: Refine) -> Array:
     """One number for each cell, (cell,); NaN where nothing is known of it."""
     if refine.by == "disagreement":
-        return _disagreement(store.root["fits"])
+        return _disagreement(store.root.group("fits"))
     assert refine.observable is not None
-    group, datasets = store.root["ensemble"], planned.most("ensemble", "datasets")
+    group, datasets = store.root.group("ensemble"), planned.most("ensemble", "datasets")
     found = np.full((len(planned.cells), datasets), np.nan)
     for cell, dataset in np.ndindex(found.shape):
         chains = sound_chains(group, planned, cell, dataset)
@@ -119,7 +123,7 @@ def bimodality(draws: Array) -> float:
     return float((skewness**2 + 1) / (np.mean(deviation**4) / second**2))
 
 
-def _disagreement(fits: Any) -> Array:
+def _disagreement(fits: Group) -> Array:
     """The largest distance, in standard errors, of a theory from the measurement or another."""
     residual, error = (np.asarray(fits[name][...]) for name in ("mean_residual", "mean_error"))
     with np.errstate(divide="ignore", invalid="ignore"):

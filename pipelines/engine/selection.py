@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from storage.campaign.messages import clip, nearest, short, word
 from storage.campaign.spec import Campaign
@@ -36,8 +35,8 @@ def chosen(planned: Plan, only: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _wanted(spec: Campaign, only: Sequence[str]) -> dict[str, list[Any]]:
-    wanted: dict[str, list[Any]] = {}
+def _wanted(spec: Campaign, only: Sequence[str]) -> dict[str, list[object]]:
+    wanted: dict[str, list[object]] = {}
     for each in only:
         name, equals, text = each.partition("=")
         if not (name and equals and text):
@@ -53,7 +52,7 @@ def _wanted(spec: Campaign, only: Sequence[str]) -> dict[str, list[Any]]:
     return wanted
 
 
-def _axis(spec: Campaign, name: str) -> tuple[str, list[Any]]:
+def _axis(spec: Campaign, name: str) -> tuple[str, list[object]]:
     """The path that a name stands for, and its values: a path, its end, or an axis of one path.
 
     Of several paths that move together an axis names the first.

@@ -4,7 +4,6 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -27,7 +26,7 @@ from storage.campaign.resolved import regressed
 from storage.campaign.schemes import AUTO
 from storage.planning.choosing import told
 from storage.planning.identity import digest
-from storage.planning.plan import EnsembleCell, Plan, RegressionCell, plan
+from storage.planning.plan import EnsembleCell, Place, Plan, RegressionCell, plan
 from storage.planning.sweep import excluded_points
 from storage.reading.theory_rules import coverage
 from storage.store import archive
@@ -104,7 +103,7 @@ def estimate(
     return "\n".join(lines)
 
 
-def _time_lines(costing: Costs, finished: Mapping[Any, int]) -> list[str]:
+def _time_lines(costing: Costs, finished: Mapping[Place, int]) -> list[str]:
     """Of a run of all that is left, and of its parts."""
     cores = available_cores()
     work, wall = costing.total(finished, cores)
@@ -149,7 +148,7 @@ def storage_needs(planned: Plan) -> tuple[int, int]:
 
 
 def _groups(planned: Plan) -> list[tuple[Mapping[str, Variable], Mapping[str, int]]]:
-    groups: list[Any] = []
+    groups: list[tuple[Mapping[str, Variable], Mapping[str, int]]] = []
     if planned.cells:
         groups.append((schema.ensemble_variables(planned.spec), schema.ensemble_sizes(planned)))
     if planned.regressions:
@@ -167,7 +166,7 @@ def _cell_lines(
     planned: Plan,
     prepared: Prepared,
     costing: Costs,
-    finished: Mapping[Any, int],
+    finished: Mapping[Place, int],
     every: bool,
     width: int | None,
     of: str,

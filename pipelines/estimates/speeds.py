@@ -33,7 +33,7 @@ class Speeds:
         self._path = path or place()
         self._machine = _machine()
         self._known = _fresh(_read(self._path).get(self._machine))
-        self._new: dict[str, Any] = {}
+        self._new: dict[str, object] = {}
 
     def known(self, name: str) -> list[float] | None:
         """What was measured of this name, if it was, and not long ago."""
@@ -81,7 +81,7 @@ def _replace(path: Path, data: bytes) -> None:
     os.replace(file.name, path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     with suppress(OSError, ValueError):
         found = json.loads(path.read_bytes())
         if isinstance(found, dict):
@@ -89,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _fresh(entries: Any) -> dict[str, Any]:
+def _fresh(entries: object) -> dict[str, Any]:
     """Entries that are whole and not old."""
     now = time.time()
     return {

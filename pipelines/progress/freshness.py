@@ -7,10 +7,9 @@ the middle runs again.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from pipelines.progress.code_digest import code_digest
 from storage.campaign.plugins import Plugins
@@ -38,13 +37,13 @@ def state(store: Store, plugins: Plugins) -> str:
 
 def is_fresh(store: Store, name: str, now: str) -> bool:
     """Whether a stage last ended in this state, and what it wrote then is still there."""
-    then, written = _records(store).get(name, ["", []])
+    then, written = _records(store).get(name, ("", []))
     return then == now and set(written) <= set(_written(store))
 
 
 def keep(store: Store, name: str, now: str) -> None:
     """A stage has ended: remember of what."""
-    _put(store, _records(store) | {name: [now, _written(store)]})
+    _put(store, _records(store) | {name: (now, _written(store))})
 
 
 def forget(store: Store, names: Sequence[str]) -> None:
@@ -54,7 +53,7 @@ def forget(store: Store, names: Sequence[str]) -> None:
         _put(store, {name: record for name, record in records.items() if name not in names})
 
 
-def _records(store: Store) -> dict[str, Any]:
+def _records(store: Store) -> dict[str, tuple[str, list[str]]]:
     """What is remembered; nothing where nobody can read it any more."""
     try:
         return unseal(store.objects.get(FRESH) or b"{}")
@@ -62,14 +61,15 @@ def _records(store: Store) -> dict[str, Any]:
         return {}
 
 
-def _put(store: Store, records: dict[str, Any]) -> None:
+def _put(store: Store, records: Mapping[str, object]) -> None:
     store.objects.put(FRESH, seal(records, indent=1))
 
 
 def _written(store: Store) -> list[str]:
     """The groups of the store, and the page."""
     groups = [name for name, _ in store.root.groups()]
-    theories = [name for name, _ in store.root["theory"].groups()] if "theory" in groups else []
+    below = store.root.group("theory").groups() if "theory" in groups else ()
+    theories = [name for name, _ in below]
     page = ["report"] if store.objects.exists("report/report.html") else []
     return sorted([*groups, *(f"theory/{name}" for name in theories), *page])
 

@@ -5,11 +5,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from pipelines.progress.pace import Pace
 from pipelines.text.durations import about
 from workers.shard import Outcome
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn, TaskID
 
 QUIET = 30  # seconds between two plain lines that only count
 
@@ -51,8 +55,8 @@ class Progress:
         self.done = done
         self._stream = stream or sys.stderr
         self._lock = threading.Lock()
-        self._bar: Any = None
-        self._task: Any = None
+        self._bar: Bar | None = None
+        self._task: TaskID  # of the bar, where there is one
         self._spoke = time.monotonic()
         self.pace = pace
         self._keep = keep
@@ -200,7 +204,7 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-def _left_column(progress: Progress) -> Any:
+def _left_column(progress: Progress) -> "ProgressColumn":
     from rich.progress import ProgressColumn
     from rich.text import Text
 

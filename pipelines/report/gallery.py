@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -86,7 +85,7 @@ def _bytes(variable: xr.Variable) -> bytes:
     return repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
 
 
-def _attributes(attrs: Mapping[Any, object]) -> str:
+def _attributes(attrs: Mapping[object, object]) -> str:
     return repr(sorted((str(key), value) for key, value in attrs.items()))
 
 

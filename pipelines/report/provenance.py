@@ -1,14 +1,12 @@
 """What the runs of a campaign wrote down of themselves."""
 
-from typing import Any
-
 from storage.errors import CampaignError
 from storage.files.sealed import unseal
 from storage.store import kept
 from storage.store.store import Store
 
 
-def runs(store: Store) -> list[dict[str, Any]]:
+def runs(store: Store) -> list[dict[str, object]]:
     """Start, host, command, commit and versions of each run, the oldest first.
 
     Raises CampaignError for a record that is not as it was written.
@@ -17,7 +15,7 @@ def runs(store: Store) -> list[dict[str, Any]]:
     return [_read(store, name) for name in names]
 
 
-def _read(store: Store, name: str) -> dict[str, Any]:
+def _read(store: Store, name: str) -> dict[str, object]:
     data = kept.read(store.objects, name) or b""
     try:
         return unseal(data)

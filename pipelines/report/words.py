@@ -40,9 +40,13 @@ def value(spec: Campaign, path: str) -> str:
     """The value of a setting; its letter where the sweep gives it several."""
     if path in swept(spec):
         return name_and_symbol(path)[1]
-    found: Any = spec
+    found: object = spec
     for key in path.split("."):
-        found = getattr(found, key) if isinstance(found, Frozen) else found[int(key)]
+        if isinstance(found, Frozen):
+            found = getattr(found, key)
+        else:
+            assert isinstance(found, Sequence)
+            found = found[int(key)]
     return number(found)
 
 

@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -28,7 +28,7 @@ SHARE = 0.05  # of one core, at most, that looks take where cells end all the ti
 MEASURING = 3.0  # seconds of a look, beyond which cells wait for the next one
 FAILURES = 10  # that are told with their reasons
 
-Shown = tuple[str, Any]  # description and data of an artifact
+Shown = tuple[str, object]  # description and data of an artifact
 
 
 class Board:

@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
 from workers.cluster.pool import GRACE
 
@@ -17,7 +17,7 @@ DRAINED = 75  # exit status: EX_TEMPFAIL of sysexits.h, as for what is worth ano
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 MARGIN = 2.0  # seconds that an executor may take beyond the grace time before it is interrupted
 
-Handler = Callable[[int, Any], object]
+Handler = Callable[[int, FrameType | None], object]
 
 
 class Drained(SystemExit):

@@ -13,9 +13,10 @@ import httpx
 from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import FailedRun
-from prefect.futures import wait
+from prefect.futures import PrefectFuture, wait
 from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
@@ -40,7 +41,7 @@ INCOMPLETE = "Incomplete"  # name of the state of a run that ended without some 
 
 
 @task(name="wave", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def wave(name: str, line: Any) -> Any:
+def wave(name: str, line: "waves.Line") -> "int | State":
     """Show a wave from its first shard to its last; the flow itself drives the shards."""
     line.wait()
     if line.failed:
@@ -52,7 +53,7 @@ def wave(name: str, line: Any) -> Any:
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def stage(name: str, driven: Any) -> Any:
+def stage(name: str, driven: "engine.Drive") -> "State | None":
     """Run one stage on what is stored."""
     try:
         stages.run_if_changed(name, driven.store, driven.prepared.plugins)
@@ -70,7 +71,7 @@ THREADS: Any = ThreadPoolTaskRunner(max_workers=waves.MOST)  # in each of them a
     persist_result=False,
     validate_parameters=False,
 )
-def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> Any:
+def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> "State":
     """Simulate a campaign wave by wave, then assess, predict, fit and report.
 
     `spec` is YAML, or the name under which a long one is kept below `root`, and `options` the
@@ -125,7 +126,7 @@ def _cancelled_in_the_ui(stop: threading.Event) -> Iterator[None]:
 
 def _simulate(driven: engine.Drive, progress: Progress) -> None:
     """Simulate, with a task run for every wave from its first shard on."""
-    shown: list[Any] = []
+    shown: list[PrefectFuture[int | State]] = []
     try:
         driving.simulate(
             driven,
@@ -153,7 +154,7 @@ def run(prepared: engine.Prepared, options: driving.Options) -> None:
     finally:
         _drain()
     if state.is_cancelled():
-        raise Drained(state.message)
+        raise Drained(state.message or "")
     if not state.is_completed():
         kind = IncompleteError if state.name == INCOMPLETE else CampaignError
         raise kind(f"the flow run {state.type.value.lower()}: {state.message}")

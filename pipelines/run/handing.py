@@ -1,7 +1,6 @@
 """What a flow run is given: little enough for Prefect, whatever the size of the campaign."""
 
 import hashlib
-from typing import Any
 
 from pipelines.engine.engine import Prepared, allowed_plugins
 from pipelines.run.driving import Options
@@ -13,7 +12,7 @@ MOST = 100_000  # bytes of a spec among the parameters of a run; Prefect takes h
 FOLDER = "submitted"  # of the stores' root, for longer specs
 
 
-def parameters(prepared: Prepared, options: Options) -> dict[str, Any]:
+def parameters(prepared: Prepared, options: Options) -> dict[str, object]:
     """Those of the flow for a campaign; a long spec is written to the root of the stores."""
     root = Objects(prepared.root)
     allowed = {"plugins": allowed_plugins(options.plugins), "folder": prepared.plugins.path}

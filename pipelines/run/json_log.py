@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TextIO
 
 from storage.errors import CampaignError
 from workers.shard import Outcome
@@ -38,10 +38,11 @@ class JsonLog:
         if outcome.receipt is None:
             self.write("error", f"failed: {outcome.reason}", **facts)
             return
-        known = {name: outcome.receipt[name] for name in FACTS if name in outcome.receipt}
+        receipt = dict(outcome.receipt)
+        known = {name: receipt[name] for name in FACTS if name in receipt}
         self.write("info", "finished", **facts, **known)
 
-    def write(self, level: str, message: str, **facts: Any) -> None:
+    def write(self, level: str, message: str, **facts: object) -> None:
         """One line, whole even where several threads write."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         about = {"time": moment, "level": level, "campaign": self._campaign, "message": message}

@@ -136,10 +136,12 @@ class _Reader:
         root = Store(url).root
         # Zarr opens an array whenever a group is asked for it; that is half the time of a look.
         self._root = {
-            name: dict(root[name].arrays()) for name in ("ensemble", "step_check") if name in root
+            name: dict(root.group(name).arrays())
+            for name in ("ensemble", "step_check")
+            if name in root
         }
         self._group = self._root["ensemble"]
-        self._assessed = convergence.assessed_variables(root["ensemble"])
+        self._assessed = convergence.assessed_variables(root.group("ensemble"))
         components = ensemble_grid(planned)[0]["component"].values.tolist()
         self._names = convergence.quantities(self._assessed, components)
         self._learned = learnabilities(components)

@@ -6,7 +6,7 @@ Workers need no port of their own: what they did stands in the receipts that com
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -14,12 +14,14 @@ from prometheus_client import start_http_server as serve
 
 from pipelines.engine.engine import Drive
 from storage.errors import CampaignError
+from storage.files.ledger import Receipt
 from storage.planning.plan import SAMPLED, WARMUP, Shard
 from workers.faults import Fault
 from workers.shard import Outcome
 
 HOST = "127.0.0.1"
 PREFIX = "finitewidth"
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
 
@@ -74,7 +76,7 @@ class Metrics:
         )
         ProcessCollector(registry=registry)
 
-    def _of_run(self, metric: Any) -> Any:
+    def _of_run(self, metric: Metric) -> Metric:
         """The one of this run: Prometheus shows a metric with labels once these are known."""
         return metric.labels(**self.labels)
 
@@ -102,7 +104,7 @@ class Metrics:
             self._finished(outcome.shard, outcome.receipt)
         self._shards()
 
-    def _finished(self, shard: Shard, receipt: dict[str, Any]) -> None:
+    def _finished(self, shard: Shard, receipt: Receipt) -> None:
         self._busy.labels(**self.labels, host=receipt["host"]).inc(receipt["seconds"])
         self._seconds.observe(receipt["seconds"])
         self._steps.inc(member_steps(shard))
@@ -141,7 +143,7 @@ def member_steps(shard: Shard) -> int:
 def effective_samples(driven: Drive) -> float:
     """The smallest bulk ESS of any quantity, summed over cells and datasets, as last assessed."""
     root = driven.store.root
-    if "progress" not in root or "ess_bulk" not in root["progress"]:
+    if "progress" not in root or "ess_bulk" not in root.group("progress"):
         return 0.0
     found = np.asarray(root["progress/ess_bulk"][...], float)  # (cell, dataset, quantity)
     known = np.isfinite(found).any(axis=-1)

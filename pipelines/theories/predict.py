@@ -10,7 +10,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -38,6 +37,7 @@ from storage.campaign.theory_record import described, own
 from storage.campaign.theory_spec import AVERAGED_THEORIES
 from storage.errors import CampaignError
 from storage.planning.plan import EnsembleCell, Plan
+from storage.store.hierarchy import Group
 from storage.store.results import create_group, ensemble_grid, remove_groups, stored_plan
 from storage.store.store import Store
 from workers.data.dataset import Dataset
@@ -82,6 +82,7 @@ SCALE = {
     "residual": Variable(_DATASET, "f8", "what is left of the equation for Q"),
 }
 READOUT = {"weight_norm": Variable(_DATASET, "f8", "mean squared norm of the readout weights")}
+Predicting = Callable[..., Iterable[Prediction]]  # at each width
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,12 @@ class Numbers:
     silent: tuple[str, ...] = ()  # what other theories know of layers, and it does not
 
 
-def _of_all(theory: Callable[[Problem], Prediction]) -> Callable[..., list[Prediction]]:
+def _of_all(theory: Callable[[Problem], Prediction]) -> Predicting:
     """The same at every width."""
     return lambda problem, widths, index: [theory(problem)] * len(widths)
 
 
-def _without_index(theory: Callable[..., Iterable[Prediction]]) -> Callable[..., Any]:
+def _without_index(theory: Predicting) -> Predicting:
     """The same for every dataset but for its data."""
     return lambda problem, widths, index: theory(problem, widths)
 
@@ -208,7 +209,7 @@ def _predict_averaged(store: Store, planned: Plan) -> None:
         write_reasons(store, theory, reasons)
 
 
-def _ensemble_group(store: Store, planned: Plan, theory: str) -> Any:
+def _ensemble_group(store: Store, planned: Plan, theory: str) -> Group:
     coordinates, grid = ensemble_grid(planned)
     sizes = ensemble_sizes(planned)
     variables = dict(SUMMARY)
@@ -322,7 +323,7 @@ def _checked(
     return array
 
 
-def _write(group: Any, place: tuple[int, int], values: Prediction) -> None:
+def _write(group: Group, place: tuple[int, int], values: Prediction) -> None:
     """Write what is predicted for one dataset of a cell, broadcast over directions."""
     for name, value in values.items():
         array = group[name]

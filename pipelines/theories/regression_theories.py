@@ -8,7 +8,6 @@ and are evaluated for as many of the finished repeats as `workers.regression.dec
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from storage.campaign.regression_spec import (
 from storage.campaign.resolved import Regressed, regressed
 from storage.campaign.spec import Campaign
 from storage.planning.plan import Plan
+from storage.store.hierarchy import Group
 from storage.store.results import create_group, regression_grid
 from storage.store.store import Store
 from theory.renormalization import rg
@@ -123,7 +123,7 @@ def _predict_decimated(store: Store, planned: Plan, plugins: Plugins) -> None:
 
 def stored_spectrum(store: Store, cell: int) -> tuple[Tensor, Tensor]:
     """Eigenvalues and target coefficients of the pool of a cell; nan where not yet stored."""
-    stored = store.root["regression"]
+    stored = store.root.group("regression")
     eigenvalues, coefficients = (
         torch.as_tensor(np.asarray(stored[name][cell]), dtype=torch.float64)
         for name in ("eigenvalue", "coefficient")
@@ -141,7 +141,7 @@ def curve(
     train, ridge = settings(spec)
     if theory == QUARTIC_THEORY:
         return _quartic(spec, eigenvalues, power)
-    arguments: list[Any] = [eigenvalues, power, train, ridge]
+    arguments: list[Tensor] = [eigenvalues, power, train, ridge]
     found = {}
     if theory in CUTOFF_THEORIES:
         kept = modes_kept(newest, eigenvalues, train, ridge)
@@ -196,7 +196,7 @@ def renormalized(eigenvalues: Tensor, ridge: Tensor, kept: Tensor) -> Tensor:
     return ridge + rg.hard_flow(eigenvalues, 0.0)[kept]
 
 
-def _group(store: Store, planned: Plan, theory: str) -> Any:
+def _group(store: Store, planned: Plan, theory: str) -> Group:
     coordinates, grid = regression_grid(planned)
     variables = curve_variables(regressed(planned.spec), theory)
     sizes = regression_sizes(planned)

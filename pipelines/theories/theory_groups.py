@@ -5,9 +5,10 @@ cell, and each dataset where the theory is given the data.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.arrays.schema import Variable
 from storage.campaign.resolved import sampled
@@ -30,7 +31,7 @@ VARIABLES = {
     "reason": Variable(("cell", "dataset"), "T", "why the theory predicts nothing"),
 }
 
-Reasons = np.ndarray[Any, Any]  # of text, empty where there is a prediction: (cell[, dataset])
+Reasons = NDArray[np.object_]  # of text, empty where there is a prediction: (cell[, dataset])
 
 
 def reasons_of(theory: str, cells: Sequence[Cell], datasets: int | None = None) -> Reasons:
@@ -45,7 +46,7 @@ def reasons_of(theory: str, cells: Sequence[Cell], datasets: int | None = None) 
 
 def write_reasons(store: Store, theory: str, reasons: Reasons) -> None:
     """Write `applies` and `reason` into the group of a theory."""
-    group = store.root[group_name(theory)]
+    group = store.root.group(group_name(theory))
     group.update_attributes({"theory": theory})
     values = {"applies": reasons == "", "reason": reasons.astype(np.dtypes.StringDType())}
     for name, variable in VARIABLES.items():

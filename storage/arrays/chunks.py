@@ -8,11 +8,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-Codec = tuple[str, Mapping[str, Any]]  # its name and its settings
+from storage.arrays.documents import ArrayNode
+
+Codec = tuple[str, Mapping[str, object]]  # its name and its settings
+Outer = tuple[slice, ...] | tuple[np.ndarray, ...]  # an index of NumPy
 Indices = tuple[np.ndarray, ...]  # what is wanted along each dimension
 Fetch = Callable[[Sequence[str]], Iterable[bytes | None]]  # the bytes of objects, None if absent
 _CODECS = (["bytes", "zstd"], ["bytes"], ["vlen-utf8", "zstd"], ["vlen-utf8"])
@@ -36,11 +39,11 @@ class Chunked:
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     codecs: tuple[Codec, ...]
 
     @classmethod
-    def parsed(cls, path: str, node: Mapping[str, Any]) -> Self:
+    def parsed(cls, path: str, node: ArrayNode) -> Self:
         """From what zarr.json holds of it; ValueError where it is packed in another way.
 
         LookupError and TypeError where these are no metadata of such an array.
@@ -102,16 +105,16 @@ class Chunked:
         return self.encoded(bytes(VLenUTF8().encode(values.astype(object).ravel())))
 
     @property
-    def _packing(self) -> Mapping[str, Any]:
+    def _packing(self) -> Mapping[str, object]:
         return self.codecs[1][1] if len(self.codecs) > 1 else {}
 
 
-def fill_of(dtype: np.dtype[Any]) -> float | int | str:
+def fill_of(dtype: np.dtype[np.generic]) -> float | int | str:
     """The value that stands for nothing."""
     return {"f": np.nan, "T": ""}.get(dtype.kind, 0)
 
 
-def _dtype(name: str) -> np.dtype[Any]:
+def _dtype(name: str) -> np.dtype[np.generic]:
     return np.dtypes.StringDType() if name == TEXT else np.dtype(name).newbyteorder("<")
 
 
@@ -142,8 +145,8 @@ class Place:
     """Where a chunk meets an outer product of indices."""
 
     key: str  # of the chunk
-    there: tuple[Any, ...]  # in the product
-    inside: tuple[Any, ...]  # in the chunk
+    there: Outer  # in the product
+    inside: Outer  # in the chunk
     count: int  # of values
 
 
@@ -164,7 +167,7 @@ def _parts(index: np.ndarray, chunk: int) -> Iterator[tuple[int, np.ndarray, np.
         yield int(number), there, index[there] - number * chunk
 
 
-def _outer(places: Sequence[np.ndarray]) -> tuple[Any, ...]:
+def _outer(places: Sequence[np.ndarray]) -> Outer:
     """An index of NumPy for the outer product; slices where they say the same, which is faster."""
     slices = tuple(slice(place[0], place[-1] + 1) for place in places)
     if all((np.diff(place) == 1).all() for place in places):

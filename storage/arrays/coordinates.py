@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from pydantic_core import to_jsonable_python
@@ -40,7 +39,7 @@ class Coordinate:
 
 
 def _coordinate(
-    dims: Sequence[str], values: object, long_name: str, units: str = "1", **attrs: Any
+    dims: Sequence[str], values: object, long_name: str, units: str = "1", **attrs: object
 ) -> Coordinate:
     described = {"long_name": long_name, "units": units, **attrs}
     return Coordinate(tuple(dims), np.asarray(values), described)
@@ -58,17 +57,17 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
         ),
         "physical_readout_variance": _coordinate(
             ["cell"],
-            [_network(cell).physical_weight_variance[-1] for cell in plan.cells],
+            [cell.spec.network.physical_weight_variance[-1] for cell in plan.cells],
             "weight variance of the readout after the division by chi",
         ),
         "depth": _coordinate(
-            ["cell"], [_network(cell).depth for cell in plan.cells], "number of hidden layers"
+            ["cell"], [cell.spec.network.depth for cell in plan.cells], "number of hidden layers"
         ),
         "activation": _coordinate(
-            ["cell"], [_network(cell).activation for cell in plan.cells], "activation φ"
+            ["cell"], [cell.spec.network.activation for cell in plan.cells], "activation φ"
         ),
         "width": _coordinate(
-            ["cell"], [_network(cell).width for cell in plan.cells], "neurons in a hidden layer"
+            ["cell"], [cell.spec.network.width for cell in plan.cells], "neurons in a hidden layer"
         ),
         **_schemes(plan),
         "refined": _coordinate(  # the last: a place is a cell when all else is said of it
@@ -226,7 +225,7 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
     }
 
 
-def axes(spec: Campaign, paths: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[Any]]]:
+def axes(spec: Campaign, paths: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[object]]]:
     """The grid for readers: axis -> coordinate name -> its values along the axis.
 
     A value of which the grid has no point has no place along the axis either.
@@ -235,7 +234,7 @@ def axes(spec: Campaign, paths: Mapping[str, Sequence[str]]) -> dict[str, dict[s
     found = {}
     for axis, wanted in paths.items():
         rows = zip(*spec.sweep[axis].values(), strict=True)
-        first: dict[str, dict[str, Any]] = {}
+        first: dict[str, dict[str, object]] = {}
         for point in points:
             first.setdefault(spelling([point[path] for path in spec.sweep[axis]]), point)
         cells = [resolve(spec, first[name]) for name in map(spelling, rows) if name in first]
@@ -296,7 +295,7 @@ def setting_name(path: str) -> str:
     return path.replace(".", "_")
 
 
-def _setting(spec: Campaign, path: str) -> Any:
+def _setting(spec: Campaign, path: str) -> object:
     """The value of a setting, of the type that its field has: 1 is 1.0 where a float is wanted."""
     place: object = spec
     for key in path.split("."):
@@ -322,7 +321,3 @@ def setting_values(values: Sequence[object]) -> np.ndarray:
 def physical_temperature(spec: Sampled) -> float:
     """T of the posterior: the temperature of the spec divided by chi."""
     return spec.sampler.temperature / spec.network.chi
-
-
-def _network(cell: Cell) -> Any:
-    return cell.spec.network

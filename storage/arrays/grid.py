@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ def locate(axes: Axes, settings: Mapping[str, np.ndarray], cells: int) -> Grid:
         for setting in axes.values()
         for name in setting
     ]
-    known: dict[tuple[Any, ...], int] = {}
+    known: dict[tuple[object, ...], int] = {}
     for cell in range(cells):
         known.setdefault(tuple(column[cell] for column in columns), cell)
     places = np.full([len(row) for row in rows], MISSING)
@@ -59,7 +58,7 @@ def locate(axes: Axes, settings: Mapping[str, np.ndarray], cells: int) -> Grid:
     return Grid(axes, places)
 
 
-def _meaning(value: object) -> Any:
+def _meaning(value: object) -> object:
     """A hashable value: text that is JSON is what it says, for a list or nothing is stored so."""
     if isinstance(value, str):
         try:

@@ -6,12 +6,12 @@ that the place of a chunk names the shard, and a shard names its chunks.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from storage.arrays.chunks import Chunked
+from storage.arrays.documents import Node
 from storage.planning.plan import WARMUP, Cell, Kind, Shard
 
 GROUPS: dict[Kind, str] = {
@@ -111,7 +111,9 @@ def _arrays(metadata: bytes) -> Iterator[tuple[str, Stored]]:
         raise ValueError("no metadata of a campaign") from None
 
 
-def _is_of_shards(node: Mapping[str, Any]) -> bool:
+def _is_of_shards(node: Node) -> bool:
     """Whether an array is no coordinate: cells come first, and more comes behind."""
+    if node["node_type"] != "array":
+        return False
     dims = node.get("dimension_names") or []
-    return node["node_type"] == "array" and dims[:1] == ["cell"] and len(dims) > 1
+    return dims[:1] == ["cell"] and len(dims) > 1

@@ -2,14 +2,21 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from storage.arrays.chunks import TEXT, fill_of
+from storage.arrays.documents import (
+    ArrayNode,
+    CodecNode,
+    Dimensions,
+    GroupNode,
+    Members,
+    Node,
+    RootNode,
+)
 
-Node = dict[str, Any]
-EMPTY: Node = {  # the root of a hierarchy of nothing
+EMPTY: RootNode = {  # the root of a hierarchy of nothing
     "zarr_format": 3,
     "node_type": "group",
     "attributes": {},
@@ -19,7 +26,7 @@ PACKED = {"level": 1, "checksum": True}  # of what is measured or computed
 PLAIN = {"level": 0, "checksum": False}  # of coordinates
 
 
-def group_node(attributes: Mapping[str, object]) -> Node:
+def group_node(attributes: Mapping[str, object]) -> GroupNode:
     """A group."""
     return {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
 
@@ -27,12 +34,13 @@ def group_node(attributes: Mapping[str, object]) -> Node:
 def array_node(
     shape: Sequence[int],
     chunks: Sequence[int],
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     dims: Sequence[str],
     attributes: Mapping[str, object],
     packing: Mapping[str, object],
-) -> Node:
+) -> ArrayNode:
     """An array with named dimensions; floats fill with NaN, integers with 0, text with ""."""
+    named: Dimensions = {"dimension_names": list(dims)} if dims else {}
     return {
         "shape": [int(length) for length in shape],
         "data_type": TEXT if dtype.kind == "T" else dtype.name,
@@ -44,19 +52,19 @@ def array_node(
         "fill_value": _fill(dtype),
         "codecs": [_serializer(dtype), {"name": "zstd", "configuration": dict(packing)}],
         "attributes": dict(attributes),
-        **({"dimension_names": list(dims)} if dims else {}),
+        **named,
         "zarr_format": 3,
         "node_type": "array",
         "storage_transformers": [],
     }
 
 
-def serialized(node: Node) -> bytes:
+def serialized(node: Mapping[str, object]) -> bytes:
     """The bytes of zarr.json."""
     return json.dumps(node, indent=2).encode()
 
 
-def consolidated(root: Node, members: Mapping[str, Node]) -> Node:
+def consolidated(root: Node, members: Mapping[str, Node]) -> RootNode:
     """The root, with all that lies below it by path: what readers see in one object."""
     below = {
         path: node if node["node_type"] == "array" else _with(node, {})
@@ -65,8 +73,8 @@ def consolidated(root: Node, members: Mapping[str, Node]) -> Node:
     return _with(root, below)
 
 
-def _with(group: Node, members: Mapping[str, Node]) -> Node:
-    inline = {"kind": "inline", "must_understand": False, "metadata": members}
+def _with(group: Node, members: Mapping[str, ArrayNode | RootNode]) -> RootNode:
+    inline: Members = {"kind": "inline", "must_understand": False, "metadata": members}
     return {
         "attributes": group["attributes"],
         "zarr_format": 3,
@@ -75,11 +83,11 @@ def _with(group: Node, members: Mapping[str, Node]) -> Node:
     }
 
 
-def _fill(dtype: np.dtype[Any]) -> Any:
+def _fill(dtype: np.dtype[np.generic]) -> float | str:
     return {"f": "NaN", "b": False}.get(dtype.kind, fill_of(dtype))
 
 
-def _serializer(dtype: np.dtype[Any]) -> Node:
+def _serializer(dtype: np.dtype[np.generic]) -> CodecNode:
     if dtype.kind == "T":
         return {"name": "vlen-utf8", "configuration": {}}
     if dtype.itemsize == 1:

@@ -349,5 +349,7 @@ def layers(spec: Sampled) -> int:
 
 def _depths(spec: Sampled) -> list[int]:
     """Depths of the networks of a campaign."""
-    swept = (axis.get("network.depth", []) for axis in spec.sweep.values())
-    return list(itertools.chain.from_iterable(swept)) or [spec.network.depth]
+    swept = itertools.chain.from_iterable(
+        axis.get("network.depth", []) for axis in spec.sweep.values()
+    )
+    return [depth for depth in swept if isinstance(depth, int)] or [spec.network.depth]

@@ -9,7 +9,6 @@ before it is asked for.
 
 import os
 from collections.abc import Iterable
-from typing import Any
 
 from xarray import Dataset, DataTree
 from xarray.backends import BackendEntrypoint
@@ -69,7 +68,7 @@ class FinitewidthBackend(BackendEntrypoint):
         )
         return DataTree.from_dict(groups)
 
-    def guess_can_open(self, filename_or_obj: Any) -> bool:
+    def guess_can_open(self, filename_or_obj: object) -> bool:
         """A local folder with a data.zarr in it."""
         if not isinstance(filename_or_obj, str | os.PathLike):
             return False

@@ -6,7 +6,7 @@ Cells are points of a grid, or `folded`: along `cell`, in the order of those poi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from xarray import Coordinates, Dataset, Variable
@@ -16,7 +16,11 @@ from storage.arrays.attributes import axes_of, encoded
 from storage.arrays.grid import MISSING, Grid, locate
 from storage.backend.lazy import Finished, LazyArray, Masked, Reader, Stored, Unfolded
 from storage.backend.snapshot import Snapshot
+from storage.backend.snapshot import Stored as Raw
 from storage.errors import CampaignError
+
+if TYPE_CHECKING:
+    import zarr
 
 # dimension -> the one that counts its shards
 SHARDS = {"chain": "block", "draw": "segment", "time": "segment"}
@@ -36,29 +40,35 @@ def dataset(snapshot: Snapshot, path: str, dropped: set[str], folded: bool = Fal
     return Dataset(variables, Coordinates(coordinates, indexes={}), encoded(attrs))
 
 
+class _Named(Protocol):
+    """Metadata of an array whose dimensions have names, as all of ours have."""
+
+    dimension_names: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Group:
     """A stored group and the grid that its cells form."""
 
     snapshot: Snapshot
     path: str
-    node: Any  # zarr.Group
+    node: "zarr.Group"
     folded: bool
 
     @cached_property
-    def arrays(self) -> dict[str, Any]:
+    def arrays(self) -> dict[str, Raw]:
         """The stored arrays by name."""
         return dict(self.node.arrays())
 
     @cached_property
-    def attrs(self) -> dict[str, Any]:
+    def attrs(self) -> dict[str, object]:
         """The stored attributes."""
         return dict(self.node.attrs)
 
     @cached_property
     def coordinates(self) -> set[str]:
         """Names of the coordinates that are not those of a dimension."""
-        return set(self.attrs.get("coordinates", "").split())
+        return set(str(self.attrs.get("coordinates", "")).split())
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -142,11 +152,11 @@ class Group:
         return Masked(stored, finished, tuple(steps))
 
 
-def _dims(array: Any) -> tuple[str, ...]:
-    return array.metadata.dimension_names
+def _dims(array: Raw) -> tuple[str, ...]:
+    return cast("_Named", array.metadata).dimension_names
 
 
-def _kind(stored: np.dtype[Any], holes: bool) -> tuple[np.dtype[Any], Any]:
+def _kind(stored: np.dtype[np.generic], holes: bool) -> tuple[np.dtype[np.generic], float | str]:
     """The dtype that readers see, and the value of what is not there."""
     if stored.kind == "T":
         return np.dtype(object), ""
@@ -155,6 +165,6 @@ def _kind(stored: np.dtype[Any], holes: bool) -> tuple[np.dtype[Any], Any]:
     return stored, 0
 
 
-def _labels(values: Sequence[Any]) -> np.ndarray:
+def _labels(values: Sequence[object]) -> np.ndarray:
     labels = np.array(values)
     return labels.astype(object) if labels.dtype.kind == "U" else labels

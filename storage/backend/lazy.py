@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from xarray.backends import BackendArray
@@ -12,7 +12,11 @@ from storage.arrays import chunks
 from storage.arrays.chunks import Indices, UnreadableError
 from storage.arrays.grid import MISSING
 from storage.backend.snapshot import Snapshot
+from storage.backend.snapshot import Stored as Raw
 from storage.errors import damaged
+
+if TYPE_CHECKING:
+    from storage.store.sound_objects import SoundObjects
 
 Reader = Callable[[Indices], np.ndarray]  # the outer product of the indices, none of them empty
 
@@ -34,13 +38,14 @@ class Stored:
             if numbers is None:
                 return _by_zarr(array, indices)
             try:
-                values = chunks.read(array.store.sound.fetch, numbers, indices)
+                place = cast("SoundObjects", array.store)
+                values = chunks.read(place.sound.fetch, numbers, indices)
             except UnreadableError as error:
                 raise damaged(self.snapshot.url, error.key, error.reason) from error
             return values.astype(object) if values.dtype.kind == "T" else values
 
 
-def _by_zarr(array: Any, indices: Indices) -> np.ndarray:
+def _by_zarr(array: Raw, indices: Indices) -> np.ndarray:
     key = tuple(_slice(index) for index in indices)
     basic = all(isinstance(part, slice) for part in key)
     values = np.asarray(array[key] if basic else array.oindex[key])
@@ -100,8 +105,8 @@ class Unfolded:
     read: Reader
     cell: int  # which dimension `cell` is
     places: np.ndarray  # the cell at each point, or MISSING
-    fill: Any  # the value at points without a cell
-    dtype: np.dtype[Any]
+    fill: float | str  # the value at points without a cell
+    dtype: np.dtype[np.generic]
 
     def __call__(self, indices: Indices) -> np.ndarray:
         """The outer product of the indices."""
@@ -121,16 +126,16 @@ class Unfolded:
 class LazyArray(BackendArray):
     """What a reader gives, as xarray wants it."""
 
-    def __init__(self, read: Reader, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    def __init__(self, read: Reader, shape: Sequence[int], dtype: np.dtype[np.generic]) -> None:
         self.read = read
         self.dtype = dtype
         self.shape = tuple(shape)
 
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
         support = indexing.IndexingSupport.OUTER
         return indexing.explicit_indexing_adapter(key, self.shape, support, self._outer)
 
-    def _outer(self, key: tuple[Any, ...]) -> np.ndarray:
+    def _outer(self, key: tuple[int | np.integer | slice | np.ndarray, ...]) -> np.ndarray:
         pairs = zip(self.shape, key, strict=True)
         indices = tuple(np.atleast_1d(np.arange(length)[part]) for length, part in pairs)
         if not all(map(len, indices)):

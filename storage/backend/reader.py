@@ -48,4 +48,5 @@ def open_raw(path: str | os.PathLike[str]) -> "DataTree":
 
     snapshot = find(path)
     with snapshot.explained():
-        return open_datatree(snapshot.store, engine="zarr", consolidated=True)
+        store: object = snapshot.store  # of which the engine knows more than xarray says
+        return open_datatree(store, engine="zarr", consolidated=True)  # pyright: ignore[reportArgumentType]

@@ -5,12 +5,21 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from storage.arrays.chunks import Chunked
 from storage.arrays.schema import SCHEMA_VERSION
 from storage.errors import CampaignError, refused
 from storage.files.objects import Objects
+
+if TYPE_CHECKING:
+    from zarr import Array, Group
+    from zarr.core.metadata import ArrayV3Metadata
+
+    from storage.arrays.documents import ArrayNode
+    from storage.store.sound_objects import SoundObjects
+
+Stored: TypeAlias = "Array[ArrayV3Metadata]"
 
 
 @dataclass(frozen=True)
@@ -27,21 +36,21 @@ class Snapshot:
         return Snapshot, (self.url,)
 
     @property
-    def store(self) -> Any:
+    def store(self) -> "SoundObjects":
         """The hierarchy for Zarr, read only, each object checked where it can be."""
         from storage.store.sound_objects import sound
 
         return sound(Objects(self.url))
 
     @cached_property
-    def root(self) -> Any:
+    def root(self) -> "Group":
         """The root group, read only."""
         import zarr
 
         return zarr.open_group(self.store, mode="r", use_consolidated=True)
 
     @cached_property
-    def groups(self) -> dict[str, Any]:
+    def groups(self) -> "dict[str, Group]":
         """Every group by its path, the root's being empty."""
         from zarr import Group
 
@@ -49,13 +58,13 @@ class Snapshot:
         return {"": self.root} | {path: node for path, node in members if isinstance(node, Group)}
 
     @cached_property
-    def _arrays(self) -> dict[str, Any]:
+    def _arrays(self) -> dict[str, Stored]:
         return {}
 
-    def array(self, path: str) -> Any:
+    def array(self, path: str) -> Stored:
         """An array, whose metadata are looked up once."""
         if path not in self._arrays:
-            self._arrays[path] = self.root[path]
+            self._arrays[path] = cast("Stored", self.root[path])
         return self._arrays[path]
 
     @cached_property
@@ -66,7 +75,8 @@ class Snapshot:
         """How an array is read chunk by chunk; None where it is packed as none of ours is."""
         if path not in self._numbers:
             try:
-                found = Chunked.parsed(path, self.array(path).metadata.to_dict())
+                node = cast("ArrayNode", self.array(path).metadata.to_dict())
+                found = Chunked.parsed(path, node)
             except ValueError:
                 found = None  # Zarr reads it
             self._numbers[path] = found
@@ -76,7 +86,7 @@ class Snapshot:
         """As by the function of this name."""
         return explained(self.url)
 
-    def group(self, path: str) -> Any:
+    def group(self, path: str) -> "Group":
         """A group; CampaignError where there is none."""
         if path not in self.groups:
             known = ", ".join(filter(None, self.groups))

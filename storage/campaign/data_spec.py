@@ -3,7 +3,8 @@
 import difflib
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -182,7 +183,7 @@ def _known_source(value: object) -> object:
     return value
 
 
-def _missing_source(section: dict[Any, Any]) -> PydanticCustomError:
+def _missing_source(section: Mapping[object, object]) -> PydanticCustomError:
     meant = difflib.get_close_matches("source", [str(key) for key in section], n=1)
     if meant:
         return unknown_key(meant[0], ["source"])
@@ -191,7 +192,7 @@ def _missing_source(section: dict[Any, Any]) -> PydanticCustomError:
     )
 
 
-def _source(value: dict[str, Any] | Data) -> str:
+def _source(value: dict[str, object] | Data) -> str:
     """The tag of a section; tags start with @ so that messages can leave them out."""
     found = value["source"] if isinstance(value, dict) else value.source
     return f"@{found}" if found in SOURCES else "@plugin"

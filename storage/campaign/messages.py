@@ -3,9 +3,9 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 _WANTED = {
     "int_type": "a whole number",
@@ -42,7 +42,7 @@ def explain(error: ValidationError) -> str:
     return f"{line}; also missing: {clip(', '.join(missing), 200)}" if missing else line
 
 
-def _path(error: Any) -> str:
+def _path(error: ErrorDetails) -> str:
     """Where something is wrong, as the YAML has it."""
     location = error["loc"]
     return ".".join(word(str(p)) for i, p in enumerate(location) if not _is_mark(location, i))
@@ -56,7 +56,7 @@ def _is_mark(location: tuple[int | str, ...], i: int) -> bool:
     return tag or location[i] == "[key]"
 
 
-def _problem(first: Any) -> str:
+def _problem(first: ErrorDetails) -> str:
     kind, found, context = first["type"], first.get("input"), first.get("ctx", {})
     if kind == "missing":
         return "missing; add it"
@@ -80,7 +80,7 @@ def _may_be_a_list(location: tuple[int | str, ...]) -> bool:
     return not isinstance(location[-1], int) and bool(LISTED.intersection(map(str, location)))
 
 
-def _bound(value: object) -> Any:
+def _bound(value: object) -> object:
     """0 for 0.0; all digits of a whole number."""
     return f"{value:g}" if isinstance(value, float) else value
 

@@ -1,6 +1,6 @@
 """Which networks are sampled: the `network` section of a campaign, and the kernel of its limit."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -35,7 +35,7 @@ def known_or_plugin(known: tuple[str, ...], example: str) -> tuple[BeforeValidat
     schema = {
         "anyOf": [{"enum": list(known)}, {"type": "string", "pattern": f"^{PLUGIN.pattern}$"}]
     }
-    return BeforeValidator(check, json_schema_input_type=Any), WithJsonSchema(schema)
+    return BeforeValidator(check, json_schema_input_type=object), WithJsonSchema(schema)
 
 
 Activation = Annotated[str, *known_or_plugin(ACTIVATIONS, "my.module:phi")]

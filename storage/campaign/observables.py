@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from storage.errors import CampaignError
 
+Measure = Callable[..., Any]  # of outputs, fields and data, as the manual has it
 AT = " at "  # before the time in the name of an observable of networks in time
 
 
@@ -25,7 +26,7 @@ class Observable:
     variable: str = ""  # without which the ensemble cannot say it
     beside: str = ""  # another such variable
     at: tuple[str, str] | None = None  # a label of what is predicted along one more dimension
-    measure: Callable[[Any, Any, Any], Any] | None = None  # of a plug-in, as the manual has it
+    measure: Measure | None = None  # of a plug-in
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def measured_by(name: str, found: object) -> Observable:
     return Observable(kind, in_plain(kind), variable=kind, measure=found)
 
 
-def function_of(name: str, found: object) -> Callable[[Any, Any, Any], Any]:
+def function_of(name: str, found: object) -> Measure:
     """What measures an observable of the user's own. Raises CampaignError as `measured_by`."""
     measure = measured_by(name, found).measure
     assert measure is not None

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 from storage.campaign.messages import short, word
 from storage.errors import CampaignError
@@ -45,9 +44,9 @@ def _copy(value: object, path: tuple[str, ...], counter: Iterator[int]) -> objec
 
 
 def _copy_mapping(
-    mapping: dict[Any, Any], path: tuple[str, ...], counter: Iterator[int]
-) -> dict[str, Any]:
-    copied: dict[str, Any] = {}
+    mapping: dict[object, object], path: tuple[str, ...], counter: Iterator[int]
+) -> dict[str, object]:
+    copied: dict[str, object] = {}
     for key, item in mapping.items():
         if not isinstance(key, str | int) or isinstance(key, bool):
             found = short(key) if key is None or isinstance(key, bool | float) else _kind(key)

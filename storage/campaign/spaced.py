@@ -5,7 +5,6 @@ They are written out before anything else reads the campaign, so that it is the 
 
 import itertools
 import math
-from typing import Any
 
 from storage.campaign.data_spec import SOURCES, PluginData
 from storage.campaign.frozen import Frozen
@@ -39,7 +38,7 @@ _DIGITS = 12  # of a value between the ends, so that 0.1 is 0.1
 _MOST = 100_000  # values of one axis
 
 
-def spelled_out(raw: dict[str, Any]) -> dict[str, Any]:
+def spelled_out(raw: dict[str, object]) -> dict[str, object]:
     """The campaign with a list for all values that are given by their ends.
 
     Raises CampaignError.
@@ -67,7 +66,7 @@ def _refuse_no_axis(axis: str, settings: object) -> object:
     return settings
 
 
-def _values(raw: dict[str, Any], axis: str, path: str, values: object) -> object:
+def _values(raw: dict[str, object], axis: str, path: str, values: object) -> object:
     if path == GEOMETRIC:
         raise CampaignError(f"{axis}: {GEOMETRIC} belongs to a setting; write path: {{{_WANTED}}}")
     if not isinstance(values, dict):
@@ -109,7 +108,7 @@ def _whole(where: str, values: list[float]) -> list[float]:
     return _distinct(where, [round(value) for value in values])
 
 
-def _distinct(where: str, values: list[Any]) -> list[Any]:
+def _distinct(where: str, values: list[float]) -> list[float]:
     if len(set(values)) < len(values):
         twice = next(value for value, next_ in itertools.pairwise(values) if value == next_)
         raise CampaignError(
@@ -123,7 +122,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_whole(raw: dict[str, Any], path: str) -> bool:
+def _is_whole(raw: dict[str, object], path: str) -> bool:
     """Whether a setting takes whole numbers alone, such as a width."""
     section, _, key = path.partition(".")
     model = _model(raw, section)
@@ -134,7 +133,7 @@ def _is_whole(raw: dict[str, Any], path: str) -> bool:
     return "integer" in kinds and "number" not in kinds
 
 
-def _model(raw: dict[str, Any], section: str) -> type[Frozen] | None:
+def _model(raw: dict[str, object], section: str) -> type[Frozen] | None:
     data = raw.get("data")
     source = data.get("source") if isinstance(data, dict) else None
     of_data = SOURCES.get(source, PluginData) if isinstance(source, str) else None

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -40,7 +40,7 @@ UNIFORM_INPUTS = 3  # of networks with uniform weights, biases of the first laye
 
 # Of one setting of the sweep. What is given by its ends is a list before a campaign is made of it.
 Values = Annotated[
-    list[Any],
+    list[object],
     Field(min_length=1),
     WithJsonSchema({"anyOf": [{"type": "array", "items": {}, "minItems": 1}, SPACED]}),
 ]
@@ -147,7 +147,7 @@ class Campaign(Frozen):
     """Regression with the kernel of infinite width, for learning curves"""
     sweep: dict[str, dict[str, Values]] = Field(default={})
     """The grid: axis, then path of a setting, then its values [those of the setting]"""
-    exclude: Many[Annotated[dict[str, Any], Field(min_length=1)]] = ()
+    exclude: Many[Annotated[dict[str, object], Field(min_length=1)]] = ()
     """Points of the grid to leave out: all that have the values which an entry gives to axes,
     or to paths of settings [those of the setting]"""
     refine: Refine | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from storage.campaign.theory_conditions import Condition, with_times, without_times
 from storage.errors import CampaignError
@@ -31,7 +31,7 @@ class Theory:
     cuts: bool = False  # whether modes below a cutoff are integrated out
     needs: tuple[str, ...] = ()  # settings of the campaign without which it says nothing
     holds: tuple[Condition, ...] = ()  # all must; what a cell lacks is stored as the reason
-    predict: Callable[[Any, Any], Any] | None = None  # of a plug-in: (spec, dataset) -> numbers
+    predict: Callable[..., object] | None = None  # of a plug-in: (spec, dataset) -> numbers
 
     @property
     def of_regression(self) -> bool:
@@ -64,7 +64,7 @@ def own(name: str, found: object) -> Theory:
     return Theory(name, predict=found)
 
 
-def described(theory: Theory) -> dict[str, Any]:
+def described(theory: Theory) -> dict[str, object]:
     """What a store keeps of a record: all but its functions."""
     kept = ("title", "words", "meaning", "papers", "bibtex", "colour")
     return {name: value for name in kept if (value := getattr(theory, name))}

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 from storage.errors import CampaignError
 from storage.files.ledger import RECEIPTS, Ledger
@@ -28,7 +27,7 @@ def contradiction(objects: Objects, lines: Lines) -> str:
     return ""
 
 
-def _said(objects: Objects, name: str) -> dict[str, Any] | None:
+def _said(objects: Objects, name: str) -> dict[str, object] | None:
     """A receipt, None where there is none; an empty one where it is damaged, as is told of it."""
     data = objects.get(name)
     try:

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict, cast
 
 from storage.errors import CampaignError
 from storage.files.objects import Objects
@@ -20,12 +20,32 @@ _READERS = 16  # receipts read side by side: on S3 each is a round trip
 _BATCH = 1024  # receipts held in memory at once
 
 
+class Where(TypedDict):
+    """The process that did it."""
+
+    host: str
+    pid: int
+
+
+class Receipt(Where):
+    """What a finished shard says of itself."""
+
+    shard: str
+    digests: dict[str, str]  # of the region of each variable, sha256
+    started: float  # by `time.time`
+    seconds: float
+    bytes: NotRequired[int]  # before compression
+    diverged: NotRequired[int]  # chains
+    again_on_cpu: NotRequired[list[str]]  # what a device got wrong
+    checkpoint: NotRequired[str]  # sha256 of the state from which the next shard goes on
+
+
 class Failure(NamedTuple):
     """One attempt at a shard that failed; attempts count from 1."""
 
     shard: str
     attempt: int
-    record: dict[str, Any]
+    record: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -46,14 +66,14 @@ class Ledger:
         """
         return self.objects.create(_receipt(shard), _json(shard, receipt))
 
-    def receipt(self, shard: str) -> dict[str, Any] | None:
+    def receipt(self, shard: str) -> Receipt | None:
         """The receipt of a shard, None where it is not finished; CampaignError if not whole."""
         name = _receipt(shard)
         data = self.objects.get(name)
         if data is None:
             return None
         try:
-            return unseal(data)
+            return cast("Receipt", unseal(data))
         except ValueError:
             url = self.objects.url
             raise CampaignError(
@@ -67,7 +87,7 @@ class Ledger:
             match[1] for name in self.objects.names(RECEIPTS) if (match := _SHARD.fullmatch(name))
         }
 
-    def receipts(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    def receipts(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, Receipt]]:
         """Finished shards, by default every one, with their receipts, in the order of names."""
         shards = sorted(self.finished() if names is None else names)
         with ThreadPoolExecutor(_READERS) as pool:
@@ -90,7 +110,7 @@ class Ledger:
         """All failed attempts, by shard and attempt; a record that is not whole says so."""
         return sorted(self._failures(_FAILURES), key=lambda failure: failure[:2])
 
-    def last_failures(self, finished: Container[str]) -> dict[str, dict[str, Any]]:
+    def last_failures(self, finished: Container[str]) -> dict[str, dict[str, object]]:
         """What the last attempt at each shard says that has failed and is not finished."""
         failures = self.failures()
         return {each.shard: each.record for each in failures if each.shard not in finished}
@@ -124,7 +144,7 @@ def _json(shard: str, record: Mapping[str, object], indent: int | None = None) -
         ) from None
 
 
-def _readable(data: bytes) -> dict[str, Any]:
+def _readable(data: bytes) -> dict[str, object]:
     try:
         return unseal(data)
     except ValueError:

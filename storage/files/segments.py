@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Lock
-from typing import Any
 
-from storage.files.ledger import RECEIPTS
+from storage.files.ledger import RECEIPTS, Receipt
 from storage.files.objects import Objects
 from storage.files.sealed import text
 
@@ -82,7 +81,7 @@ class Copies:
         self._held: dict[str, Lines] = {}
         self._lock = Lock()
 
-    def receipt(self, shard: str) -> dict[str, Any] | None:
+    def receipt(self, shard: str) -> Receipt | None:
         """The receipt of a shard; None where the receipt itself must be asked."""
         with self._lock:
             self._asked += 1

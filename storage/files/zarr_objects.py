@@ -4,9 +4,9 @@ What Zarr reads passes here twice: as objects, and as chunks that are decoded. I
 """
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import zarr
 from obstore.store import LocalStore, S3Store
@@ -14,13 +14,20 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, NDBuffer
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.registry import register_pipeline
-from zarr.storage import ObjectStore
+from zarr.storage import ObjectStore, StorePath
 
 from storage.errors import CampaignError, damaged
 from storage.files.objects import READ
 
 if TYPE_CHECKING:
+    from zarr.abc.store import ByteGetter
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.indexing import SelectorTuple
+
     from storage.files.objects import Objects
+
+# A chunk, what it is a chunk of, what is wanted of it and where to, and whether that is all of it.
+Wanted: TypeAlias = "tuple[ByteGetter, ArraySpec, SelectorTuple, SelectorTuple, bool]"
 
 
 class ZarrObjects(ObjectStore[LocalStore | S3Store]):
@@ -91,7 +98,7 @@ class ExplainedPipeline(BatchedCodecPipeline):
     """Zarr's own way from bytes to numbers and back; bytes that mean nothing are one line."""
 
     async def read_batch(
-        self, batch_info: Iterable[Any], out: NDBuffer, drop_axes: tuple[int, ...] = ()
+        self, batch_info: Iterable[Wanted], out: NDBuffer, drop_axes: tuple[int, ...] = ()
     ) -> None:
         """Read and decode chunks into an array."""
         batch = list(batch_info)
@@ -100,7 +107,7 @@ class ExplainedPipeline(BatchedCodecPipeline):
 
 
 @contextmanager
-def _decoded(batch: list[Any]) -> Iterator[None]:
+def _decoded(batch: Sequence[Wanted]) -> Iterator[None]:
     """CampaignError where chunks of ours cannot be decoded, whatever the codecs raise."""
     try:
         yield
@@ -108,7 +115,7 @@ def _decoded(batch: list[Any]) -> Iterator[None]:
         raise
     except Exception as error:
         place = batch[0][0]
-        if not isinstance(place.store, ZarrObjects):
+        if not (isinstance(place, StorePath) and isinstance(place.store, ZarrObjects)):
             raise
         raise damaged(place.store.objects.url, place.path, error) from error
 

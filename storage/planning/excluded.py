@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from storage.campaign.messages import clip, nearest, short, word
 from storage.campaign.spec import Campaign
@@ -12,7 +11,7 @@ from storage.errors import CampaignError
 Entries = dict[tuple[str, ...], set[tuple[str, ...]]]  # paths -> their spellings together
 
 
-def rows(settings: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def rows(settings: Mapping[str, list[object]]) -> Iterator[dict[str, object]]:
     """The settings of an axis, one value after another."""
     for row in zip(*settings.values(), strict=True):
         yield dict(zip(settings, row, strict=True))
@@ -23,7 +22,7 @@ def spelling(value: object) -> str:
     return json.dumps(_spelled_once(value), sort_keys=True)
 
 
-def _spelled_once(value: object) -> Any:
+def _spelled_once(value: object) -> object:
     """Plain values with 1.0 as 1, so that what is equal looks the same."""
     if isinstance(value, dict):
         return {key: _spelled_once(item) for key, item in value.items()}
@@ -100,7 +99,7 @@ def check_excluded(spec: Campaign) -> None:
             )
 
 
-def _meets(settings: Mapping[str, list[Any]], entry: Mapping[str, str]) -> bool:
+def _meets(settings: Mapping[str, list[object]], entry: Mapping[str, str]) -> bool:
     """Whether a place on an axis has all that an entry says of its settings."""
     wanted = {path: name for path, name in entry.items() if path in settings}
     return len(wanted) < 2 or any(

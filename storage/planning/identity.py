@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 from storage.campaign.frozen import Frozen
 from storage.campaign.resolved import regressed
@@ -49,7 +49,7 @@ def campaign_identity(spec: Campaign, sources: Sources = NO_SOURCES) -> str:
         for path in settings:
             _remove(content, path)
         if "network.depth" in settings:  # the deepest cell fixes the length of `layer`
-            content["depth"] = max(settings["network.depth"])
+            content["depth"] = max(cast("list[int]", settings["network.depth"]))
     return digest(content)
 
 
@@ -116,20 +116,20 @@ def seed_of(seed: int, *key: str | int) -> int:
     return int(digest([seed, *key])[:16], 16)
 
 
-def _canonical(section: Frozen | None, *left_out: str) -> dict[str, Any] | None:
+def _canonical(section: Frozen | None, *left_out: str) -> dict[str, object] | None:
     if section is None:
         return None
     return section.model_dump(mode="json", exclude_defaults=True, exclude=set(left_out))
 
 
-def _data(spec: Campaign, *left_out: str) -> dict[str, Any]:
+def _data(spec: Campaign, *left_out: str) -> dict[str, object]:
     """The data section; folders and files are left out, since their content stands in `sources`."""
     return spec.data.model_dump(
         mode="json", exclude_defaults=True, exclude={"folder", "file", *left_out}
     )
 
 
-def _remove(content: dict[str, Any], path: str) -> None:
+def _remove(content: dict[str, object], path: str) -> None:
     """Take a swept setting out: its values belong to the sweep."""
     *parents, last = path.split(".")
     place: object = content

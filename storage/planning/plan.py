@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from storage.campaign.resolved import Regressed, Sampled, regressed, sampled
 from storage.campaign.spec import Campaign, is_trajectory
@@ -38,7 +38,7 @@ class Cell:
     index: int
     identity: str
     spec: Campaign
-    settings: dict[str, Any]  # swept path -> value
+    settings: dict[str, object]  # swept path -> value
     refined: bool = False  # added by the campaign itself, off the grid
 
     @property
@@ -175,7 +175,7 @@ class Plan:
                     current.add(name)
         return tuple(cells.values()), frozenset(current)
 
-    def _added(self, seen: int) -> list[dict[str, Any]]:
+    def _added(self, seen: int) -> list[dict[str, object]]:
         """Settings of the cells that were added after so many specs."""
         rounds = [each for each in self.rounds if each.specs == seen]
         return [dict(point) for each in rounds for point in each.points]

@@ -5,7 +5,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic
+from typing import Generic
 
 from pydantic import ValidationError
 
@@ -84,10 +84,10 @@ MAXIMUM_CELLS = 100_000
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
 
 
-def assign(raw: dict[str, Any], path: str, value: object) -> None:
+def assign(raw: dict[str, object], path: str, value: object) -> None:
     """Set `path` (a.b.3) in nested mappings and lists, making sections that are missing."""
     *parents, last = _keys(path)
-    place: Any = raw
+    place: object = raw
     for key in parents:
         place = _descend(place, key, path)
     if isinstance(place, list):
@@ -108,7 +108,7 @@ def _keys(path: str) -> list[str]:
     return keys
 
 
-def _descend(place: Any, key: str, path: str) -> Any:
+def _descend(place: object, key: str, path: str) -> object:
     if isinstance(place, list):
         return place[_position(place, key, path)]
     if not isinstance(place, dict):
@@ -120,7 +120,7 @@ def _descend(place: Any, key: str, path: str) -> Any:
     return place[key]
 
 
-def _position(place: list[Any], key: str, path: str) -> int:
+def _position(place: list[object], key: str, path: str) -> int:
     positions = [str(i) for i in range(len(place))]
     if key not in positions:
         raise CampaignError(
@@ -149,7 +149,7 @@ def axis_lengths(spec: Campaign) -> dict[str, int]:
     return lengths
 
 
-def _check_axis(axis: str, settings: Mapping[str, list[Any]]) -> None:
+def _check_axis(axis: str, settings: Mapping[str, list[object]]) -> None:
     if not _AXIS.fullmatch(axis):
         raise CampaignError(
             f"sweep: found the axis {short(axis)}, wanted at most 40 lower-case letters, digits "
@@ -241,15 +241,23 @@ def _check_refine(spec: Campaign) -> None:
 
 
 def between(
-    low: Mapping[str, Any], high: Mapping[str, Any], paths: Sequence[str]
-) -> dict[str, Any] | None:
+    low: Mapping[str, object], high: Mapping[str, object], paths: Sequence[str]
+) -> dict[str, object] | None:
     """Settings half way along the paths; None where whole numbers have nothing between them."""
     found = dict(low)
     for path in paths:
-        whole = type(low[path]) is int and type(high[path]) is int
-        total = low[path] + high[path]
+        first, second = number(low, path), number(high, path)
+        whole = type(first) is int and type(second) is int
+        total = first + second
         found[path] = total // 2 if whole else total / 2
     return None if found in (low, high) else found
+
+
+def number(settings: Mapping[str, object], path: str) -> float:
+    """The value of a setting that is a number."""
+    value = settings[path]
+    assert isinstance(value, int | float)
+    return value
 
 
 def order_parameters(spec: Campaign) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -264,7 +272,7 @@ def order_parameters(spec: Campaign) -> dict[str, tuple[str, tuple[int, ...]]]:
     }
 
 
-def grid(spec: Campaign) -> Iterator[dict[str, Any]]:
+def grid(spec: Campaign) -> Iterator[dict[str, object]]:
     """The swept settings of every point, path -> value, the last axis running fastest.
 
     Points that the campaign excludes are left out.
@@ -283,7 +291,7 @@ def excluded_points(spec: Campaign) -> int:
     return points - sum(1 for _ in grid(spec)) if spec.exclude else 0
 
 
-def resolve(spec: Given, settings: Mapping[str, Any]) -> Given:
+def resolve(spec: Given, settings: Mapping[str, object]) -> Given:
     """The campaign of one point of the grid: the settings put in, the sweep taken out.
 
     Where the scheme is auto, it is the one that `storage.planning.choosing` names.
@@ -306,7 +314,7 @@ class Resolver(Generic[Given]):
         self._sections: dict[tuple[str, str], Frozen] = {}  # those checked, by name and settings
         self._whole: Given | None = None  # one that was checked, for all that is never swept
 
-    def at(self, settings: Mapping[str, Any]) -> Given:
+    def at(self, settings: Mapping[str, object]) -> Given:
         """The campaign of a point. Raises CampaignError for settings that do not go together."""
         keys = _keys_by_section(settings)
         found = {name: self._sections.get((name, key)) for name, key in keys.items()}
@@ -319,7 +327,7 @@ class Resolver(Generic[Given]):
         self._sections |= {(name, key): getattr(made, name) for name, key in keys.items()}
         return self._named(made, settings)
 
-    def _checked(self, settings: Mapping[str, Any]) -> Given:
+    def _checked(self, settings: Mapping[str, object]) -> Given:
         raw = copy.deepcopy(self._raw)
         for path, value in settings.items():
             assign(raw, path, value)
@@ -328,7 +336,7 @@ class Resolver(Generic[Given]):
         except ValidationError as error:
             raise CampaignError(f"sweep at {written(settings)}: {explain(error)}") from None
 
-    def _named(self, made: Given, settings: Mapping[str, Any]) -> Given:
+    def _named(self, made: Given, settings: Mapping[str, object]) -> Given:
         if made.data.components != self._names:
             raise CampaignError(
                 f"sweep at {written(settings)}: the parts of the target change from "
@@ -338,9 +346,9 @@ class Resolver(Generic[Given]):
         return settled(made)
 
 
-def _keys_by_section(settings: Mapping[str, Any]) -> dict[str, str]:
+def _keys_by_section(settings: Mapping[str, object]) -> dict[str, str]:
     """What the settings say of each section that they name, as a key."""
-    parts: dict[str, list[tuple[str, Any]]] = {}
+    parts: dict[str, list[tuple[str, object]]] = {}
     for path, value in settings.items():
         parts.setdefault(path.partition(".")[0], []).append((path, value))
     return {name: repr(part) for name, part in parts.items()}

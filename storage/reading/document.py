@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -84,7 +83,7 @@ def _resolved(raw: object) -> tuple[Campaign, list[Campaign]]:
     return spec, [resolver.at(settings) for settings in grid(spec)]
 
 
-def _sections(raw: object) -> dict[str, Any]:
+def _sections(raw: object) -> dict[str, object]:
     """The sections; what else there is is not repeated, since it may be a file of secrets."""
     if not isinstance(raw, dict):
         kinds = {list: "a list", str: "text", type(None): "nothing"}
@@ -107,7 +106,7 @@ def dump_yaml(spec: Campaign) -> str:
     return write_yaml(spec.model_dump(mode="json", exclude_unset=True))
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> dict[str, object]:
     """The JSON schema of a campaign, for editors: every setting says what it is by default."""
     schema = Campaign.model_json_schema()
     for section in (schema, *schema["$defs"].values()):

@@ -8,13 +8,14 @@ is a number, 010 is ten; on, off, yes, no, dates, 1_000 and 0b1 are text. Keys a
 import io
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
+    CollectionStartEvent,
     DocumentStartEvent,
+    Event,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
@@ -44,6 +45,7 @@ _PROBLEMS = {  # beginnings of what the parser says, and the same for a person
     "could not find expected ':'": "found no ':' after a key; check the line before",
     "found unexpected end of stream": "found a quote that does not end",
 }
+_Value = list[object] | dict[str, object]
 _MAXIMUM_DIGITS = 100  # a longer whole number is refused before it is converted
 
 
@@ -85,7 +87,7 @@ def _not_valid(text: str, error: MarkedYAMLError) -> str:
 class _Open:
     """A list or mapping that has begun and not ended."""
 
-    value: list[Any] | dict[str, Any]
+    value: _Value
     anchor: str | None = None
     key: str | None = None  # of a mapping's next value
 
@@ -93,7 +95,7 @@ class _Open:
     def awaits_key(self) -> bool:
         return isinstance(self.value, dict) and self.key is None
 
-    def put(self, value: Any) -> None:
+    def put(self, value: object) -> None:
         if isinstance(self.value, list):
             self.value.append(value)
         elif self.key is not None:
@@ -105,15 +107,15 @@ class _Composer:
     """Puts every value into the list or mapping that is open, and keeps what has an anchor."""
 
     def __init__(self) -> None:
-        self.document: list[Any] = []
+        self.document: list[object] = []
         self.open = [_Open(self.document)]
-        self.anchors: dict[str, Any] = {}
+        self.anchors: dict[str, object] = {}
 
     @property
     def value(self) -> object:
         return self.document[0] if self.document else None
 
-    def take(self, event: Any) -> None:
+    def take(self, event: Event) -> None:
         line = event.start_mark.line + 1
         match event:
             case DocumentStartEvent() if self.document:
@@ -132,7 +134,7 @@ class _Composer:
             case AliasEvent():
                 self._put(self._aliased(event.anchor, line), None)
 
-    def _begin(self, value: list[Any] | dict[str, Any], event: Any, line: int) -> None:
+    def _begin(self, value: _Value, event: CollectionStartEvent, line: int) -> None:
         _refuse_tag(event, line)
         if self.open[-1].awaits_key:
             raise CampaignError(f"line {line}: found a list or section as a key, wanted text")
@@ -142,7 +144,7 @@ class _Composer:
             )
         self.open.append(_Open(value, event.anchor))
 
-    def _key(self, event: Any, line: int) -> None:
+    def _key(self, event: ScalarEvent, line: int) -> None:
         _refuse_tag(event, line)
         key, mapping = event.value, self.open[-1]
         if key in mapping.value:
@@ -162,13 +164,13 @@ class _Composer:
             )
         return self.anchors[anchor]
 
-    def _put(self, value: Any, anchor: str | None) -> None:
+    def _put(self, value: object, anchor: str | None) -> None:
         if anchor is not None:
             self.anchors[anchor] = value
         self.open[-1].put(value)
 
 
-def _refuse_tag(event: Any, line: int) -> None:
+def _refuse_tag(event: CollectionStartEvent | ScalarEvent, line: int) -> None:
     if event.tag is not None:
         tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
         raise CampaignError(
@@ -176,7 +178,7 @@ def _refuse_tag(event: Any, line: int) -> None:
         )
 
 
-def _scalar(event: Any, line: int) -> object:
+def _scalar(event: ScalarEvent, line: int) -> object:
     _refuse_tag(event, line)
     text = event.value
     if event.style:  # quoted, or a block
@@ -198,7 +200,7 @@ def _meaning(text: str) -> object:
     return float(text.replace(".", "")) if _NOT_FINITE.fullmatch(text) else text
 
 
-def write_yaml(value: Any) -> str:
+def write_yaml(value: object) -> str:
     """Plain values as YAML that reads back as the same values."""
     yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
     yaml.Representer = _Representer

@@ -9,9 +9,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Any
+from types import EllipsisType
+from typing import TypeAlias, cast
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from storage.arrays.chunks import (
     Chunked,
@@ -22,10 +24,10 @@ from storage.arrays.chunks import (
     read,
     values_of,
 )
+from storage.arrays.documents import ArrayNode, Node, is_array
 from storage.arrays.nodes import (
     EMPTY,
     PACKED,
-    Node,
     array_node,
     consolidated,
     group_node,
@@ -35,7 +37,8 @@ from storage.errors import damaged
 from storage.store.sound import Sound
 from storage.store.wanted import METADATA
 
-Key = Any  # an index of NumPy: whole numbers, slices, an ellipsis, lists of whole numbers
+Part: TypeAlias = int | slice | EllipsisType | Sequence[int] | np.ndarray
+Key: TypeAlias = Part | tuple[Part, ...]  # an index of NumPy
 
 
 class Group:
@@ -46,11 +49,11 @@ class Group:
         self._node["attributes"] = dict(node["attributes"])
 
     @property
-    def attrs(self) -> dict[str, Any]:
+    def attrs(self) -> dict[str, object]:
         """Attributes by name."""
         return dict(self._node["attributes"])
 
-    def update_attributes(self, attributes: Mapping[str, Any]) -> None:
+    def update_attributes(self, attributes: Mapping[str, object]) -> None:
         """Give attributes other values, or more of them."""
         _update(self.place, self.path, self._node, attributes)
 
@@ -63,15 +66,22 @@ class Group:
         node = _read(self.place, path)
         if node is None:
             return None
-        kind = Array if node.get("node_type") == "array" else Group
         try:
-            return kind(self.place, path, node)
+            if is_array(node):
+                return Array(self.place, path, node)
+            return Group(self.place, path, node)
         except (LookupError, TypeError, ValueError) as error:
             raise damaged(self.place.objects.url, _metadata(path), error) from None
 
-    def __getitem__(self, name: str) -> Any:
-        """A group or an array; KeyError where there is none of this name."""
-        if (found := self.get(name)) is None:
+    def __getitem__(self, name: str) -> "Array":
+        """An array; KeyError where there is none of this name."""
+        if not isinstance(found := self.get(name), Array):
+            raise KeyError(self._below(name))
+        return found
+
+    def group(self, name: str) -> "Group":
+        """A group; KeyError where there is none of this name."""
+        if not isinstance(found := self.get(name), Group):
             raise KeyError(self._below(name))
         return found
 
@@ -119,10 +129,10 @@ class Group:
         name: str,
         shape: Sequence[int],
         chunks: Sequence[int],
-        dtype: np.dtype[Any],
+        dtype: np.dtype[np.generic],
         dims: Sequence[str],
-        attributes: Mapping[str, Any],
-        packing: Mapping[str, Any] = PACKED,
+        attributes: Mapping[str, object],
+        packing: Mapping[str, object] = PACKED,
     ) -> "Array":
         """An array, in which lies what there is of one of this name: nothing, unless it was."""
         path = self._below(name)
@@ -141,7 +151,7 @@ class Group:
 class Array:
     """An array, of which parts are read and written as of one of NumPy's."""
 
-    def __init__(self, place: Sound, path: str, node: Node) -> None:
+    def __init__(self, place: Sound, path: str, node: ArrayNode) -> None:
         self.place, self.path, self._node = place, path, node
         self._chunked = Chunked.parsed(path, node)
 
@@ -166,17 +176,17 @@ class Array:
         return self._chunked.dims
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """The type of the values, as of this machine."""
         dtype = self._chunked.dtype
         return dtype if dtype.kind == "T" else dtype.newbyteorder("=")
 
     @property
-    def attrs(self) -> dict[str, Any]:
+    def attrs(self) -> dict[str, object]:
         """Attributes by name."""
         return dict(self._node["attributes"])
 
-    def update_attributes(self, attributes: Mapping[str, Any]) -> None:
+    def update_attributes(self, attributes: Mapping[str, object]) -> None:
         """Give attributes other values, or more of them."""
         _update(self.place, self.path, self._node, attributes)
 
@@ -186,10 +196,10 @@ class Array:
         self.place.write(_metadata(self.path), serialized(self._node))
         self._chunked = Chunked.parsed(self.path, self._node)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[...], dtype=dtype)
 
-    def __getitem__(self, key: Key) -> Any:
+    def __getitem__(self, key: Key) -> np.ndarray:
         """The values there; damaged ones are a CampaignError."""
         indices, squeeze = _indices(key, self.shape)
         if not all(map(len, indices)):
@@ -243,7 +253,7 @@ def _read(place: Sound, path: str) -> Node | None:
     if (data := place.read(_metadata(path))) is None:
         return None
     try:
-        return dict(json.loads(data))
+        return cast("Node", dict(json.loads(data)))
     except (TypeError, ValueError) as error:
         raise damaged(place.objects.url, _metadata(path), error) from None
 
@@ -264,12 +274,12 @@ def _below(place: Sound, path: str) -> Iterator[tuple[str, Node]]:
             yield from _below(place, below)
 
 
-def _update(place: Sound, path: str, node: Node, attributes: Mapping[str, Any]) -> None:
+def _update(place: Sound, path: str, node: Node, attributes: Mapping[str, object]) -> None:
     node["attributes"] |= attributes
     place.write(_metadata(path), serialized(node))
 
 
-def _indices(key: Key, shape: Sequence[int]) -> tuple[Indices, tuple[Any, ...]]:
+def _indices(key: Key, shape: Sequence[int]) -> tuple[Indices, tuple[int | slice, ...]]:
     """An index as one list of whole numbers a dimension, and what takes those of length 1 away."""
     given = key if isinstance(key, tuple) else (key,)
     for at in [i for i, part in enumerate(given) if part is Ellipsis]:

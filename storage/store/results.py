@@ -5,7 +5,6 @@ finds whole groups or none.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from storage.arrays.coordinates import (
     setting_name,
     setting_values,
 )
+from storage.arrays.grid import Axes
 from storage.arrays.schema import Variable, ensemble_sizes, regression_sizes
 from storage.campaign.resolved import regressed
 from storage.campaign.spec import Campaign
@@ -65,7 +65,7 @@ def create_group(
     variables: Mapping[str, Variable],
     sizes: Mapping[str, int],
     coordinates: Mapping[str, Coordinate],
-    grid: Mapping[str, object],
+    grid: Axes,
     separate: Sequence[str] = SEPARATE,
 ) -> Group:
     """A new group, its arrays empty, with the coordinates that they use."""
@@ -89,7 +89,7 @@ def write_group(
     variables: Mapping[str, Variable],
     values: Mapping[str, np.ndarray],
     coordinates: Mapping[str, Coordinate],
-    grid: Mapping[str, object],
+    grid: Axes,
 ) -> None:
     """A new small group with all its values, one chunk for each variable."""
     sizes = {
@@ -102,13 +102,13 @@ def write_group(
         group[key][...] = values[key]
 
 
-def ensemble_grid(planned: Plan) -> tuple[dict[str, Coordinate], dict[str, Any]]:
+def ensemble_grid(planned: Plan) -> tuple[dict[str, Coordinate], Axes]:
     """Coordinates of the group `ensemble`, and the grid that its cells form."""
     grid = axes(planned.spec, ensemble_axes(planned.spec))
     return ensemble_coordinates(planned, ensemble_sizes(planned)), grid
 
 
-def regression_grid(planned: Plan) -> tuple[dict[str, Coordinate], dict[str, Any]]:
+def regression_grid(planned: Plan) -> tuple[dict[str, Coordinate], Axes]:
     """Coordinates of the group `regression`, and the grid that its cells form."""
     grid = axes(planned.spec, regression_axes(regressed(planned.spec)))
     return regression_coordinates(planned, regression_sizes(planned)), grid
@@ -116,7 +116,7 @@ def regression_grid(planned: Plan) -> tuple[dict[str, Coordinate], dict[str, Any
 
 def points_grid(
     spec: Campaign, points: Sequence[Mapping[str, object]], without: str
-) -> tuple[dict[str, Coordinate], dict[str, Any]]:
+) -> tuple[dict[str, Coordinate], Axes]:
     """Coordinates of `cell` where the cells are points of the grid without one of its axes.
 
     Each point is a mapping of swept paths to values.

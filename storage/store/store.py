@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from storage.arrays.coordinates import (
     regression_axes,
     regression_coordinates,
 )
+from storage.arrays.documents import ArrayNode, RootNode
+from storage.arrays.grid import Axes
 from storage.arrays.layout import GROUPS, Layout, Stored, layout
 from storage.arrays.nodes import EMPTY, PLAIN, serialized
 from storage.arrays.schema import (
@@ -115,7 +117,7 @@ class Store:
         """
         return root(Sound(self._data, self.wanted))
 
-    def _published(self) -> dict[str, Any]:
+    def _published(self) -> RootNode:
         """The hierarchy as readers see it: one object holds the metadata of all arrays."""
         try:
             return json.loads(self.objects.get(f"data.zarr/{METADATA}") or json.dumps(EMPTY))
@@ -210,9 +212,10 @@ class Store:
         members = self._published()["consolidated_metadata"]["metadata"]
         if name not in self.root or f"{name}/cell" not in members:
             return
-        (found,) = members[f"{name}/cell"]["shape"]
-        if f"{name}/refined" in members:
-            refined = Chunked.parsed(f"{name}/refined", members[f"{name}/refined"])
+        arrays = cast("Mapping[str, ArrayNode]", members)  # that of cells is one
+        (found,) = arrays[f"{name}/cell"]["shape"]
+        if f"{name}/refined" in arrays:
+            refined = Chunked.parsed(f"{name}/refined", arrays[f"{name}/refined"])
             origins = read(self._fetch, refined, (np.arange(found),))
             found -= int((origins == ORIGINS["unused"]).sum())
         if found > wanted:
@@ -233,7 +236,7 @@ class Store:
                 create_array(group, key, shape, chunks(variable, sizes, spec), variable)
 
     def write_coordinates(
-        self, name: str, coordinates: Mapping[str, Coordinate], grid: Mapping[str, object]
+        self, name: str, coordinates: Mapping[str, Coordinate], grid: Axes
     ) -> None:
         """Write the coordinates of a group and the grid that its cells form; then `publish`."""
         group = self.root.require_group(name)

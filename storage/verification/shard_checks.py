@@ -1,16 +1,15 @@
 """Finished shards against their receipts, side by side and without Zarr."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from copy import copy
 from multiprocessing import get_context
-from typing import Any
 
 from storage.arrays.layout import FLAG, GROUPS, Layout, Stored
 from storage.errors import CampaignError
 from storage.files.checkpoint import CorruptCheckpoint, load
-from storage.files.ledger import Ledger
+from storage.files.ledger import Ledger, Receipt
 from storage.files.objects import Objects
 from storage.planning.plan import SAMPLED, WARMUP, Lane, Shard
 from storage.store.store import Store, checkpoint_name
@@ -161,7 +160,7 @@ class _Checks:
             state = "a receipt" if wanted == _SET else "no receipt"
             yield f"{FLAG} is {int.from_bytes(found[:1])}, and there is {state}"
 
-    def _checkpoint(self, shard: Shard, receipt: Mapping[str, Any], rest: Lane) -> Iterator[str]:
+    def _checkpoint(self, shard: Shard, receipt: Receipt, rest: Lane) -> Iterator[str]:
         try:
             state = load(self.objects, checkpoint_name(shard), receipt.get("checkpoint"))
         except CampaignError as error:

@@ -91,7 +91,7 @@ def test_an_ensemble_counts_the_classes_of_every_draw(tmp_path):
     spec = parse(DIGITS)
     campaign = engine.prepare(spec, str(tmp_path), [])
     simulate(campaign)
-    group = campaign.store.root["ensemble"]
+    group = campaign.store.root.group("ensemble")
     output = torch.as_tensor(group["output"][0, 0])  # of all 90 test points: points is 256
     label = torch.as_tensor(group["label"][0, 0])
     counted = (output.sign() == label).double().mean(-1)

@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib.metadata as metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -146,6 +147,12 @@ def test_theory_is_made_of_tensors_and_numbers(path):
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_no_file_is_longer_than_400_lines(path):
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_any_is_rare():
+    """What is Any is not checked: it is for what others give, and nobody says what it is."""
+    words = [word for path in MODULES for word in re.findall(r"\w+", path.read_text())]
+    assert words.count("Any") < 80
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.name == "__init__.py"], ids=name)

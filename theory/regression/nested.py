@@ -9,7 +9,7 @@ T - T² [(K + T)⁻¹]_jj, where [(K + T)⁻¹]_jj = Σ_{k≤P} W_kj² with W = 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from theory.regression.pool import PANEL, Array, Places, Pool, parts
@@ -18,7 +18,7 @@ Floats = NDArray[np.floating]
 
 
 def factors(
-    pool: Pool, sizes: Sequence[int], ridges: Sequence[float], dtype: DTypeLike
+    pool: Pool, sizes: Sequence[int], ridges: Sequence[float], dtype: type[np.floating]
 ) -> Iterator["Nested"]:
     """For one ridge after another the factor of all draws; `sizes` increase, the last is n.
 

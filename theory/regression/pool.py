@@ -7,11 +7,12 @@ a time. Everything here is numpy on the CPU: skinny products are what its BLAS i
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
+Real = TypeVar("Real", bound=np.floating)
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 Panels = Callable[[], Iterator[tuple[slice, Array]]]  # consecutive rows of a matrix, all of them
@@ -60,7 +61,7 @@ class Pool:
         values = [np.diagonal(rows, part.start).copy() for part, rows in self.panels()]
         return np.concatenate(values)
 
-    def square(self, count: int, dtype: DTypeLike) -> NDArray[Any]:
+    def square(self, count: int, dtype: type[Real]) -> NDArray[Real]:
         """K of the first `count` draws, (count, count)."""
         drawn = self.order[:count]
         found = np.empty((count, count), dtype)

@@ -10,10 +10,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from storage.errors import CampaignError
@@ -90,7 +91,7 @@ class LaneRunner:
 class _Gpu:
     """An actor, as the driver sees it; it has said nothing yet as long as `about` is None."""
 
-    actor: Any
+    actor: Any  # a handle of Ray's
     answer: Future[About]
     about: About | None = None
     running: list["_Call"] = field(default_factory=list)
@@ -123,7 +124,7 @@ class GpuExecutor(RayExecutor):
                 f"GPUs are (ray start --num-gpus=N where Ray finds none by itself), {ADVICE}"
             )
         self._card = card
-        self._runner: Any = self._ray.remote(num_gpus=1, num_cpus=0, max_restarts=0)(LaneRunner)
+        self._runner = self._ray.remote(num_gpus=1, num_cpus=0, max_restarts=0)(LaneRunner)
         self._gpus: list[_Gpu] = []
         self._unfit: list[str] = []  # why GPUs are of no use
         self._stillborn = 0
@@ -168,12 +169,12 @@ class GpuExecutor(RayExecutor):
         there, most = _counted(self._ray)
         wanted = min(max(most, there), max(there + len(self._waiting), 1))
         while len(self._gpus) + len(self._unfit) < wanted:
-            actor = self._runner.options(max_concurrency=MOST + 1).remote(self._card)
+            actor: Any = self._runner.options(max_concurrency=MOST + 1).remote(self._card)
             self._gpus.append(_Gpu(actor, actor.describe.remote().future()))
         self._welcome()
         return Size(sum(self._most_lanes(gpu) for gpu in self._gpus), 1)
 
-    def submit(self, job: Job, shard: Shard, request: Request) -> Any:
+    def submit(self, job: Job, shard: Shard, request: Request) -> Hashable:
         """An attempt on the GPU that has most room, once one has."""
         call = _Call(job, shard, request.avoiding)
         self._running[call] = job, shard
@@ -181,7 +182,7 @@ class GpuExecutor(RayExecutor):
         self._fill()
         return call
 
-    def ended(self, timeout: float) -> list[tuple[Any, Ending]]:
+    def ended(self, timeout: float) -> list[tuple[Hashable, Ending]]:
         """The attempts that have ended."""
         self._welcome()
         self._fill()
@@ -189,8 +190,9 @@ class GpuExecutor(RayExecutor):
         self._fill()
         return found
 
-    def cancel(self, attempt: Any) -> None:
+    def cancel(self, attempt: Hashable) -> None:
         """Hear no more of an attempt; one that runs ends with the run."""
+        assert isinstance(attempt, _Call)
         self._running.pop(attempt, None)
         with suppress(ValueError):
             self._waiting.remove(attempt)
@@ -241,7 +243,7 @@ class GpuExecutor(RayExecutor):
         kinds = {kind for device, kind in self._packings if device == gpu.about.numerics["device"]}
         return max((self._packing(gpu, kind).lanes for kind in kinds), default=1)
 
-    def _kept(self) -> dict[str, Any]:
+    def _kept(self) -> dict[str, dict[str, dict[str, int]]]:
         """What earlier runs have learned; nothing where it cannot be read."""
         assert self._place is not None
         try:
@@ -283,7 +285,8 @@ class GpuExecutor(RayExecutor):
         alone = call.shard.name in self._suspects
         return 1 if alone else self._packing(gpu, call.kind).lanes
 
-    def _ending(self, attempt: Any, found: "Future[Reply]") -> Ending:
+    def _ending(self, attempt: Hashable, found: "Future[Reply]") -> Ending:
+        assert isinstance(attempt, _Call)
         gpu, error = attempt.gpu, found.exception()
         assert gpu is not None
         assert gpu.about is not None
@@ -312,7 +315,7 @@ class GpuExecutor(RayExecutor):
         return roomier
 
 
-def _counted(ray: Any) -> tuple[int, int]:
+def _counted(ray: ModuleType) -> tuple[int, int]:
     """GPUs that are there, and those that there would be if the cluster grew as far as it may."""
     alive = [each for each in ray.nodes() if each["Alive"]]
     there = sum(int(each["Resources"].get("GPU", 0)) for each in alive)

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from workers import numerics
 from workers.devices.graphs import CAPTURING
 from workers.devices.placement import CUDA
+
+if TYPE_CHECKING:
+    from torch.cuda import Stream
 
 
 class Card(Protocol):
@@ -46,7 +49,7 @@ class Gpu:
     """A CUDA device; each lane has a stream, whose memory the next lane on it takes over."""
 
     def __init__(self) -> None:
-        self._streams: SimpleQueue[Any] = SimpleQueue()
+        self._streams: SimpleQueue[Stream] = SimpleQueue()
 
     def missing(self) -> str:
         """As `numerics` says it."""

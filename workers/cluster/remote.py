@@ -11,14 +11,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from storage.errors import CampaignError, UnreachableError
+from storage.files.ledger import Receipt
 from storage.planning.plan import Lane, Shard
 from storage.store.store import Store
 from workers.cluster.packing import Ran
@@ -44,7 +46,7 @@ class Reply(NamedTuple):
     """What comes back from a worker: an outcome without its shard, and where it was computed."""
 
     node: str
-    receipt: dict[str, Any] | None
+    receipt: Receipt | None
     reason: str = ""
     fault: Fault | None = None
     ran: Ran | None = None  # on a GPU
@@ -88,8 +90,8 @@ class RayExecutor:
         self.nodes_elsewhere = nodes_elsewhere
         self._task = ray.remote(num_cpus=1, max_retries=0)(attempted)
         self._nodes: dict[str, int] = {}  # cores of each that is alive, by its id
-        self._running: dict[Any, tuple[Job, Shard]] = {}
-        self._done: SimpleQueue[tuple[Any, Future[Reply]]] = SimpleQueue()
+        self._running: dict[Hashable, tuple[Job, Shard]] = {}
+        self._done: SimpleQueue[tuple[Hashable, Future[Reply]]] = SimpleQueue()
         self.watch = watch
         self.stop = threading.Event()
 
@@ -113,7 +115,7 @@ class RayExecutor:
         cores = self._nodes.values()
         return Size(sum(cores), max(cores, default=0))
 
-    def submit(self, job: Job, shard: Shard, request: Request) -> Any:
+    def submit(self, job: Job, shard: Shard, request: Request) -> Hashable:
         """Hand an attempt to Ray, and hear of its end in a queue.
 
         `ray.wait` would look at all that are under way for each that ends.
@@ -123,7 +125,7 @@ class RayExecutor:
         attempt.future().add_done_callback(lambda found: self._done.put((attempt, found)))
         return attempt
 
-    def ended(self, timeout: float) -> list[tuple[Any, Ending]]:
+    def ended(self, timeout: float) -> list[tuple[Hashable, Ending]]:
         """The attempts that have ended."""
         self.watch()
         found = []
@@ -134,7 +136,7 @@ class RayExecutor:
         known = [(attempt, future) for attempt, future in found if attempt in self._running]
         return [(attempt, self._ending(attempt, future)) for attempt, future in known]
 
-    def cancel(self, attempt: object) -> None:
+    def cancel(self, attempt: Hashable) -> None:
         """End the worker of an attempt, or forget it where it has none yet."""
         if self._running.pop(attempt, None) is not None:
             self._ray.cancel(attempt, force=True)
@@ -146,7 +148,7 @@ class RayExecutor:
     def _placed(self, request: Request) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        options: dict[str, Any] = {}
+        options: dict[str, object] = {}
         if request.cores > 1:
             options["num_cpus"] = request.cores
         others = [
@@ -169,7 +171,7 @@ class RayExecutor:
         tasks = [task.options(scheduling_strategy=each).remote(*arguments) for each in strategies]
         self._ray.wait(tasks, num_returns=len(tasks), timeout=CONNECT)
 
-    def _ending(self, attempt: object, found: "Future[Reply]") -> Ending:
+    def _ending(self, attempt: Hashable, found: "Future[Reply]") -> Ending:
         """How an attempt ended; CampaignError where that ends the run."""
         from ray import exceptions as errors
 
@@ -231,7 +233,7 @@ def _nothing() -> None:
     """There is nothing to watch."""
 
 
-def _watch_of(ray: Any) -> Callable[[], None]:
+def _watch_of(ray: ModuleType) -> Callable[[], None]:
     """Raises CampaignError when the head of a local cluster has died.
 
     Ray itself would wait for it for a minute, and then end this process with words of its own.
@@ -324,7 +326,7 @@ def check(address: str | None) -> None:
         ) from None
 
 
-def _start(ray: Any, cpus: int, folder: str) -> None:
+def _start(ray: ModuleType, cpus: int, folder: str) -> None:
     """A local cluster; one line where the machine has too little for it, such as open files."""
     try:
         ray.init(
@@ -344,7 +346,7 @@ def _start(ray: Any, cpus: int, folder: str) -> None:
         ) from error
 
 
-def _attach(ray: Any, address: str) -> None:
+def _attach(ray: ModuleType, address: str) -> None:
     check(address)
     try:
         ray.init(address=address, logging_level=logging.ERROR)

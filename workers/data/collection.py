@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ class Collection:
     Kept in the dtype of the file (a byte a pixel): point i is values[i] / unit.
     """
 
-    values: NDArray[Any]  # (n, d)
+    values: NDArray[np.uint8] | NDArray[np.float64]  # (n, d)
     targets: Array  # (n,) or (n, outputs)
     origin: Origin  # of the points
     unit: float = 1.0

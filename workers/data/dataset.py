@@ -1,7 +1,7 @@
 """What a data source gives: a dataset for an ensemble, or a pool for regression."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ class Origin(NamedTuple):
     """
 
     parts: tuple[tuple[str, int], ...]
-    rows: NDArray[Any] | None = None  # of each point; None where they are in order
+    rows: NDArray[np.integer] | None = None  # of each point; None where they are in order
 
     def name(self, point: int) -> str:
         """Point `point` in words: row 3 of x_train."""

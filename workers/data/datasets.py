@@ -1,7 +1,6 @@
 """The draws of data that a campaign asks for, from its spec and nothing else."""
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -146,7 +145,7 @@ def _origins(data: PluginData) -> tuple[Origin, Origin]:
 
 def _plugin_arrays(data: PluginData, plugins: Plugins, train: int, seed: int) -> list[Array]:
     """make(train, test, seed, **settings) -> x_train, y_train, x_test, y_test, checked."""
-    make: Any = plugins.get(data.source)
+    make = plugins.get(data.source)
     try:
         made = make(train, data.test_points, seed, **data.settings)
     except Exception as error:

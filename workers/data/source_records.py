@@ -5,7 +5,6 @@ A record takes the settings of its source, any object that has them as attribute
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -32,18 +31,18 @@ Generator = np.random.Generator
 class Synthetic:
     """A source of as many points as are asked for."""
 
-    law: Callable[[Any, Generator], Law]
-    inputs: Callable[[Any], int] = lambda data: data.dimension  # length of a point
-    teacher: Callable[[Any], int] = lambda data: 2 * data.dimension  # numbers that are the target
+    law: Callable[..., Law]  # of the settings, and a generator
+    inputs: Callable[..., int] = lambda data: data.dimension  # length of a point
+    teacher: Callable[..., int] = lambda data: 2 * data.dimension  # numbers that are the target
 
 
 @dataclass(frozen=True)
 class Finite:
     """A source of the points that there are."""
 
-    load: Callable[[Any], Collection]
-    files: Callable[[Any], dict[str, str]] = lambda data: {}  # sha256 of each, by its name
-    reserved: Callable[[Any], int] | None = None  # points for testing alone, where a file has such
+    load: Callable[..., Collection]
+    files: Callable[..., dict[str, str]] = lambda data: {}  # sha256 of each, by its name
+    reserved: Callable[..., int] | None = None  # points for testing alone, where a file has such
     bytes: bool = False  # whether coordinates are bytes, none of which can be wrong
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from storage.arrays.schema import CHECKED, has_few_inputs
 from storage.campaign.observables import function_of
 from storage.campaign.plugins import Plugins
 from storage.campaign.resolved import Sampled
+from storage.campaign.sampler_spec import StepSize
 from storage.campaign.schemes import AUTO
 from storage.campaign.spec import Campaign, Observe, is_trajectory
 from storage.planning.identity import Sources, seed_of
@@ -32,8 +33,9 @@ from workers.measurement.record import Observed, Record
 from workers.models import activation_of, network_of, prior_kernels
 from workers.networks.convolution import ConvolutionalNetwork
 from workers.philox import Noise
-from workers.sampler import AnySampler
+from workers.sampler import AnySampler, State
 from workers.samplers.anneal import anneal, ramp
+from workers.samplers.trajectory import TrajectoryState
 
 Arrays = dict[str, np.ndarray]
 
@@ -47,7 +49,7 @@ NOTHING = Observe(histograms=False, kernels=False, overlaps=False)  # what a ste
 class _State(NamedTuple):
     """Where a block of chains is: the sampler's state, steps made, and chains not yet diverged."""
 
-    chains: Any
+    chains: State
     step: int
     sound: Tensor
     step_size: float
@@ -98,6 +100,7 @@ def _in_time(
     state: _State,
 ) -> tuple[Arrays, Arrays]:
     """A segment of a trajectory."""
+    assert isinstance(state.chains, TrajectoryState)
     begin = trajectories.Segment({}, state.chains, state.sound, state.step)
     end = trajectories.run(problem, observed, sampler, noise, begin, shard.segment)
     return end.values, _saved(_State(end.state, end.step, end.sound, state.step_size))
@@ -214,15 +217,12 @@ def _all(problem: Problem) -> Tensor:
     return torch.ones(block, dtype=torch.bool, device=problem.x.device)
 
 
-def _number(step_size: Any) -> float:
+def _number(step_size: StepSize | None) -> float:
     """The step size of a spec; the first layer's where there is one for each."""
-    return (
-        step_size[0]
-        if isinstance(step_size, tuple)
-        else math.nan
-        if step_size is None
-        else step_size
-    )
+    if isinstance(step_size, tuple):
+        return step_size[0]
+    assert not isinstance(step_size, str)  # then it is found
+    return math.nan if step_size is None else step_size
 
 
 # -- what a shard is made of ----------------------------------------------------------------

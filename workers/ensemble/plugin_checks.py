@@ -1,8 +1,8 @@
 """Networks, and code of the user's in them, tried once before anything is computed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from workers.data.dataset import Dataset
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from workers.networks.networks import Model
 
 
 CHAINS = 2  # of a trial, at draws from the prior
@@ -42,7 +44,7 @@ def check_network(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
         _try_network(model, spec, data, plugins)
 
 
-def measured(name: str, value: object, chains: int) -> Any:
+def measured(name: str, value: object, chains: int) -> "Tensor":
     """What an observable of the user's returned: a tensor (chain,) of real numbers, in float64."""
     import torch
 
@@ -66,7 +68,7 @@ def failing(name: str, what: str) -> Iterator[None]:
         yield
 
 
-def _try_activation(name: str, phi: Any, spec: Sampled) -> None:
+def _try_activation(name: str, phi: "Callable[[Tensor], Tensor]", spec: Sampled) -> None:
     """φ on a few numbers of the precision that the sampler has."""
     import torch
 
@@ -104,7 +106,7 @@ def _require_like(name: str, value: object, given: "Tensor") -> None:
         raise CampaignError(f"{name} is NaN or infinite between -2.5 and 2.5; wanted numbers")
 
 
-def _try_network(model: Any, spec: Sampled, data: Dataset, plugins: Plugins) -> None:
+def _try_network(model: "Model", spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     """Outputs, a gradient and all observables at draws from the prior."""
     import torch
 

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -59,7 +59,7 @@ def rehearse(shard: Shard, plugins: Plugins, sources: Sources, placement: Placem
         return Rehearsal(drawn - began, made - again, _each(step), _each(draw))
 
 
-def _looking(observed: Observed, problem: Problem, chains: int) -> Callable[[Any], object]:
+def _looking(observed: Observed, problem: Problem, chains: int) -> Callable[..., object]:
     """What measures a state of the sampler."""
     if is_trajectory(problem.spec):
         return Instant(observed, problem.x).series

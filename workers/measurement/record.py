@@ -1,6 +1,6 @@
 """What a segment stores: everything measured on its draws, and which of its chains are sound."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from storage.arrays.coordinates import bin_edges, overlap_edges, readout_edges
 from storage.arrays.schema import NEURONS, ORDERS, STATUS, layers
+from storage.campaign.observables import Measure
 from storage.campaign.resolved import Sampled
 from storage.campaign.spec import PAIR, has_overlaps
 from theory.accuracy import right_class
@@ -28,8 +29,6 @@ from workers.networks.activations import Activation
 from workers.networks.networks import Layered, Model
 
 OUT_OF_BOUNDS = 1e6  # prior standard deviations, which no parameter is from zero in a sound chain
-
-Measure = Callable[[Tensor, list[Tensor], Dataset], Tensor]
 
 
 @dataclass(frozen=True)

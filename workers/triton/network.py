@@ -4,7 +4,7 @@ For activations of `workers.triton.activations`, one target, float32, and inputs
 `MOST_INPUTS` numbers; all else is computed by torch.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import triton
@@ -76,7 +76,7 @@ def potential(
     x, y = x.contiguous(), y.contiguous()
     name, size, width = activation_of(model), model.size, model.widths[0]
     assert name is not None
-    shapes: dict[str, Any] = {**constants(len(x), model, name, tiles)}
+    shapes: dict[str, object] = {**constants(len(x), model, name, tiles)}
     count = -(-width // tiles.neurons)
     weight, *bias, readout = (layer.standard_deviation for layer in model.layers)
     sizes = (size, width, model.inputs, weight, *(bias or [0.0]), readout)
@@ -97,7 +97,7 @@ def potential(
     return gradient
 
 
-def constants(points: int, model: Network, name: str, tiles: Tiles) -> dict[str, Any]:
+def constants(points: int, model: Network, name: str, tiles: Tiles) -> dict[str, object]:
     """What a kernel is compiled for."""
     return {
         "POINTS": points,

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +43,7 @@ class Noise(philox.Noise):
 
 
 @lru_cache(maxsize=4)
-def constants(dtype: torch.dtype) -> dict[str, Any]:
+def constants(dtype: torch.dtype) -> dict[str, object]:
     """Those of the Box-Muller map, as the kernel takes them."""
     scalars = philox.scalars(dtype)
     return {

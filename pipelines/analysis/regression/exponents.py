@@ -7,7 +7,7 @@ pool may move: a factor of the effective ridge, whose prediction is 1, and the l
 that a decimated theory keeps. What needs other freedom than that is falsified.
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ def write(store: Store, planned: Plan) -> None:
     cutoff = planned.spec.cutoff
     kept = cutoff if isinstance(cutoff, float) else np.nan
     values["expected"][:] = 1.0, kept, kept
-    finished = np.asarray(store.root["regression"]["finished"][...]) > 0
+    finished = np.asarray(store.root["regression/finished"][...]) > 0
     spec = regressed(planned.spec)
     for cell in planned.regressions:
         spectrum = regression_theories.stored_spectrum(store, cell.index)
@@ -118,14 +118,14 @@ def write(store: Store, planned: Plan) -> None:
     write_group(store, "exponents", VARIABLES, values, coordinates, grid)
 
 
-def _put(values: dict[str, Array], cell: int, found: dict[str, Any]) -> None:
+def _put(values: dict[str, Array], cell: int, found: Mapping[str, Array]) -> None:
     for name, value in found.items():
         values[name][cell] = value
 
 
 def _curve(store: Store, theory: str, cell: int) -> Array:
     """The error over the pool that a theory predicts, (train, ridge)."""
-    return np.asarray(store.root[group_name(theory)]["pool_error"][cell])
+    return np.asarray(store.root.group(group_name(theory))["pool_error"][cell])
 
 
 # -- the spectrum ---------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def _laws(eigenvalues: torch.Tensor, power: torch.Tensor) -> dict[str, Array]:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def _known(law: Any, *arguments: object, **options: object) -> PowerLaw:
+def _known(law: Callable[..., PowerLaw], *arguments: object, **options: object) -> PowerLaw:
     """The law, or nan where the modes have none, or are too few to tell."""
     try:
         return law(*arguments, **options)
@@ -173,7 +173,7 @@ def _measured(
     store: Store, spec: Regressed, cell: RegressionCell, finished: NDArray[np.bool_]
 ) -> dict[str, Array]:
     """Slopes, ratios and fits, as far as there are repeats."""
-    stored = store.root["regression"]
+    stored = store.root.group("regression")
     if "pool_error" not in stored or finished.sum() < 2:
         return {}
     error, fitted = (

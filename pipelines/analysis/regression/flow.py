@@ -7,8 +7,6 @@ posterior variance, which ends at the effective ridge. The pull of the data r' =
 an interval the error falls with the exponent min(β, 2 + 2α)/D. n only multiplies r'.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -66,7 +64,7 @@ def write(store: Store, planned: Plan) -> None:
         name: np.full([sizes[dim] for dim in variable.dims], np.nan)
         for name, variable in variables.items()
     }
-    laws = store.root["exponents"]
+    laws = store.root.group("exponents")
     for cell in planned.regressions:
         eigenvalues, coefficients = regression_theories.stored_spectrum(store, cell.index)
         known = int((eigenvalues > ROUNDING * eigenvalues[0]).sum())
@@ -146,7 +144,7 @@ def _exponents(alpha: float, beta: float, dimensions: Array, inside: NDArray[np.
     return found
 
 
-def _quartic(spec: Regressed, spectrum: Tensor, power: Tensor, places: Tensor) -> dict[str, Any]:
+def _quartic(spec: Regressed, spectrum: Tensor, power: Tensor, places: Tensor) -> dict[str, Array]:
     """u' of every ridge and coupling, the same for all sizes."""
     if (asked := spec.regression.quartic) is None:
         return {}

@@ -19,11 +19,11 @@ the draws. Ridges share their draws, so that criteria at several of them are not
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.analysis.chains import Arrays
 from pipelines.analysis.verdicts import REJECTED
 from pipelines.theories.regression_theories import beyond_pool
 from pipelines.theories.theory_groups import group_name
@@ -33,6 +33,7 @@ from storage.campaign.regression_spec import QUARTIC_THEORY, REGRESSION_THEORIES
 from storage.campaign.resolved import regressed
 from storage.errors import CampaignError
 from storage.planning.plan import Plan
+from storage.store.hierarchy import Group
 from storage.store.results import labels, regression_grid, write_group
 from storage.store.store import Store
 from theory.spectrum.curve_fit import criterion, relative_deviation
@@ -91,7 +92,7 @@ VARIABLES = {
 def write(store: Store, planned: Plan) -> None:
     """Write the group `learning_curve` from `regression` and the theories that are predicted."""
     theories = predicted_theories(store, planned)
-    measured = store.root["regression"]
+    measured = store.root.group("regression")
     entries = observables(measured, planned)
     names = [entry.name for entry in entries]
     finished = np.asarray(measured["finished"][...]) > 0  # (cell, repeat)
@@ -143,9 +144,9 @@ def predicted_theories(store: Store, planned: Plan) -> list[str]:
     ]
 
 
-def _current(store: Store, theory: str, shape: tuple[int, ...]) -> Any:
+def _current(store: Store, theory: str, shape: tuple[int, ...]) -> Group:
     """The group of a theory, which must know all cells and repeats."""
-    group = store.root[group_name(theory)]
+    group = store.root.group(group_name(theory))
     error = group["quartic_error" if theory == QUARTIC_THEORY else "pool_error"]
     found = error.shape[: 2 if "repeat" in error.dims else 1]
     if found != shape[: len(found)]:
@@ -161,7 +162,7 @@ def measured_ridges(planned: Plan) -> tuple[float, ...]:
     return regressed(planned.spec).regression.ridges
 
 
-def observables(measured: Any, planned: Plan) -> list[Observed]:
+def observables(measured: Arrays, planned: Plan) -> list[Observed]:
     """What is compared; of a quartic loss once for each coupling."""
     labels = {"coupling": [f"{u:g}" for u in _couplings(planned)]}
     records = [record for record in CURVES if record.kind in measured]
@@ -170,7 +171,8 @@ def observables(measured: Any, planned: Plan) -> list[Observed]:
 
 def words(store: Store, planned: Plan) -> dict[str, str]:
     """What the observables are called in a sentence, by their names."""
-    return {entry.name: entry.words for entry in observables(store.root["regression"], planned)}
+    entries = observables(store.root.group("regression"), planned)
+    return {entry.name: entry.words for entry in entries}
 
 
 def _couplings(planned: Plan) -> tuple[float, ...]:
@@ -178,13 +180,15 @@ def _couplings(planned: Plan) -> tuple[float, ...]:
     return () if quartic is None else quartic.couplings
 
 
-def _values(group: Any, entry: Observed, cell: int) -> Array:
+def _values(group: Arrays, entry: Observed, cell: int) -> Array:
     """Of one cell, ([repeat,] train, ridge)."""
     found = np.asarray(group[entry.kind][cell], dtype=np.float64)
     return found[(..., *entry.places)]
 
 
-def _predicted(theory: str, group: Any, entry: Observed, cell: int, planned: Plan) -> Array | None:
+def _predicted(
+    theory: str, group: Arrays, entry: Observed, cell: int, planned: Plan
+) -> Array | None:
     """The same of a theory; None where it does not speak of the observable."""
     if entry.kind in group:
         return _values(group, entry, cell)
@@ -205,7 +209,7 @@ def _error(sample: Array) -> Array:
 
 def _compared(
     sample: Array, predicted: Array, allowed: NDArray[np.intp], level: float
-) -> dict[str, Any]:
+) -> dict[str, np.ndarray]:
     """One observable, cell and theory: (train, ridge), (ridge,), and the sizes of the test."""
     mean, ridges = sample.mean(0), range(sample.shape[2])  # the mean over all repeats
     residuals = sample - predicted
@@ -213,7 +217,7 @@ def _compared(
     if paired:
         evaluated = np.isfinite(predicted).any((1, 2))  # repeats
         residuals, sample = residuals[evaluated], sample[evaluated]
-    found: dict[str, Any] = {"sizes": []}
+    found: dict[str, np.ndarray] = {"sizes": np.empty(0, np.intp)}
     if len(residuals) < 2:
         return found
     residual, error = residuals.mean(0), _error(residuals)
@@ -236,10 +240,11 @@ def _compared(
         _joint(residuals[:, sizes, ridge], mean_predicted[sizes, ridge], level) for ridge in ridges
     ]
     for key in _Joint.__dataclass_fields__:
-        found[key] = [getattr(joint, key) for joint in joints]
-    found["criterion"] = [
+        found[key] = np.array([getattr(joint, key) for joint in joints])
+    criteria = [
         _criterion(sample[:, sizes, ridge], residuals[:, sizes, ridge], paired) for ridge in ridges
     ]
+    found["criterion"] = np.array(criteria)
     return found | {"sizes": sizes}
 
 

@@ -55,7 +55,7 @@ def simulate(spec, root, executor=None):
 
 def test_residuals_are_stored_and_nothing_is_refused(tmp_path):
     store, _ = simulate(campaign(), tmp_path)
-    group = store.root["regression"]
+    group = store.root.group("regression")
     assert group["residual"].shape == (1, 3, 3, 2)
     assert 0 < np.asarray(group["residual"][...]).max() < 1e-13
     assert not np.asarray(group["refused"][...]).any()
@@ -72,7 +72,7 @@ def _unchecked(monkeypatch):
 def test_a_regression_that_fails_says_so_and_leaves_the_others(tmp_path):
     """Beyond its rank a kernel is nothing but its rounding and the ridge."""
     store, _ = simulate(campaign(**LINEAR, ridges=[0.5, 1e-17]), tmp_path)
-    group = store.root["regression"]
+    group = store.root.group("regression")
     refused = np.asarray(group["refused"][...])
     assert set(group["refused"].attrs["flag_meanings"].split()) == set(REFUSED)
     assert not refused[..., 0].any()
@@ -90,7 +90,7 @@ def test_points_that_a_file_has_for_testing_are_the_ones_held_out(tmp_path):
     np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=far, y_test=value)
     data = {"source": "npz", "file": str(tmp_path / "own.npz"), "train": 5, "test": 5}
     store, _ = simulate(validate({**CAMPAIGN, "data": data}), tmp_path)
-    error = np.asarray(store.root["regression"]["test_error"][...])
+    error = np.asarray(store.root.group("regression")["test_error"][...])
     np.testing.assert_allclose(error, 1000.0**2, rtol=0.05)  # erf has saturated: |f| is of order 1
 
 

@@ -110,9 +110,9 @@ def test_the_grid_is_that_of_the_newest_spec(store):
 
 
 def test_points_that_are_not_stored_are_missing(store):
-    settings = dict(axes_of(store.root["ensemble"].attrs))
+    settings = dict(axes_of(store.root.group("ensemble").attrs))
     settings["phi"] = {"network_activation": ["tanh", "relu", "erf"]}
-    store.root["ensemble"].update_attributes({"axes": settings})
+    store.root.group("ensemble").update_attributes({"axes": settings})
     before = open_campaign(store.url)["ensemble"].to_dataset().load()
     store.publish()
     grid = open_campaign(store.url)["ensemble"].to_dataset()
@@ -149,7 +149,7 @@ def test_one_cell_has_no_dimension(tmp_path):
 
 
 def test_a_prediction_is_subtracted_from_what_it_predicts(store):
-    axes = axes_of(store.root["ensemble"].attrs)
+    axes = axes_of(store.root.group("ensemble").attrs)
     raw = open_raw(store.url)["ensemble"]
     group = store.root.require_group("theory/nngp")
     described = Variable(("cell", "component"), "f8", "learnability")

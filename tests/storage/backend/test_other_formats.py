@@ -51,7 +51,7 @@ def described(tree: xr.DataTree) -> dict[str, object]:
 
 
 def test_the_grid_is_text_that_says_the_axes(partial):
-    attrs = partial.root["ensemble"].attrs
+    attrs = partial.root.group("ensemble").attrs
     assert isinstance(attrs["axes"], str)
     tree = open_campaign(partial.url)
     assert tree["ensemble"].attrs["axes"] == attrs["axes"]
@@ -63,7 +63,7 @@ def test_the_grid_is_text_that_says_the_axes(partial):
 
 def test_stores_that_hold_it_as_a_mapping_still_open(partial, store):
     for name in ("ensemble", "regression"):
-        group = store.root[name]
+        group = store.root.group(name)
         group.update_attributes({"axes": json.loads(group.attrs["axes"])})
     store.publish()
     xr.testing.assert_identical(open_campaign(store.url), open_campaign(partial.url))

@@ -69,8 +69,8 @@ def test_the_bytes_are_those_of_zarr(ours, zarrs, tmp_path):
                 name = f"{dtype.kind}{dtype.itemsize}_{len(shape)}_{sum(shape)}"
                 array = made(root.require_group("theory/own"), name, shape, chunks, dtype)
                 array[...] = values(shape, dtype)
-    for root in (ours, zarrs):
-        root["theory"].update_attributes({"more": 1})
+    for group in (ours.group("theory"), zarrs["theory"]):
+        group.update_attributes({"more": 1})
     ours.publish()
     zarr.consolidate_metadata(zarrs.store)
     found, expected = all_files(tmp_path / "ours"), all_files(tmp_path / "zarrs")
@@ -113,16 +113,21 @@ def test_a_coordinate_is_that_of_zarr(ours, zarrs, tmp_path):
 
 def test_names_and_kinds(ours):
     ours.require_group("theory/own")
-    made(ours["theory"], "mean", (2,), (2,), DTYPES[0])
+    theory = ours.group("theory")
+    made(theory, "mean", (2,), (2,), DTYPES[0])
     assert list(ours) == ["theory"]
-    assert list(ours["theory"]) == ["mean", "own"]
-    assert [name for name, _ in ours["theory"].groups()] == ["own"]
-    assert [name for name, _ in ours["theory"].arrays()] == ["mean"]
+    assert list(theory) == ["mean", "own"]
+    assert [name for name, _ in theory.groups()] == ["own"]
+    assert [name for name, _ in theory.arrays()] == ["mean"]
     assert "theory/own" in ours
     assert "own" not in ours
     assert ours.get("own") is None
-    with pytest.raises(KeyError, match="theory/none"):
-        ours["theory/none"]
+    for name in ("theory/none", "theory/own"):
+        with pytest.raises(KeyError, match=name):
+            ours[name]
+    for name in ("theory/none", "theory/mean"):
+        with pytest.raises(KeyError, match=name):
+            ours.group(name)
 
 
 def test_what_lies_in_no_group_is_not_shown(ours, tmp_path):

@@ -282,7 +282,7 @@ def test_a_region_that_is_not_one_chunk_is_refused(store):
         store.write(warmup, {"loss": np.zeros((2, 2))})
     assert files(store) == before
     variable = Variable(("cell", "test"), "f8", "split along a dimension of no shard")
-    create_array(store.root["ensemble"], "split", (4, 5), (1, 3), variable)
+    create_array(store.root.group("ensemble"), "split", (4, 5), (1, 3), variable)
     store.publish()
     with pytest.raises(ValueError, match=r"split: test \[0, 5\) is not one chunk of 3 of 5"):
         store.write(warmup, {"split": np.zeros(5)})

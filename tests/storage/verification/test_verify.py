@@ -314,7 +314,7 @@ def read(store: Store, name: str) -> None:
     """Both ways to come to metadata: what is published, and group by group."""
     if name == "zarr.json":
         open_campaign(store.url)
-    store.root["ensemble"]["width" if "width" in name else "loss"][...]
+    store.root.group("ensemble")["width" if "width" in name else "loss"][...]
 
 
 METADATA = ["zarr.json", "ensemble/zarr.json", "ensemble/loss/zarr.json", "ensemble/width/c/0"]
