@@ -68,7 +68,7 @@ def write(store: Store, planned: Plan) -> None:
     }
     laws = store.root["exponents"]
     for cell in planned.regressions:
-        eigenvalues, coefficients = regression_theories.stored_spectrum(store, cell.index)
+        eigenvalues, squares = regression_theories.stored_spectrum(store, cell.index)
         known = int((eigenvalues > ROUNDING * eigenvalues[0]).sum())
         if known < FEWEST:
             continue
@@ -76,7 +76,7 @@ def write(store: Store, planned: Plan) -> None:
             float(np.asarray(laws[name][cell.index])[0])
             for name in ("spectral_exponent", "target_exponent")
         )
-        spectrum, power = eigenvalues[:known], coefficients[:known].square()
+        spectrum, power = eigenvalues[:known], squares[:known]
         at = cutoffs[cutoffs <= known]
         for name, value in _flow(cell.spec, spectrum, power, at, alpha, beta).items():
             values[name][cell.index][..., : value.shape[-1]] = value
