@@ -12,6 +12,7 @@ import pytest
 pytest_plugins = ["support.bucket"]
 
 FOREIGN = ("RAY_", "PREFECT_", "AWS_", "FINITEWIDTH_")  # settings of whoever runs the tests
+KEPT = "FINITEWIDTH_MNIST"  # the folder of images that some tests read
 WAITING = ("ray", "prefect")  # markers of tests that wait more than they compute
 SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -29,7 +30,7 @@ _place = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported, since Ray and Prefect read some of this on import."""
-    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+    for name in [name for name in os.environ if name.startswith(FOREIGN) and name != KEPT]:
         del os.environ[name]
     place = config.stash[_place] = Path(tempfile.mkdtemp(prefix="fwt"))
     (place / "home").mkdir()

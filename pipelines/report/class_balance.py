@@ -1,6 +1,6 @@
 """The class balance of training and test points in words: as planned, and as stored."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +9,7 @@ from pipelines.text.rounding import plain
 from storage.arrays.schema import CLASSES
 from storage.backend.reader import open_raw
 from storage.campaign.plugins import Plugins
+from storage.campaign.source_spec import Data
 from storage.planning.identity import Sources
 from storage.planning.plan import Plan, RegressionCell
 from storage.store.store import Store
@@ -37,16 +38,22 @@ def planned_balance(prepared: "Prepared", planned: Plan) -> list[str]:
 
     None where targets are not classes.
     """
-    found = [*_planned(prepared, planned)]
-    return [line for each in found for line in (f"classes  {_words([each])}", *_warnings(each))]
+    name, found = _namer(prepared.spec.data), [*_planned(prepared, planned)]
+    return [
+        line
+        for each in found
+        for line in (f"classes  {_words([each], name)}", *_warnings(each, name))
+    ]
 
 
 def stored_balance(store: Store) -> str:
     """A sentence for the report, over all cells and datasets that are stored; empty without any."""
-    if not store.specs()[-1].data.may_have_classes:
+    data = store.specs()[-1].data
+    if not data.may_have_classes:
         return ""
+    name = _namer(data)
     groups = [open_raw(store.url).children.get(name) for name in ("ensemble", "regression")]
-    found = [words for group in groups if group is not None and (words := _stored(group))]
+    found = [words for group in groups if group is not None and (words := _stored(group, name))]
     return f"Classes: {'; '.join(found)}." if found else ""
 
 
@@ -56,22 +63,23 @@ def _planned(prepared: "Prepared", planned: Plan) -> Iterator[Balance]:
         return
     for cell in planned.cells[:1]:
         data, probes = dataset(cell.spec, 0, *given), cell.spec.observe.points
-        yield from _balance({"train": data.y_clean, "test": data.y_test}, probes)
+        targets = {"train": data.y_clean, "test": data.y_test}
+        yield from _balance(targets, cell.spec.data, probes)
     for cell in planned.regressions[:1]:
         yield from _pool_balance(cell, given)
 
 
 def _pool_balance(cell: RegressionCell, given: tuple[Plugins, Sources]) -> Iterator[Balance]:
     points = pool(cell.spec, *given)
-    yield from _balance({"pool": points.y, "heldout": points.y_heldout})
+    yield from _balance({"pool": points.y, "heldout": points.y_heldout}, cell.spec.data)
 
 
-def _balance(targets: dict[str, np.ndarray], probes: int = 0) -> Iterator[Balance]:
+def _balance(targets: dict[str, np.ndarray], data: Data, probes: int = 0) -> Iterator[Balance]:
     """Of sets that are not empty; probe points, the first for testing, where they are a part."""
     sets = {name: y for name, y in targets.items() if len(y)}
     if 0 < probes < len(sets.get("test", ())):
         sets["probe"] = sets["test"][:probes]
-    if (classes := class_counts(sets)) is not None:
+    if (classes := class_counts(sets, data.class_targets)) is not None:
         yield {name: _by_target(classes[0], counts) for name, counts in classes[1].items()}
 
 
@@ -82,23 +90,36 @@ def _by_target(targets: np.ndarray, counts: np.ndarray) -> dict[Target, int]:
     return {row: int(count) for row, count in paired if not np.isnan(row).any()}
 
 
-def _words(found: Sequence[Balance]) -> str:
+def _namer(data: Data) -> Callable[[Target], str]:
+    """What tells the class of a target: its name where the data give it an output, or itself."""
+    if data.class_targets is None:
+        return lambda target: f"with target {_target(target)}"
+    return lambda target: f"of class {data.output_names[int(np.argmax(target))]}"
+
+
+def _words(found: Sequence[Balance], name: Callable[[Target], str]) -> str:
     """Each set with its classes: the least and the most points of each over what was found."""
-    targets = sorted({target for each in found for by in each.values() for target in by})
+    targets = _targets(by for each in found for by in each.values())
     return "; ".join(
-        f"{SETS[name]} {', '.join(_part(t, _counts(found, name, t)) for t in targets)}"
-        for name in found[0]
+        f"{SETS[kind]} {', '.join(_part(name(t), _counts(found, kind, t)) for t in targets)}"
+        for kind in found[0]
     )
+
+
+def _targets(counts: Iterable[Mapping[Target, int]]) -> list[Target]:
+    """Numbers by their size; of several outputs those with the first one largest come first."""
+    every = sorted({target for by in counts for target in by})
+    return every if len(every[0]) == 1 else every[::-1]
 
 
 def _counts(found: Iterable[Balance], name: str, target: Target) -> list[int]:
     return [each[name].get(target, 0) for each in found if name in each]
 
 
-def _part(target: Target, counts: Sequence[int]) -> str:
+def _part(name: str, counts: Sequence[int]) -> str:
     least, most = min(counts), max(counts)
     number = "none" if not most else str(least) if least == most else f"{least} to {most}"
-    return f"{number} with target {_target(target)}"
+    return f"{number} {name}"
 
 
 def _target(target: Target) -> str:
@@ -106,31 +127,32 @@ def _target(target: Target) -> str:
     return shown if len(target) == 1 else f"({shown})"
 
 
-def _warnings(balance: Balance) -> Iterator[str]:
+def _warnings(balance: Balance, name: Callable[[Target], str]) -> Iterator[str]:
     """A class that only some of the sets have."""
-    everything = sorted({target for by in balance.values() for target in by})
-    for name, by in balance.items():
-        if missing := [target for target in everything if not by.get(target)]:
+    everything = _targets(balance.values())
+    for kind, by in balance.items():
+        missing = [target for target in everything if not by.get(target)]
+        if missing and any(other.get(missing[0]) for other in balance.values()):
             yield (
-                f"warning  none of the {SETS[name]} has target {_target(missing[0])}, which others "
-                "have; ask for more of them, or look at the order of the file"
+                f"warning  none {name(missing[0])} is among the {SETS[kind]}, though others have "
+                "some; ask for more points, or look at the order of the file"
             )
 
 
-def _stored(group: "DataTree") -> str:
+def _stored(group: "DataTree", name: Callable[[Target], str]) -> str:
     if "class_target" not in group:
         return ""
     data = group.dataset
-    names = [name for name in SETS if f"{name}_class_count" in data]
+    kinds = [kind for kind in SETS if f"{kind}_class_count" in data]
     targets = _by_place(data["class_target"])
-    counts = {name: _by_place(data[f"{name}_class_count"])[..., 0] for name in names}
+    counts = {kind: _by_place(data[f"{kind}_class_count"])[..., 0] for kind in kinds}
     found = [
-        {name: _by_target(rows, counts[name][place]) for name in names}
+        {kind: _by_target(rows, counts[kind][place]) for kind in kinds}
         for place, rows in enumerate(targets)
     ]
     known = [each for each in found if any(sum(by.values()) for by in each.values())]
-    sets = [name for name in names if any(sum(each[name].values()) for each in known)]
-    return _words([{name: each[name] for name in sets} for each in known]) if known else ""
+    sets = [kind for kind in kinds if any(sum(each[kind].values()) for each in known)]
+    return _words([{kind: each[kind] for kind in sets} for each in known], name) if known else ""
 
 
 def _by_place(variable: "DataArray") -> np.ndarray:

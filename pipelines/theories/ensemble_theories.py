@@ -22,7 +22,7 @@ from storage.campaign.plugins import Plugins
 from storage.campaign.resolved import Sampled
 from storage.campaign.spec import PAIR, PROBES, has_overlaps
 from storage.planning.identity import digest
-from theory.accuracy import gaussian_accuracy
+from theory.accuracy import gaussian_accuracy, largest_accuracy
 from theory.activations.records import Activation
 from theory.finite_width.kernel_scaling import kernel_scale, prediction
 from theory.finite_width.scale_mixture import hidden_covariance, linear_posterior
@@ -235,11 +235,14 @@ def summary(problem: Problem, found: Posterior) -> Prediction:
 
 def _accuracy(problem: Problem, found: Posterior) -> Prediction:
     """Of one member of an ensemble with Gaussian outputs, where targets are one of some classes."""
-    data = problem.data
+    data, label = problem.data, torch.as_tensor(problem.data.y_test)
+    if problem.spec.data.class_targets is not None:
+        own = label.argmax(1)
+        return {"accuracy": largest_accuracy(found.mean, found.variance, own).numpy()}
     classes = class_counts({"train": data.y_clean, "test": data.y_test})
-    if classes is None or data.y_test.ndim > 1 or not problem.spec.data.may_have_classes:
+    if classes is None or label.ndim > 1 or not problem.spec.data.may_have_classes:
         return {}
-    label, values = torch.as_tensor(data.y_test), torch.as_tensor(classes[0])
+    values = torch.as_tensor(classes[0])
     return {"accuracy": gaussian_accuracy(found.mean, found.variance, label, values).numpy()}
 
 

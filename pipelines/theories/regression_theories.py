@@ -70,12 +70,11 @@ def predict(store: Store, planned: Plan, plugins: Plugins) -> None:
     reasons = {theory: reasons_of(theory, planned.regressions) for theory in groups}
     for cell in planned.regressions if groups else ():
         doing.tell("regression", cell.index, len(planned.regressions))
-        eigenvalues, coefficients = stored_spectrum(store, cell.index)
+        eigenvalues, power = stored_spectrum(store, cell.index)
         for theory, group in groups.items():
             if not bool(eigenvalues.isfinite().all()):
                 reasons[theory][cell.index] = NO_SPECTRUM
                 continue
-            power = coefficients.square()
             with explained(theory, cell, "the pool"):
                 found = attempt(curve, theory, planned.spec, cell.spec, eigenvalues, power)
             if isinstance(found, str):
@@ -122,13 +121,15 @@ def _predict_decimated(store: Store, planned: Plan, plugins: Plugins) -> None:
 
 
 def stored_spectrum(store: Store, cell: int) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and target coefficients of the pool of a cell; nan where not yet stored."""
+    """Eigenvalues of the pool of a cell and squared coefficients of its target; nan where not yet
+    stored. Of several outputs it is their mean, since errors are means over outputs.
+    """
     stored = store.root.group("regression")
     eigenvalues, coefficients = (
         torch.as_tensor(np.asarray(stored[name][cell]), dtype=torch.float64)
         for name in ("eigenvalue", "coefficient")
     )
-    return eigenvalues, coefficients
+    return eigenvalues, coefficients.reshape(len(eigenvalues), -1).square().mean(1)
 
 
 def curve(

@@ -107,10 +107,8 @@ def ensemble_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Coor
     if plan.spec.observe.histograms:
         coordinates |= _histogram_coordinates(sampled(plan.spec))
     if plan.spec.data.may_have_classes:
-        coordinates |= _class_coordinate(sizes)
-    if plan.spec.data.number_of_outputs > 1:
-        targets = np.arange(plan.spec.data.number_of_outputs)
-        coordinates["target"] = _coordinate(["target"], targets, "output of the network")
+        coordinates |= _class_coordinate(plan.spec, sizes)
+    coordinates |= _target_coordinate(plan.spec)
     if observe.correlators:
         coordinates["pair"] = _coordinate(["pair"], PAIRS, "the first two probe points")
         if has_few_inputs(plan.spec):
@@ -136,9 +134,19 @@ def _schemes(plan: Plan) -> dict[str, Coordinate]:
     return {"sampler_scheme": _coordinate(["cell"], schemes, "scheme that auto has named")}
 
 
-def _class_coordinate(sizes: Mapping[str, int]) -> dict[str, Coordinate]:
+def _class_coordinate(spec: Campaign, sizes: Mapping[str, int]) -> dict[str, Coordinate]:
     values = np.arange(sizes["class_index"])
-    return {"class_index": _coordinate(["class_index"], values, "class, by increasing target")}
+    order = "by increasing target" if spec.data.class_targets is None else "one for each output"
+    return {"class_index": _coordinate(["class_index"], values, f"class, {order}")}
+
+
+def _target_coordinate(spec: Campaign) -> dict[str, Coordinate]:
+    """Of several outputs; those of classes have their names."""
+    if spec.data.number_of_outputs == 1:
+        return {}
+    of_classes = spec.data.class_targets is not None
+    long_name = "class of the output" if of_classes else "output of the network"
+    return {"target": _coordinate(["target"], spec.data.output_names, long_name)}
 
 
 def _overlap_coordinates(sizes: Mapping[str, int]) -> dict[str, Coordinate]:
@@ -207,7 +215,8 @@ def regression_coordinates(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Co
             ["coupling"], list(regression.quartic.couplings), "quartic coupling u"
         )
     if plan.spec.data.may_have_classes:
-        coordinates |= _class_coordinate(sizes)
+        coordinates |= _class_coordinate(plan.spec, sizes)
+    coordinates |= _target_coordinate(spec)
     kernels = [cell.spec.kernel for cell in plan.regressions]
     for name, long_name in (("activation", "activation φ"), ("depth", "number of hidden layers")):
         values = [getattr(kernel, name) for kernel in kernels]

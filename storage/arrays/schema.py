@@ -41,6 +41,7 @@ WITH_TARGETS = (
     "output_square",
     "label",
     "class_target",
+    "coefficient",
 )  # where there are several
 CHECKED = (
     "loss", "weight_norm", "max_overlap", "learnability", "output_mean", "output_square", "label",
@@ -113,10 +114,20 @@ def ensemble_variables(spec: Campaign) -> dict[str, Variable]:
                 "f4",
                 "mean kernel σ²·φ(t)φ'(t + lag)/width between two times of a chain",
             )
-    if spec.data.number_of_outputs > 1:
-        for name in variables.keys() & set(WITH_TARGETS):
-            variables[name] = replace(variables[name], dims=(*variables[name].dims, "target"))
+    variables = _with_targets(variables, spec)
     return in_time(variables) if is_trajectory(spec) else variables
+
+
+def _with_targets(variables: dict[str, Variable], spec: Campaign) -> dict[str, Variable]:
+    """The same, some of them for each of several outputs."""
+    if spec.data.number_of_outputs == 1:
+        return variables
+    several = {
+        name: replace(variable, dims=(*variable.dims, "target"))
+        for name, variable in variables.items()
+        if name in WITH_TARGETS
+    }
+    return variables | several
 
 
 def check_variables(spec: Campaign) -> dict[str, Variable]:
@@ -267,7 +278,7 @@ def regression_variables(spec: Regressed) -> dict[str, Variable]:
                 "too few proposals were accepted",
             ),
         }
-    return variables
+    return _with_targets(variables, spec)
 
 
 def ensemble_sizes(plan: Plan, room: int = 0) -> dict[str, int]:
@@ -318,6 +329,7 @@ def regression_sizes(plan: Plan) -> dict[str, int]:
         "train": len(regression.train),
         "ridge": len(regression.ridges),
         "mode": regression.pool,
+        "target": plan.spec.data.number_of_outputs,
         "class_index": CLASSES,
         "coupling": len(regression.quartic.couplings) if regression.quartic else 0,
     }

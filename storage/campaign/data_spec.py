@@ -27,27 +27,56 @@ PluginName = Annotated[str, *text_like(PLUGIN, "module:name")]
 FileName = Annotated[str, *text_like(re.compile(r"[^\x00-\x1f]+"), "a path")]
 Digit = Annotated[int, Field(ge=0, le=9)]
 Classes = Annotated[Many[Digit], Field(min_length=1)]
+SeveralClasses = Annotated[Many[Digit], Field(min_length=2)]
 
 
-class TwoClasses(Data):
-    """Images of some classes against images of others, targets +1 and -1."""
+class ImageClasses(Data):
+    """Images of some classes against those of others, targets +1 and -1, or one output a class."""
 
     may_have_classes: ClassVar[bool] = True
     pixels: ClassVar[int]  # of an image, over all its channels
     words: ClassVar[str]  # in a sentence: the points were ...
 
-    positive: Classes
+    positive: Classes | None = None
     """Classes with target +1 [class, 0 to 9]"""
-    negative: Classes
+    negative: Classes | None = None
     """Classes with target -1 [class, 0 to 9]"""
+    classes: SeveralClasses | None = None
+    """In place of both: an output for each of these k classes, whose target is 1 - 1/k for images
+    of its own class and -1/k for others [class, 0 to 9]"""
 
     @model_validator(mode="after")
-    def _classes_differ(self) -> "TwoClasses":
-        classes = (*self.positive, *self.negative)
-        if len(set(classes)) < len(classes):
-            twice = next(name for name in classes if classes.count(name) > 1)
-            raise mistake(f"positive and negative name class {twice} twice")
+    def _classes_are_told_apart(self) -> "ImageClasses":
+        plus, minus = self.positive, self.negative
+        if self.classes is not None:
+            if plus is not None or minus is not None:
+                found = "negative" if plus is None else "positive"
+                raise mistake(f"found classes and {found}; leave one of them out")
+            _once(self.classes, "classes names")
+        elif plus is None or minus is None:
+            absent = "positive" if plus is None else "negative"
+            raise mistake(f"{absent} is missing; give positive and negative, or classes")
+        else:
+            _once((*plus, *minus), "positive and negative name")
         return self
+
+    @property
+    def output_names(self) -> tuple[int, ...]:
+        """The class of each output."""
+        return self.classes or super().output_names
+
+    @property
+    def class_targets(self) -> tuple[tuple[float, ...], ...] | None:
+        """Rows of the unit matrix less their mean, 1/k."""
+        if self.classes is None:
+            return None
+        count = len(self.classes)
+        return tuple(tuple((i == j) - 1 / count for j in range(count)) for i in range(count))
+
+    @property
+    def number_of_outputs(self) -> int:
+        """One, whose sign tells the class, or one for each class."""
+        return len(self.classes or (0,))
 
     @property
     def number_of_inputs(self) -> int:
@@ -60,7 +89,13 @@ class TwoClasses(Data):
         return 0
 
 
-class Digits(TwoClasses):
+def _once(classes: tuple[int, ...], names: str) -> None:
+    twice = [name for name in classes if classes.count(name) > 1]
+    if twice:
+        raise mistake(f"{names} class {twice[0]} twice")
+
+
+class Digits(ImageClasses):
     """The 8 × 8 handwritten digits that ship with scikit-learn."""
 
     pixels: ClassVar[int] = 64
@@ -70,7 +105,7 @@ class Digits(TwoClasses):
     """Handwritten digits that need no file"""
 
 
-class ImageFiles(TwoClasses):
+class ImageFiles(ImageClasses):
     """Image files in a folder that the user names."""
 
     folder: FileName

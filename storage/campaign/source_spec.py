@@ -88,6 +88,16 @@ class Data(Frozen):
         return 1
 
     @property
+    def output_names(self) -> tuple[int, ...]:
+        """What each output is called: its number."""
+        return tuple(range(self.number_of_outputs))
+
+    @property
+    def class_targets(self) -> tuple[tuple[float, ...], ...] | None:
+        """The targets of all classes, (class, output), where the section fixes them."""
+        return None
+
+    @property
     def test_points(self) -> int:
         """How many test points the section asks for."""
         return self.test.points if isinstance(self.test, OwnTest) else self.test

@@ -191,8 +191,9 @@ def problems(spec: Campaign) -> Iterator[str]:
 def _regression_problems(spec: Campaign) -> Iterator[str]:
     if spec.regression is None:
         return
-    if spec.data.number_of_outputs > 1:
-        yield "regression is of one output; set data.outputs: 1, or leave it out"
+    outputs = spec.data.number_of_outputs
+    if outputs > 1 and spec.regression.quartic is not None:
+        yield f"regression.quartic is of one output, and the data have {outputs}; leave it out"
     kernel = spec.regression.kernel or spec.network
     if kernel is None:
         yield "regression needs a kernel: give regression.kernel, or a network"

@@ -79,7 +79,8 @@ VARIABLES = (
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")
 OF_TIMES = ("sampler.step_size", "sampler.warmup", "sampler.thin")  # which all cells share
-FIXED_DATA = ("source", "test", "outputs", "folder", "file", "subset")  # of shapes, or of files
+# Of shapes, or of files.
+FIXED_DATA = ("source", "test", "outputs", "classes", "folder", "file", "subset")
 MAXIMUM_CELLS = 100_000
 _AXIS = re.compile("[a-z][a-z0-9_]{0,39}")
 

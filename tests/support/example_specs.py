@@ -127,6 +127,11 @@ EXAMPLES = {
             "quartic": {"couplings": [0.125, 0.5], "chains": 12, "warmup": 34, "draws": 56},
         },
     ),
+    "classes": campaign(
+        {"source": "digits", "classes": [4, 2, 7], "train": 20, "test": 10},
+        regression=REGRESSION,
+        theories=["nngp", "effective_ridge"],
+    ),
     "mnist": campaign(
         {"source": "mnist", "folder": "/data/mnist", "subset": "train", **CLASSES},
         sampler={**SAMPLER, "scheme": "ula", "friction": None, "precision": "float64"},

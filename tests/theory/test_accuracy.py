@@ -10,7 +10,7 @@ from pipelines.theories.ensemble_theories import Problem, nngp
 from storage.campaign.plugins import Plugins
 from storage.reading.document import parse
 from support.driving import simulate
-from theory.accuracy import gaussian_accuracy, right_class
+from theory.accuracy import gaussian_accuracy, largest_accuracy, right_class
 from theory.regression.learning_curve import Heldout, learning_curve
 from workers.data.datasets import dataset
 
@@ -57,6 +57,28 @@ def test_the_accuracy_of_a_gaussian_output_is_that_of_its_draws(seed):
     expected = float(gaussian_accuracy(mean, variance, own[:, 0], CLASSES[:, 0]))
     # a point has variance p(1 - p) <= 1/4: five standard errors at most
     assert abs(float(counted.double().mean()) - expected) < 5 * 0.5 / math.sqrt(draws * 40)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_accuracy_of_independent_outputs_is_that_of_their_draws(seed):
+    points, classes, draws = 40, 4, 4000
+    mean, variance = normal(seed, points, classes), normal(seed + 10, points).square()
+    own = torch.arange(points) % classes
+    outputs = mean + variance.sqrt()[:, None] * normal(seed + 20, draws, points, classes)
+    counted = (outputs.argmax(2) == own).double().mean()
+    expected = float(largest_accuracy(mean, variance, own))
+    # a point has variance p(1 - p) <= 1/4: five standard errors at most
+    assert abs(float(counted) - expected) < 5 * 0.5 / math.sqrt(draws * points)
+
+
+def test_two_outputs_are_one_of_twice_the_variance_and_none_varies_where_there_is_no_variance():
+    mean, variance, own = normal(1, 50, 2), normal(2, 50).square(), torch.arange(50) % 2
+    signs = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    one = gaussian_accuracy(mean[:, 0] - mean[:, 1], 2 * variance, signs[own], signs)
+    torch.testing.assert_close(largest_accuracy(mean, variance, own), one, rtol=0, atol=1e-13)
+    still = largest_accuracy(mean, torch.zeros_like(variance), own)
+    counted = (mean.argmax(1) == own).double().mean()
+    torch.testing.assert_close(still, counted, rtol=0, atol=1e-13)
 
 
 def test_a_regression_names_the_classes_of_its_own_predictions():

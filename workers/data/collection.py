@@ -91,16 +91,25 @@ def binary(images: Images, positive: Sequence[int], negative: Sequence[int]) -> 
         raise CampaignError(
             f"class {both[0]} is in both positive and negative; a class can have one target only"
         )
+    plus = np.isin(images.labels, positive)
+    return _chosen(images, (*positive, *negative), np.where(plus, 1.0, -1.0))
+
+
+def one_output_each(images: Images, classes: Sequence[int], targets: Array) -> Collection:
+    """Images of these classes, each with the row of its class in targets (class, output)."""
+    place = np.zeros(256, np.intp)
+    place[list(classes)] = np.arange(len(classes))
+    return _chosen(images, classes, targets[place[images.labels]])
+
+
+def _chosen(images: Images, classes: Sequence[int], targets: Array) -> Collection:
+    """Those of these classes, of targets for all images."""
     present = np.unique(images.labels).tolist()
-    if absent := sorted({*positive, *negative} - set(present)):
+    if absent := sorted(set(classes) - set(present)):
         raise CampaignError(
             f"no image of class {absent[0]} in the data; choose from the classes {present}"
         )
-    plus = np.isin(images.labels, positive)
-    chosen = plus | np.isin(images.labels, negative)
+    chosen = np.flatnonzero(np.isin(images.labels, classes))
     return Collection(
-        images.pixels[chosen],
-        np.where(plus[chosen], 1.0, -1.0),
-        Origin(images.parts, np.flatnonzero(chosen)),
-        images.white,
+        images.pixels[chosen], targets[chosen], Origin(images.parts, chosen), images.white
     )

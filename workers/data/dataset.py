@@ -61,9 +61,9 @@ class Pool:
     """A population for regression, and points outside it; targets without noise, float64."""
 
     x: Array  # (pool, d)
-    y: Array  # (pool,)
+    y: Array  # (pool,) or (pool, outputs)
     x_heldout: Array  # (heldout, d)
-    y_heldout: Array  # (heldout,)
+    y_heldout: Array  # (heldout,) or (heldout, outputs)
     origins: tuple[Origin, Origin]  # of the pool and of the held-out points
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.campaign.data_spec import Cifar10, Digits, Mnist, Npz
+from storage.campaign.data_spec import Cifar10, Digits, ImageClasses, Mnist, Npz
 from storage.campaign.synthetic_spec import (
     AbsIndex,
     Linear,
@@ -19,7 +19,7 @@ from storage.campaign.synthetic_spec import (
     TeacherNetwork,
 )
 from workers.data import npz, synthetic
-from workers.data.collection import Collection, binary
+from workers.data.collection import Collection, Images, binary, one_output_each
 from workers.data.files import place, sha256, sha256_of
 from workers.data.images import cifar, digits, mnist
 from workers.data.synthetic import Law
@@ -103,12 +103,18 @@ def _npz_file(data: Npz) -> dict[str, str]:
     return {"npz": sha256_of(place(data.file))}
 
 
+def _in_classes(images: Images, data: ImageClasses) -> Collection:
+    if data.classes is None:
+        return binary(images, data.positive or (), data.negative or ())
+    return one_output_each(images, data.classes, np.array(data.class_targets))
+
+
 def _digits(data: Digits) -> Collection:
-    return binary(digits.load(), data.positive, data.negative)
+    return _in_classes(digits.load(), data)
 
 
 def _mnist(data: Mnist) -> Collection:
-    return binary(mnist.load(data.folder, data.subset), data.positive, data.negative)
+    return _in_classes(mnist.load(data.folder, data.subset), data)
 
 
 def _mnist_files(data: Mnist) -> dict[str, str]:
@@ -118,7 +124,7 @@ def _mnist_files(data: Mnist) -> dict[str, str]:
 
 
 def _cifar(data: Cifar10) -> Collection:
-    return binary(cifar.load(data.folder, data.subset), data.positive, data.negative)
+    return _in_classes(cifar.load(data.folder, data.subset), data)
 
 
 def _cifar_files(data: Cifar10) -> dict[str, str]:

@@ -29,7 +29,7 @@ def make(data: Data, seed: int, test_drawn: bool = True) -> Dataset:
     """One draw of the data: y_train has Gaussian noise of variance label_noise, y_test has none.
 
     A synthetic target is a function of the point before normalize.squared_norm rescales it.
-    Pixels are in [0, 1], classes targets +1 and -1. Test points that a file reserves are drawn,
+    Pixels are in [0, 1]. Test points that a file reserves are drawn,
     or the first ones where `test_drawn` is false, as in campaigns that began before they were.
     CampaignError for what cannot be read or met.
     """

@@ -296,8 +296,10 @@ def _fixed(shard: Shard, observed: Observed, step_size: float) -> Arrays:
     if shard.block == 0:
         data = observed.data
         values["label"] = data.y_test
-        if shard.kind == "ensemble" and shard.cell.spec.data.may_have_classes:
-            values |= stored_counts({"train": data.y_clean, "test": data.y_test})
+        section = shard.cell.spec.data
+        if shard.kind == "ensemble" and section.may_have_classes:
+            targets = {"train": data.y_clean, "test": data.y_test}
+            values |= stored_counts(targets, section.class_targets)
         if observed.along is not None:
             values["prior_deviation"] = observed.along.deviations.numpy()
         spec = observed.spec

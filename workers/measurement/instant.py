@@ -31,7 +31,7 @@ class Instant:
         flat = components.reshape(-1, components.shape[-1])
         self._learnability = Learnability(flat, like.device)
         self._label = torch.as_tensor(data.y_test, device=like.device)
-        found = classes_of(data) if observed.spec.data.may_have_classes else None
+        found = classes_of(data, observed.spec.data)
         self._classes = None if found is None else found.to(like.device)
         self._along = None
         if data.teacher is not None and has_overlaps(observed.spec):

@@ -12,6 +12,7 @@ from storage.arrays.coordinates import bin_edges, overlap_edges, readout_edges
 from storage.arrays.schema import NEURONS, ORDERS, STATUS, layers
 from storage.campaign.observables import Measure
 from storage.campaign.resolved import Sampled
+from storage.campaign.source_spec import Data
 from storage.campaign.spec import PAIR, has_overlaps
 from theory.accuracy import right_class
 from workers.data.balance import class_counts
@@ -48,9 +49,12 @@ class Observed:
         return min(self.spec.observe.points, len(self.data.x_test))
 
 
-def classes_of(data: Dataset) -> Tensor | None:
+def classes_of(data: Dataset, section: Data) -> Tensor | None:
     """The targets of the classes, (class, output); None where targets are no classes."""
-    found = class_counts({"train": data.y_clean, "test": data.y_test})
+    if not section.may_have_classes:
+        return None
+    targets = {"train": data.y_clean, "test": data.y_test}
+    found = class_counts(targets, section.class_targets)
     return None if found is None else torch.as_tensor(found[0]).reshape(len(found[0]), -1)
 
 
@@ -70,7 +74,7 @@ class Record:
         self._x_test = placed(data.x_test)
         components = torch.as_tensor(data.components)
         self._learnability = Learnability(components.reshape(-1, components.shape[-1]), device)
-        classes = classes_of(data)
+        classes = classes_of(data, observed.spec.data)
         self._classes = None if classes is None else classes.to(device)
         self._label = torch.as_tensor(data.y_test, device=device)
         self._bounds = OUT_OF_BOUNDS * observed.network.standard_deviations.to(like)

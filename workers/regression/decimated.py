@@ -7,6 +7,7 @@ with the whole kernel, from which it is told how far the mean predictors are apa
 evaluated as far as `WORK` goes, and at least four of them, which a verdict needs.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,7 +79,7 @@ def decimated(
     for place in np.ndindex(*kept.shape):
         size, ridge, count = sizes[place[0]], ridges[place[1]], int(kept[place])
         tail = removed_variance(modes, count)
-        apart = torch.empty(len(positions), len(repeats), count, dtype=torch.float64)
+        apart = torch.empty(len(positions), len(repeats), *y[:count].shape, dtype=torch.float64)
         for row, (order, labels) in enumerate(drawn):
             given = (modes, order[:size], labels[:size], ridge)
             kernel = nngp_of(cell.spec.kernel, x[order[:size]])
@@ -95,14 +96,16 @@ def decimated(
 
 
 def _distance(gaps: np.ndarray) -> tuple[float, float]:
-    """Mean square over the pool of what the mean of the predictors (repeat, mode) is off.
+    """Mean square over the pool of what the mean of the predictors (repeat, mode[, output]) is off.
 
     Products of different repeats, so that their scatter does not count (the estimate may be below
     zero), and the jackknife error.
     """
-    total, count = gaps.sum(0), len(gaps)
+    count, outputs = len(gaps), gaps[0, 0].size
     if count < 3:
         return np.nan, np.nan
+    gaps = gaps.reshape(count, -1) / math.sqrt(outputs)
+    total = gaps.sum(0)
     own, along = np.square(gaps).sum(1), gaps @ total
     square = float(total @ total - own.sum())
     rest = square - 2 * (along - own)

@@ -86,8 +86,8 @@ def spectrum(
     names = {"eigenvalue": found.eigenvalues, "coefficient": found.coefficients}
     values = {name: value.cpu().numpy() for name, value in names.items()}
     if shard.cell.spec.data.may_have_classes:
-        points = problem.points
-        values |= stored_counts({"pool": points.y, "heldout": points.y_heldout})
+        targets = {"pool": problem.points.y, "heldout": problem.points.y_heldout}
+        values |= stored_counts(targets, shard.cell.spec.data.class_targets)
     return values
 
 
@@ -144,11 +144,12 @@ def run(
 
 
 def _classes(spec: Campaign, points: Pool) -> Tensor | None:
-    """The targets of the classes, (class, 1); None where targets are no classes."""
+    """The targets of the classes, (class, output); None where targets are no classes."""
     if not spec.data.may_have_classes:
         return None
-    found = class_counts({"pool": points.y, "heldout": points.y_heldout})
-    return None if found is None else torch.as_tensor(found[0]).reshape(-1, 1)
+    targets = {"pool": points.y, "heldout": points.y_heldout}
+    found = class_counts(targets, spec.data.class_targets)
+    return None if found is None else torch.as_tensor(found[0]).reshape(len(found[0]), -1)
 
 
 def _quartic(shard: Shard, problem: Problem, sources: Sources) -> Arrays:
@@ -282,7 +283,9 @@ def _label_noise(shard: Shard, sources: Sources) -> Tensor | None:
     if not spec.data.label_noise:
         return None
     noise = Noise(_seed(shard, sources), [0], LABELS).at(0)
-    return noise((max(spec.regression.train),), torch.float64)[0] * spec.data.label_noise**0.5
+    outputs = spec.data.number_of_outputs
+    shape = (max(spec.regression.train), *((outputs,) if outputs > 1 else ()))
+    return noise(shape, torch.float64)[0] * spec.data.label_noise**0.5
 
 
 def _seed(shard: Shard, sources: Sources) -> int:

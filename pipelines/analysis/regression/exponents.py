@@ -103,7 +103,7 @@ def write(store: Store, planned: Plan) -> None:
         spectrum = regression_theories.stored_spectrum(store, cell.index)
         if not bool(spectrum[0].isfinite().all()):
             continue
-        _put(values, cell.index, _laws(spectrum[0], spectrum[1].square()))
+        _put(values, cell.index, _laws(*spectrum))
         slopes = {theory: _curve(store, theory, cell.index) for theory in theories}
         _put(values, cell.index, _measured(store, spec, cell, finished[cell.index]))
         for j, predicted in enumerate(slopes.values()):
@@ -233,9 +233,9 @@ def _profile(sample: Array, logs: Array, curves: Array) -> Profile:
 
 def _candidates(store: Store, spec: Regressed, cell: RegressionCell) -> list[tuple[Array, Array]]:
     """For each parameter its logarithms and the errors they give, (candidate, train, ridge)."""
-    eigenvalues, coefficients = regression_theories.stored_spectrum(store, cell.index)
+    eigenvalues, power = regression_theories.stored_spectrum(store, cell.index)
     train, ridge = regression_theories.settings(cell.spec)
-    power, noise = coefficients.square(), cell.spec.data.label_noise
+    noise = cell.spec.data.label_noise
     kappa = effective_ridge(eigenvalues, train, ridge)
     scaled = [
         errors_at(eigenvalues, power, train, kappa * float(np.exp(factor)), noise)

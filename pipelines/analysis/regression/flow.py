@@ -66,7 +66,7 @@ def write(store: Store, planned: Plan) -> None:
     }
     laws = store.root.group("exponents")
     for cell in planned.regressions:
-        eigenvalues, coefficients = regression_theories.stored_spectrum(store, cell.index)
+        eigenvalues, squares = regression_theories.stored_spectrum(store, cell.index)
         known = int((eigenvalues > ROUNDING * eigenvalues[0]).sum())
         if known < FEWEST:
             continue
@@ -74,7 +74,7 @@ def write(store: Store, planned: Plan) -> None:
             float(np.asarray(laws[name][cell.index])[0])
             for name in ("spectral_exponent", "target_exponent")
         )
-        spectrum, power = eigenvalues[:known], coefficients[:known].square()
+        spectrum, power = eigenvalues[:known], squares[:known]
         at = cutoffs[cutoffs <= known]
         for name, value in _flow(cell.spec, spectrum, power, at, alpha, beta).items():
             values[name][cell.index][..., : value.shape[-1]] = value

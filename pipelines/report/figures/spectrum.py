@@ -55,7 +55,9 @@ def _draw(data: xr.Dataset) -> Figure:
         line = float(law["amplitude"]) * rank[window] ** -(1 + float(law["spectral_exponent"]))
         upper.plot(rank[window], line, color=style.ORANGE, ls="--", label=f"α = {alpha}")
     upper.set_ylabel("eigenvalue λ")
-    centre, mean = _binned(rank[known], np.square(one["coefficient"].values[known]))
+    power = one["coefficient"] ** 2
+    power = power.mean([dim for dim in power.dims if dim != "mode"]).values  # over outputs
+    centre, mean = _binned(rank[known], power[known])
     lower.plot(centre, mean, "o", ms=3.5, color=style.INK, label="squared coefficients")
     if falls and bool(law["target_exponent"].notnull()):
         beta = float(law["target_exponent"])

@@ -14,7 +14,7 @@ from pipelines.report.words import (
 )
 from pipelines.text.rounding import SUPERSCRIPTS
 from pipelines.text.settings import SUBSCRIPTS
-from storage.campaign.data_spec import Npz, PluginData, TwoClasses
+from storage.campaign.data_spec import ImageClasses, Npz, PluginData
 from storage.campaign.source_spec import Data, OwnTest
 from storage.campaign.spec import Campaign
 from storage.campaign.synthetic_spec import (
@@ -166,11 +166,18 @@ def _(source: Npz, spec: Campaign) -> str:
 
 
 @source_sentence.register
-def _(source: TwoClasses, spec: Campaign) -> str:
-    noun = "class" if len(source.positive) == 1 else "classes"
+def _(source: ImageClasses, spec: Campaign) -> str:
+    if source.classes is not None:
+        count = len(source.classes)
+        return (
+            f"The points were {source.words}: classes {listed(source.classes)}, an output for "
+            f"each, with target {count - 1}/{count} for its own class and −1/{count} for others."
+        )
+    positive, negative = source.positive or (), source.negative or ()
+    noun = "class" if len(positive) == 1 else "classes"
     return (
         f"The points were {source.words}: {noun} "
-        f"{listed(source.positive)} with target +1 against {listed(source.negative)} with "
+        f"{listed(positive)} with target +1 against {listed(negative)} with "
         "target −1."
     )
 

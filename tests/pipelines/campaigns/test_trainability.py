@@ -1,4 +1,6 @@
-"""The packaged campaign `trainability-digits`, reduced, and what it asserts."""
+"""The packaged campaigns of trainability, reduced, and what they assert."""
+
+import os
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from theory.signal import fixed_point
 
 torch.set_num_threads(1)  # as in a worker
 
+MNIST = os.environ.get("FINITEWIDTH_MNIST", "")
 SHALLOW, DEEP = 2, 30
 REDUCED = (
     f"sweep.layers={{network.depth: [{SHALLOW}, {DEEP}]}}",
@@ -52,3 +55,22 @@ def test_deep_networks_learn_near_criticality_and_not_in_chaos(tmp_path):
     panel = phases.panel(tree)
     assert panel is not None
     assert panel.figure is not None
+
+
+@pytest.mark.skipif(not MNIST, reason="FINITEWIDTH_MNIST names no folder with the MNIST test files")
+def test_ten_classes_of_mnist_are_told_apart_near_criticality_alone(tmp_path):
+    reduced = (
+        f"data.folder={MNIST}",
+        f"sweep.layers={{network.depth: [{DEEP}]}}",
+        "sweep.weights={network.weight_variance: [0.5, 1.5]}",
+        "sweep.biases={network.bias_variance: [0.02]}",
+        "regression.pool=300",
+        "regression.train=[100]",
+    )
+    prepared = engine.prepare(read(packaged.find("trainability-mnist"), reduced), str(tmp_path))
+    simulate(prepared)
+    found = open_campaign(prepared.store.url)["regression"]["test_accuracy"].squeeze()
+    order, critical = found.transpose("weights", "repeat").values
+    # Guesses of ten classes among 200 held-out points: the deviation of a share of 0.1.
+    assert abs(order.mean() - 0.1) < 0.05 + 5 * (0.09 / 200) ** 0.5
+    assert critical.min() > 0.6

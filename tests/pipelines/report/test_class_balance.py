@@ -184,4 +184,4 @@ def test_a_set_that_lacks_a_class_is_said(sorted_file, tmp_path):
     prepared = engine.prepare(spec, str(tmp_path))
     lines = planned_balance(prepared, prepared.plan)
     assert "probe points 10 with target −1, none with target 1" in lines[0]
-    assert lines[1].startswith("warning  none of the probe points has target 1, which others have")
+    assert lines[1].startswith("warning  none with target 1 is among the probe points, though")

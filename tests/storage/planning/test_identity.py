@@ -264,6 +264,7 @@ CHANGES = [
     ({"data.test": 500}, DATA),
     ({"data.positive": [1, 2]}, DATA),
     ({"data.negative": [1, 2]}, DATA),
+    ({"data.positive": None, "data.negative": None, "data.classes": [3, 5, 8, 9]}, DATA),
     ({"data.label_noise": 0.5}, DATA),
     ({"data.normalize": None}, DATA),
     ({"data.normalize.squared_norm": 10}, DATA),

@@ -289,6 +289,7 @@ MISTAKES = [
     ({"u": {"sampler.draws": [6]}}, "sweep.u: sampler.draws cannot be swept; allowed"),
     ({"u": {"data.test": [6]}}, "sweep.u: data.test fixes the shape of the store: make it a"),
     ({"u": {"data.outputs": [1, 2]}}, "sweep.u: data.outputs fixes the shape of the store: make"),
+    ({"u": {"data.classes": [[1, 2]]}}, "sweep.u: data.classes fixes the shape of the store: make"),
     ({"u": {"data.source": ["digits"]}}, "sweep.u: data.source fixes the shape of the store"),
     ({"u": {"network.architecture": ["fcn"]}}, "sweep.u: network.architecture fixes what is"),
     (

@@ -50,6 +50,26 @@ def test_sums_over_modes_are_averages_over_the_pool(kept, position):
     torch.testing.assert_close(functions @ found.predicted, mean, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("kept", [7, 40], ids=["fewer modes", "more modes"])
+def test_errors_of_several_outputs_are_means_of_those_of_each(kept):
+    other = Y.flip(0) - 0.5
+    targets, labels = torch.stack([Y, other], 1), torch.stack([LABELS, other[DRAWN]], 1)
+    both = decimated_regression(pool_modes(KERNEL.clone(), targets), DRAWN, labels, 0.1, kept)
+    each = [
+        decimated_regression(pool_modes(KERNEL.clone(), y), DRAWN, label, 0.1, kept)
+        for y, label in zip(targets.T, labels.T, strict=True)
+    ]
+    for name in ("pool_error", "train_error", "posterior_variance", "learnability"):
+        mean = torch.stack([getattr(one, name) for one in each]).mean(0)
+        torch.testing.assert_close(getattr(both, name), mean, rtol=1e-9, atol=1e-12)
+    predicted = torch.stack([one.predicted for one in each], 1)
+    torch.testing.assert_close(both.predicted, predicted, rtol=1e-8, atol=1e-10)
+    train = KERNEL[DRAWN][:, DRAWN]
+    whole = whole_prediction(MODES, train.clone(), DRAWN, labels, 0.1, kept)
+    alone = [whole_prediction(MODES, train.clone(), DRAWN, y, 0.1, kept) for y in labels.T]
+    torch.testing.assert_close(whole, torch.stack(alone, 1), rtol=1e-8, atol=1e-10)
+
+
 def test_all_modes_are_the_whole_regression():
     found = decimated_regression(MODES, DRAWN, LABELS, 0.1, POINTS)
     train = KERNEL[DRAWN][:, DRAWN]

@@ -50,7 +50,7 @@ def settings_of(source, **changes):
             "weight_variance": (1.0, 2.0, 1.0),
         },
         "power_law": {"modes": 9, "eigenvalue_exponent": 0.7, "target_exponent": 0.4},
-        "digits": {"positive": (3, 5), "negative": (8, 9)},
+        "digits": {"positive": (3, 5), "negative": (8, 9), "classes": None},
     }[source]
     return SimpleNamespace(source=source, **{**common, **own, **changes})
 

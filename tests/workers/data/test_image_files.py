@@ -23,7 +23,7 @@ TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
 def settings_of(source, **changes):
     common = {"train": 6, "test": 4, "label_noise": 0.0, "normalize": None, "subset": "train"}
-    classes = {"positive": (0,), "negative": (1,), "outputs": 1}
+    classes = {"positive": (0,), "negative": (1,), "classes": None, "outputs": 1}
     return SimpleNamespace(source=source, **{**common, **classes, **changes})
 
 
