@@ -21,7 +21,8 @@ Row = dict[str, str]
 FACTORS: dict[str, tuple[str, ...]] = {
     "source": (
         "single_index", "multi_index", "abs_index", "linear", "patches", "teacher_network",
-        "teacher_cnn", "power_law", "digits", "npz", "npz_outputs", "npz_odd", "mnist", "plugin",
+        "teacher_cnn", "power_law", "digits", "digits_classes",
+        "npz", "npz_outputs", "npz_odd", "mnist", "plugin",
     ),
     "inputs": ("gaussian", "sphere", "legendre", "own_test"),
     "teacher": ("cubic", "first", "even", "zero_part", "monomial", "large", "tiny"),
@@ -147,6 +148,8 @@ def _data(row: Row) -> dict[str, Any]:
             data |= {"modes": _dimension(row), "eigenvalue_exponent": 0.5, "target_exponent": 1.0}
         case "digits":
             data |= _CLASSES
+        case "digits_classes":
+            data |= {"source": "digits", "classes": [0, 1, 2]}
         case "mnist":
             data |= {"folder": "mnist", "subset": "test", **_CLASSES}
         case "npz" | "npz_odd":
@@ -183,7 +186,7 @@ def _network(row: Row) -> dict[str, Any]:
         network["bias_variance"] = 0.5 if row["bias"] == "one" else [0.5, 0.0, 0.1][:depth]
     if row["scaling"] == "mean_field":
         network |= {"scaling": "mean_field", "chi": 3.0}
-    inputs = {"digits": 64, "mnist": 784}.get(row["source"], _dimension(row))
+    inputs = {"digits": 64, "digits_classes": 64, "mnist": 784}.get(row["source"], _dimension(row))
     match row["architecture"]:
         case "patches":
             network |= {"architecture": "cnn", "patches": 2}
