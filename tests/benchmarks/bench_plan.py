@@ -36,13 +36,21 @@ ROWS = (  # packaged campaigns, at sizes that take a minute or two
     "power-law regression.repeats=2",
     "position-dependent-ridge regression.repeats=5",
     "double-descent regression.repeats=8",
+    "correlator-flow",
+    "criticality-map",
+    "random-functions",
+    "width-corrections",
+    "trainability-digits",
+    "trainability-networks sampler.draws=60",
+    "ntk-to-nngp",
+    "mean-field-dynamics",
 )
 TEXT = """# What `plan` says and what a run takes
 
 Written by `python tests/benchmarks/bench_plan.py`. Core-seconds of packaged campaigns, with the
 settings that make them short: as `plan` says them, as they were spent by the process, and the
 ratio of the two; then each part, said/spent. Campaigns that need files (`gfl-cifar`,
-`learning-curves-mnist`, `learning-curves-cifar10`) are not run.
+`learning-curves-mnist`, `learning-curves-cifar10`, `trainability-mnist`) are not run.
 
 | campaign | said | spent | ratio | parts |
 | --- | ---: | ---: | ---: | --- |
