@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pipelines.engine.engine import Prepared
 from pipelines.estimates.speeds import Speeds
 from pipelines.theories.ensemble_theories import Problem
+from pipelines.theories.theory_groups import reasons_of
 from pipelines.theories.trajectory_theories import PARTICLES, solved
 from storage.arrays.coordinates import physical_temperature
 from storage.planning.identity import digest
@@ -23,14 +24,17 @@ def seconds(
     prepared: Prepared, speeds: Speeds, measure: bool, cell: EnsembleCell, times: Sequence[float]
 ) -> float | None:
     """Of one core for a dataset, until the last of the times; None where it is not to be known."""
-    if cell.spec.data.train > MAX_POINTS:
+    if cell.spec.data.train > MAX_POINTS or reasons_of("mean_field", [cell])[0]:
         return None
     problem = [each.model_dump(mode="json") for each in (cell.spec.data, cell.spec.network)]
     temperature = cell.spec.sampler.temperature
     name = f"mean field {digest([problem, temperature, prepared.sources])[:32]}"
     if not measure and speeds.known(name) is None:
         return None
-    step, pair = speeds.measure(name, lambda: _few(prepared, cell))
+    try:
+        step, pair = speeds.measure(name, lambda: _few(prepared, cell))
+    except ValueError:  # of its equations, which the prediction will tell
+        return None
     physical = [time / physical_temperature(cell.spec) for time in times]
     return REPLICAS * pair * sum(pairs_of_steps(physical, step))
 

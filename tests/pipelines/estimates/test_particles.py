@@ -53,3 +53,27 @@ def test_what_would_take_long_to_try_is_not_tried(campaign, speeds, monkeypatch)
     assert particles.seconds(campaign, speeds, False, cell, times) is None
     monkeypatch.setattr(particles, "MAX_POINTS", cell.spec.data.train - 1)
     assert particles.seconds(campaign, speeds, True, cell, times) is None
+
+
+def test_cells_that_the_theory_does_not_fit_cost_nothing(tmp_path, speeds):
+    over_depths = ("sweep={depth: {network.depth: [1, 2]}}", "network.weight_variance=1")
+    text = read(find("mean-field-dynamics"), (*SMALL, *over_depths))
+    campaign = engine.prepare(text, str(tmp_path / "store"))
+    shallow, deep = (
+        particles.seconds(campaign, speeds, True, cell, campaign.plan.times)
+        for cell in campaign.plan.cells
+    )
+    assert shallow > 0
+    assert deep is None
+
+
+def test_particles_that_leave_all_bounds_are_told_by_the_prediction(campaign, speeds, monkeypatch):
+    def leave(*_, **__):
+        raise ValueError("particles have left all bounds")
+
+    monkeypatch.setattr(particles, "solved", leave)
+    assert particles.seconds(campaign, speeds, True, *_first(campaign)) is None
+
+
+def _first(campaign):
+    return campaign.plan.cells[0], campaign.plan.times
