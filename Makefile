@@ -16,9 +16,8 @@ help: ## this page
 demo: .venv/.installed ## install, then run the quickstart campaign; KEEP_UI=1 keeps its server up
 	$(BIN)/finitewidth run quickstart --ui$(if $(filter-out 0,$(KEEP_UI)), --keep-ui)
 
-# A third worker computes while tests of the other two wait for Ray or Prefect.
 test: .venv/.installed-dev ## install what the tests need, then run all of them
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest
 
 quick: .venv/.installed-dev ## the tests that need neither patience nor a server
 	$(BIN)/pytest -m "not slow and not ray and not prefect and not campaigns and not faults and not cluster and not chaos"

@@ -62,8 +62,7 @@ COLUMNS = (
 )
 
 Predicted = Mapping[tuple[str, str], np.ndarray]  # by theory and observable: at which sizes
-# By the names of COLUMNS; what is one for all rows stands alone.
-Columns = dict[str, np.ndarray | Sequence[str] | float]
+Columns = dict[str, np.ndarray | Sequence[str] | float]  # by COLUMNS; a float is for all rows
 
 
 def write(store: Store, words: Mapping[str, str]) -> None:
@@ -386,10 +385,9 @@ def _curve(one: "Dataset", tests: int) -> Columns:
     worst = int(np.argmax(np.abs(relative)))
     sizes = one["train"].values
     left = ", ".join(str(int(n)) for n in sizes[~tested])
-    farthest = int(sizes[tested][worst])
-    most = f"{tested.sum()} sizes, the farthest off n = {farthest}"
-    if tested.sum() == 1:
-        most = f"tested at n = {farthest} alone"
+    farthest, count = int(sizes[tested][worst]), tested.sum()
+    alone = f"tested at n = {farthest} alone"
+    most = alone if count == 1 else f"{count} sizes, the farthest off n = {farthest}"
     return {
         "kind": kinds_of([p], [seen]),
         "size": relative[worst],

@@ -7,7 +7,7 @@ fits, the report) was measured once, and is scaled by how fast this machine is.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,15 +17,13 @@ import torch
 
 from pipelines.engine import blocks, needs
 from pipelines.engine.engine import Prepared
-from pipelines.estimates import particles
+from pipelines.estimates import particles, predictions
 from pipelines.estimates.speeds import Speeds
 from storage.arrays import schema
 from storage.campaign.network_spec import Kernel
-from storage.campaign.regression_spec import REGRESSION_THEORIES
 from storage.campaign.resolved import Sampled, sampled
 from storage.campaign.schemes import AUTO
 from storage.campaign.spec import is_trajectory
-from storage.campaign.theory_spec import ADAPTIVE_THEORIES, AVERAGED_THEORIES
 from storage.errors import refused
 from storage.planning.identity import digest
 from storage.planning.plan import (
@@ -38,7 +36,6 @@ from storage.planning.plan import (
     RegressionCell,
     Shard,
 )
-from theory.regression.curve_methods import DOUBLE
 from workers import numerics
 from workers.devices.placement import placement_of
 from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAGES, VECTORS
@@ -60,17 +57,6 @@ ORDER, SIZE = 0.015, 0.004  # of a regression: an order, and each of its sizes a
 ASSESS, ASSESS_DATASET = 0.6, 0.06
 FIT, FIT_DATASET = 1.0, 0.06
 REPORT, REPORT_CELL = 5.0, 0.2
-PREDICT = 0.9
-DATASET = 0.07  # of a theory on a dataset
-DIRECT, LAYERS = 15.0, 1000.0  # n³ flop of a theory, and of one of Gaussian layers that adapt
-NEURONS = 2e5  # n² flop of the adaptive kernel, which averages over draws of a neuron
-DIAGONAL = 256  # kernels of as many points at a time are computed where the diagonal is wanted
-AVERAGED = 0.03  # of a theory that averages over data, a cell
-SPECTRAL = 0.05  # of a theory of a regression, a cell
-OF_CELLS = (*AVERAGED_THEORIES, *REGRESSION_THEORIES)  # the others take a dataset at a time
-
-Pairs = Callable[[Cell, Kernel], float]  # seconds for a kernel of two points
-MeanField = Callable[[EnsembleCell, Sequence[float]], float | None]  # seconds until the last time
 
 
 class Timing(NamedTuple):
@@ -352,7 +338,11 @@ def _explained(cell: Cell) -> Iterator[None]:
 
 
 def _stages(
-    planned: Plan, kernel: Pairs, mean_field: MeanField, products: float, slowness: float
+    planned: Plan,
+    kernel: predictions.Pairs,
+    mean_field: predictions.MeanField,
+    products: float,
+    slowness: float,
 ) -> dict[str, float]:
     cells = len(planned.cells)
     datasets = planned.most("ensemble", "datasets") if cells else 0
@@ -360,44 +350,7 @@ def _stages(
     theories = len(planned.spec.theories)
     return {
         "assess convergence": slowness * (ASSESS + ASSESS_DATASET * together),
-        "predict": _predict(planned, kernel, mean_field, products, slowness),
+        "predict": predictions.seconds(planned, kernel, mean_field, products, slowness),
         "fit": slowness * (FIT + FIT_DATASET * together * (1 + theories)),
         "report": slowness * (REPORT + REPORT_CELL * min(cells, 24)),
     }
-
-
-def _predict(
-    planned: Plan, kernel: Pairs, mean_field: MeanField, products: float, slowness: float
-) -> float:
-    """Theories that are given the data take a dataset at a time, all others a cell."""
-    spec, seconds = planned.spec, PREDICT * slowness
-    given = [theory for theory in spec.theories if theory not in OF_CELLS]
-    pairs: dict[str, float] = {}
-    for cell in planned.cells if given else ():
-        key = digest(cell.spec.data.model_dump(mode="json"))
-        if (name := f"{key} {blocks.size_key(cell.spec)}") not in pairs:
-            pairs[name] = kernel(cell, cell.spec.network)
-        each = sum(_given(theory, cell.spec, pairs[name], products, slowness) for theory in given)
-        if "mean_field" in given:
-            each += mean_field(cell, planned.times) or 0.0
-        seconds += each * planned.most("ensemble", "datasets")
-    averaged = sum(theory in AVERAGED_THEORIES for theory in spec.theories)
-    seconds += AVERAGED * slowness * averaged * len(planned.cells)
-    for cell in planned.regressions:
-        spectral = sum(theory in REGRESSION_THEORIES for theory in spec.theories)
-        seconds += SPECTRAL * slowness * spectral
-        seconds += products * needs.needs_of(cell.spec).decimated_seconds
-    return seconds
-
-
-def _given(theory: str, spec: Sampled, pair: float, products: float, slowness: float) -> float:
-    """Of a theory on one dataset: kernels of its points, and equations on the training points."""
-    train, test = spec.data.train, spec.data.test_points
-    kernels = 2 * pair * train * (train + test) + pair * DIAGONAL * test
-    cubic = products * train**3 / DOUBLE
-    seconds = slowness * DATASET + kernels + DIRECT * cubic
-    if theory == "kernel_scaling":
-        return seconds * spec.network.depth
-    if theory == "adaptive":
-        return seconds + NEURONS * cubic / train
-    return seconds + LAYERS * cubic * (theory in ADAPTIVE_THEORIES)

@@ -69,7 +69,7 @@ def alone(prepared, repeat, size):
 
 @pytest.mark.parametrize("repeat", range(2))
 def test_ten_outputs_name_the_classes_that_ten_regressions_do(regression, repeat):
-    group = regression.store.root["regression"]
+    group = regression.store.root.group("regression")
     for place, size in enumerate(SIZES):
         for name, expected in zip(
             ("pool_accuracy", "test_accuracy"), alone(regression, repeat, size), strict=True

@@ -15,7 +15,7 @@ from pipelines.report.export import export
 from pipelines.report.figures import traces
 from pipelines.report.figures.panels import panels
 from storage.arrays.attributes import axes_of
-from storage.backend.reader import open_campaign
+from storage.backend.reader import open_campaign, open_cells
 from storage.campaign.theories import record
 from storage.errors import CampaignError
 from storage.store.results import stored_plan
@@ -65,7 +65,7 @@ def seen_labels(figure):
 
 
 def test_words_of_a_drawing_can_be_edited(store, exported):
-    for panel in panels(open_campaign(store.url)).made:
+    for panel in panels(open_cells(store.url)).made:
         words, _ = words_of(exported[0] / f"{panel.name}.svg")
         assert seen_labels(panel.figure) <= words, panel.name
 
@@ -74,7 +74,7 @@ def test_each_facet_stands_alone_as_wide_as_a_column(store, exported):
     folder = exported[0] / "column"
     captions = (folder / "captions.md").read_text()
     names = []
-    for panel in panels(open_campaign(store.url)).made:
+    for panel in panels(open_cells(store.url)).made:
         facets = list(columns(panel))
         assert len(facets) == len(panel.facets(panel.data)) > 0
         names += [facet.name for facet in facets]
@@ -115,7 +115,7 @@ def test_exporting_twice_gives_equal_files(store, exported, tmp_path):
 
 def test_the_numbers_are_those_of_the_panel_with_their_attributes(store, exported):
     folder = exported[0]
-    for panel in panels(open_campaign(store.url)).made:
+    for panel in panels(open_cells(store.url)).made:
         with xr.open_dataset(folder / f"{panel.name}.nc", engine="h5netcdf") as found:
             xr.testing.assert_equal(found.load(), panel.data)
             for name, variable in panel.data.variables.items():
@@ -140,7 +140,7 @@ def test_tables_have_every_verdict_and_every_paper(store, exported):
     body = [line for line in table.splitlines() if line.endswith(r" \\")]
     assert len({line.count(" & ") for line in body}) == 1
     captions = (folder / "captions.md").read_text()
-    assert all(f"**{panel.name}.**" in captions for panel in panels(open_campaign(store.url)).made)
+    assert all(f"**{panel.name}.**" in captions for panel in panels(open_cells(store.url)).made)
 
 
 def test_pictures_hold_no_date_and_no_fonts_of_the_machine(exported):
