@@ -14,6 +14,7 @@ from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.context import TagsContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import FailedRun
 from prefect.futures import PrefectFuture, wait
@@ -83,6 +84,8 @@ def campaign(name: str, spec: str, root: str, options: dict[str, Any]) -> "State
             parse(handing.spec(spec, root)), root, chosen.plugins, chosen.durable, chosen.folder
         )
         with (
+            # A task with tags asks the server for a slot first, and is lost where that is away.
+            TagsContext(current_tags=set()),
             ending(),
             driving.driving(prepared, chosen) as (driven, progress),
             _cancelled_in_the_ui(driven.executor.stop),

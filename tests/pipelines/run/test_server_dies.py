@@ -55,6 +55,8 @@ def test_a_run_outlives_a_server_that_is_started_again(tmp_path, monkeypatch):
             assert "ERROR" not in printed
             (found,) = ask(again, "flow_runs")
             assert found["state_type"] == "COMPLETED"
+            assert found["tags"]
+            assert not any(each["tags"] for each in ask(again, "task_runs"))
         finally:
             servers.stop(again.process)
 
