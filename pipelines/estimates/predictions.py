@@ -32,13 +32,14 @@ def seconds(
     spec, total = planned.spec, PREDICT * slowness
     given = [theory for theory in spec.theories if theory not in OF_CELLS]
     pairs: dict[str, float] = {}
+    times = planned.times
     for cell in planned.cells if given else ():
         key = digest(cell.spec.data.model_dump(mode="json"))
         if (name := f"{key} {blocks.size_key(cell.spec)}") not in pairs:
             pairs[name] = kernel(cell, cell.spec.network)
         each = sum(_given(theory, cell.spec, pairs[name], products, slowness) for theory in given)
         if "mean_field" in given:
-            each += mean_field(cell, planned.times) or 0.0
+            each += mean_field(cell, times) or 0.0
         total += each * planned.most("ensemble", "datasets")
     averaged = sum(theory in AVERAGED_THEORIES for theory in spec.theories)
     total += AVERAGED * slowness * averaged * len(planned.cells)

@@ -177,7 +177,9 @@ def _highest(objects: Objects) -> tuple[int, bytes | None]:
 
     A folder in the place of a file is an epoch of nobody: it cannot be written, and is passed over.
     """
-    names = [*objects.names(FOLDER), *(f"{FOLDER}/{name}" for name in objects.folders(FOLDER))]
+    names = objects.names(FOLDER)
+    if not objects.remote:  # a bucket has no folders
+        names += [f"{FOLDER}/{name}" for name in objects.folders(FOLDER)]
     epoch = max((int(match[1]) for name in names if (match := _EPOCH.fullmatch(name))), default=0)
     return epoch, objects.get(_name(epoch)) if epoch else None
 

@@ -18,7 +18,7 @@ width in the mean.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -275,11 +275,11 @@ def _residual(problem: Problem, units: "_Units", strength: float) -> Residual:
 def _trusted(problem: Problem, units: "_Units") -> Trusted:
     """Whether no variance grows too much: near the end of the domain they are without bounds."""
 
-    def trusted(before: Tensor, after: Tensor) -> bool:
+    def trusted(before: Tensor) -> Callable[[Tensor], bool]:
         known = problem.layers(units.forces(before))
         assert known is not None  # it was reached
         most = [GROWTH * layer.most for layer in known]
-        return problem.layers(units.forces(after), most) is not None
+        return lambda after: problem.layers(units.forces(after), most) is not None
 
     return trusted
 

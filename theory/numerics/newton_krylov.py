@@ -15,8 +15,8 @@ from torch import Tensor
 
 Residual = Callable[[Tensor], Tensor | None]
 """r(z) of a vector z, or None where z lies outside the domain."""
-Trusted = Callable[[Tensor, Tensor], bool]
-"""Whether r along a step from one z to another is like its derivative at the first."""
+Trusted = Callable[[Tensor], Callable[[Tensor], bool]]
+"""Of one z whether r along a step to another is like its derivative at the first."""
 
 NEWTON_STEPS = 20
 DIRECTIONS = 40  # of the Krylov space before GMRES gives up
@@ -52,7 +52,7 @@ def find_root(
         if float(value.abs().max()) <= tolerance or crept == CREPT:
             break
         direction = _gmres(_jacobian(residual, position, value), -value, forcing)
-        within = residual if trusted is None else partial(_if_trusted, residual, trusted, position)
+        within = residual if trusted is None else partial(_trying, trusted(position), residual)
         reached = _line_search(within, position, direction, float(value.norm()))
         if reached is None:
             break
@@ -110,10 +110,10 @@ def _jacobian(residual: Residual, position: Tensor, value: Tensor) -> Callable[[
     return apply
 
 
-def _if_trusted(
-    residual: Residual, trusted: Trusted, position: Tensor, reached: Tensor
+def _trying(
+    trusted: Callable[[Tensor], bool], residual: Residual, reached: Tensor
 ) -> Tensor | None:
-    return residual(reached) if trusted(position, reached) else None
+    return residual(reached) if trusted(reached) else None
 
 
 def _line_search(

@@ -1,6 +1,7 @@
 """The cells of a figure: against what they are drawn, and which of them together."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -105,11 +106,23 @@ def at_ridge(cells: xr.Dataset, cell: int, ridge: int) -> str:
     )
 
 
-def by_ridge(cells: xr.Dataset, pairs: list[tuple[int, int]]) -> dict[str, xr.Dataset]:
+def pairs(cells: xr.Dataset, most: int) -> list[tuple[int, int]]:
+    """At most so many pairs of a cell and a ridge, spread evenly."""
+    every = list(product(range(cells.sizes["cell"]), range(cells.sizes["ridge"])))
+    return [every[place] for place in spread(len(every), most)]
+
+
+def shown_pairs(cells: xr.Dataset, most: int) -> str:
+    """What a caption says where not all of them are shown."""
+    count = cells.sizes["cell"] * cells.sizes["ridge"]
+    return shown_of(min(count, most), count, "combinations of cell and ridge")
+
+
+def by_ridge(cells: xr.Dataset, most: int) -> dict[str, xr.Dataset]:
     """Each of these pairs of a cell and a ridge alone, by their settings."""
     return {
         at_ridge(cells, cell, ridge): cells.isel(cell=[cell], ridge=[ridge])
-        for cell, ridge in pairs
+        for cell, ridge in pairs(cells, most)
     }
 
 

@@ -1,7 +1,6 @@
 """The error of a regression over its pool with every theory of it, ridge by ridge."""
 
 from collections.abc import Iterator
-from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -11,7 +10,7 @@ from scipy.interpolate import PchipInterpolator
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import at_ridge, by_ridge, group, shown_of, spread
+from pipelines.report.figures.cells import at_ridge, by_ridge, group, pairs, shown_pairs
 from pipelines.report.figures.learning import shade
 from pipelines.report.figures.panel import Panel
 from pipelines.report.words import listed
@@ -33,24 +32,18 @@ def panel(tree: DataTree) -> Panel | None:
     shaded = group(tree, f"theory/{data['theory'].values[0]}")
     assert shaded is not None
     data["beyond_pool"] = shaded["beyond_pool"]
-    pairs = data.sizes["cell"] * data.sizes["ridge"]
-    room = shown_of(min(pairs, MOST), pairs, "combinations of cell and ridge")
+    room = shown_pairs(data, MOST)
     return Panel(
         "theories", "Theories of the learning curve", _caption(data), _draw, data, _facets, room
     )
 
 
-def _shown(data: xr.Dataset) -> list[tuple[int, int]]:
-    pairs = list(product(range(data.sizes["cell"]), range(data.sizes["ridge"])))
-    return [pairs[place] for place in spread(len(pairs), MOST)]
-
-
 def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
-    return by_ridge(data, _shown(data))
+    return by_ridge(data, MOST)
 
 
 def _draw(data: xr.Dataset) -> Figure:
-    shown = _shown(data)
+    shown = pairs(data, MOST)
     figure = style.figure(1.2 + 2.5 * len(shown))
     rows = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (cell, ridge) in zip(rows, shown, strict=True):
@@ -105,7 +98,7 @@ def _frame(one: xr.Dataset) -> tuple[float, float] | None:
 
 def _outside(data: xr.Dataset) -> Iterator[str]:
     """Which theories are off the axis at each ridge that is shown, and on which side."""
-    for cell, ridge in _shown(data):
+    for cell, ridge in pairs(data, MOST):
         one = data.isel(cell=cell, ridge=ridge)
         if (frame := _frame(one)) is None:
             continue

@@ -1,14 +1,12 @@
 """How far decimated kernels take the mean predictor from that with the whole kernel."""
 
-from itertools import product
-
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import at_ridge, by_ridge, group, shown_of, spread
+from pipelines.report.figures.cells import at_ridge, by_ridge, group, pairs, shown_pairs
 from pipelines.report.figures.panel import Panel
 
 THEORIES = ("rg_gpr", "rg_gpr_position")
@@ -29,24 +27,18 @@ def panel(tree: DataTree) -> Panel | None:
     )
     if bool(data["distance_square"].isnull().all()):
         return None
-    pairs = data.sizes["cell"] * data.sizes["ridge"]
-    room = shown_of(min(pairs, MOST), pairs, "combinations of cell and ridge")
+    room = shown_pairs(data, MOST)
     return Panel(
         "distances", "One ridge, or one at each point", _caption(), _draw, data, _facets, room
     )
 
 
-def _shown(data: xr.Dataset) -> list[tuple[int, int]]:
-    pairs = list(product(range(data.sizes["cell"]), range(data.sizes["ridge"])))
-    return [pairs[place] for place in spread(len(pairs), MOST)]
-
-
 def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
-    return by_ridge(data, _shown(data))
+    return by_ridge(data, MOST)
 
 
 def _draw(data: xr.Dataset) -> Figure:
-    shown = _shown(data)
+    shown = pairs(data, MOST)
     figure = style.figure(0.9 + 1.9 * len(shown))
     rows = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (cell, ridge) in zip(rows, shown, strict=True):

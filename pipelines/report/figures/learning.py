@@ -1,7 +1,5 @@
 """Learning curves of the Gaussian process against the effective ridge."""
 
-from itertools import product
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -10,7 +8,7 @@ from scipy.interpolate import PchipInterpolator
 from xarray import DataTree
 
 from pipelines.report import style
-from pipelines.report.figures.cells import Abscissa, at_ridge, by_ridge, group, shown_of, spread
+from pipelines.report.figures.cells import Abscissa, at_ridge, by_ridge, group, pairs, shown_pairs
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import mean_and_error
 from pipelines.text.rounding import plain
@@ -42,8 +40,7 @@ def panel(tree: DataTree) -> Panel | None:
     data = data.isel(cell=finished.values)
     if not data.sizes["cell"]:
         return None
-    pairs = data.sizes["cell"] * data.sizes["ridge"]
-    room = shown_of(min(pairs, MOST_CURVES), pairs, "combinations of cell and ridge")
+    room = shown_pairs(data, MOST_CURVES)
     return Panel(
         "learning", "Learning curve of the limit", _caption(data), _draw, data, _facets, room
     )
@@ -76,7 +73,7 @@ def _stacked(source: xr.Dataset, names: list[str]) -> xr.DataArray:
 
 
 def _draw(data: xr.Dataset) -> Figure:
-    shown = _shown(data)
+    shown = pairs(data, MOST_CURVES)
     compared = "predicted" in data
     heights = ([3, 1.2] if compared else [3]) * len(shown)
     figure = style.figure(0.8 + 1.15 * sum(heights))
@@ -97,13 +94,8 @@ def _draw(data: xr.Dataset) -> Figure:
     return figure
 
 
-def _shown(data: xr.Dataset) -> list[tuple[int, int]]:
-    pairs = list(product(range(data.sizes["cell"]), range(data.sizes["ridge"])))
-    return [pairs[place] for place in spread(len(pairs), MOST_CURVES)]
-
-
 def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
-    return by_ridge(data, _shown(data))
+    return by_ridge(data, MOST_CURVES)
 
 
 def _curves(axes: Axes, one: xr.Dataset) -> None:
@@ -174,7 +166,7 @@ def shade(axes: Axes, one: xr.Dataset) -> None:
 
 
 def _caption(data: xr.Dataset) -> str:
-    shown = _shown(data)
+    shown = pairs(data, MOST_CURVES)
     text = (
         "Regression with the NNGP kernel on training sets drawn from one pool: mean over repeats "
         "with its standard error"

@@ -53,8 +53,8 @@ def test_steps_that_are_not_trusted_are_not_tried():
         asked.append(z.item())
         return z.log() - math.log(16)
 
-    def trusted(before, after):
-        return bool((after > before / 2).all()) and bool((after < 2 * before).all())
+    def trusted(before):
+        return lambda after: bool((after > before / 2).all()) and bool((after < 2 * before).all())
 
     root = find_root(residual, torch.full((1,), 0.5).double(), 1e-12, trusted)
     assert root.position.item() == pytest.approx(16.0)
