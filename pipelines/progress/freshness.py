@@ -26,7 +26,7 @@ def state(store: Store, plugins: Plugins) -> str:
     specs = [store.objects.get(name) or b"" for name in store.objects.numbered("specs", "yaml")]
     return _digest(
         [
-            _code(),
+            code(),
             plugins.digests,
             [hashlib.sha256(spec).hexdigest() for spec in specs],
             [[each.specs, *map(dict, each.points)] for each in store.rounds()],
@@ -79,7 +79,7 @@ def _digest(content: object) -> str:
 
 
 @cache
-def _code() -> str:
+def code() -> str:
     """Of our own packages, and of the libraries that make numbers and pictures."""
     top = Path(__file__).parents[2]
     folders = (top / package for package in PACKAGES)

@@ -3,13 +3,15 @@
 A prediction has the shape of the measurement and the names of its variables. Theories that are
 given the data keep `dataset`; those that average over data drop `repeat`. Where a theory does not
 hold, or fails, its values are NaN and the reason is stored. The groups are derived: they are
-written anew each time, for every cell of the campaign.
+written anew each time, for every cell of the campaign, with what `earlier` has of the cells that
+are as they were.
 """
 
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from pipelines.theories import (
     trajectory_theories,
 )
 from pipelines.theories.attempts import each, explained
+from pipelines.theories.earlier import Earlier, digests
 from pipelines.theories.ensemble_theories import Prediction, Problem
 from pipelines.theories.theory_groups import group_name, reasons_of, write_reasons
 from storage.arrays.attributes import encoded
@@ -140,14 +143,16 @@ def predict(store: Store, plugins: Plugins = Plugins()) -> None:  # noqa: B008  
     planned = stored_plan(store)
     for theory in filter(PLUGIN.fullmatch, planned.spec.theories):
         introduce(own(theory, plugins.get(theory)))
+    before = Earlier(store, _given_data(planned))
     remove_groups(store, "theory")
     if planned.cells:
         _check_sources(planned, plugins)
-        _predict_ensemble(store, planned, plugins)
+        _predict_ensemble(store, planned, plugins, before)
         _predict_averaged(store, planned)
     if planned.regressions:
         regression_theories.predict(store, planned, plugins)
     store.publish()
+    before.keep()
 
 
 def _check_sources(planned: Plan, plugins: Plugins) -> None:
@@ -165,12 +170,14 @@ def _check_sources(planned: Plan, plugins: Plugins) -> None:
 # -- theories of an ensemble ----------------------------------------------------------------
 
 
-def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
-    groups = {
-        theory: _ensemble_group(store, planned, theory)
-        for theory in planned.spec.theories
-        if theory not in (*REGRESSION_THEORIES, *AVERAGED_THEORIES)
-    }
+def _given_data(planned: Plan) -> list[str]:
+    """The theories that predict for one dataset of a cell."""
+    others = (*REGRESSION_THEORIES, *AVERAGED_THEORIES)
+    return [theory for theory in planned.spec.theories if theory not in others]
+
+
+def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins, before: Earlier) -> None:
+    groups = {theory: _ensemble_group(store, planned, theory) for theory in _given_data(planned)}
     if not groups:
         return
     datasets = planned.most("ensemble", "datasets")
@@ -181,17 +188,28 @@ def _predict_ensemble(store: Store, planned: Plan, plugins: Plugins) -> None:
             together[ensemble_theories.key(cell.spec)].append(cell)
     for done, (cells, index) in enumerate(itertools.product(together.values(), range(datasets))):
         doing.tell("dataset", done, len(together) * datasets)
-        data = dataset(cells[0].spec, index, plugins, planned.sources)
-        problem = Problem(cells[0].spec, data, plugins, planned.times)
+        problem = cache(partial(_problem, planned, plugins, cells[0], index))
         for theory, group in groups.items():
             known = [cell for cell in cells if not reasons[theory][cell.index, index]]
-            for cell, found in _predictions(theory, problem, known, index):
+            if not known:
+                continue
+            wanted = digests(theory, planned, plugins, known, index)
+            made = before.of(theory, wanted) or _predictions(theory, problem(), known, index)
+            for cell, its_digest, found in zip(known, wanted, made, strict=True):
+                place = (cell.index, index)
                 if isinstance(found, str):
-                    reasons[theory][cell.index, index] = found
+                    reasons[theory][place] = found
                 else:
-                    _write(group, (cell.index, index), found)
+                    _write(group, place, found)
+                before.note(theory, its_digest, place)
     for theory in groups:
         write_reasons(store, theory, reasons[theory])
+
+
+def _problem(planned: Plan, plugins: Plugins, cell: EnsembleCell, index: int) -> Problem:
+    """One dataset of cells that differ in width alone."""
+    data = dataset(cell.spec, index, plugins, planned.sources)
+    return Problem(cell.spec, data, plugins, planned.times)
 
 
 def _predict_averaged(store: Store, planned: Plan) -> None:
@@ -265,15 +283,12 @@ def _layer_variables(planned: Plan) -> dict[str, Variable]:
 
 def _predictions(
     theory: str, problem: Problem, cells: Sequence[EnsembleCell], index: int
-) -> Iterator[tuple[EnsembleCell, Prediction | str]]:
-    """Each cell with what is predicted for it, or with why nothing is."""
-    if not cells:
-        return
+) -> Iterator[Prediction | str]:
+    """What is predicted for each cell, or why nothing is."""
     with explained(theory, cells[0], f"dataset {index}"):
-        found = each(lambda some: _evaluate(theory, problem, some, index), cells)
-        for cell, values in zip(cells, found, strict=True):
+        for values in each(lambda some: _evaluate(theory, problem, some, index), cells):
             mean = np.zeros(()) if isinstance(values, str) else values.get("output_mean", 0.0)
-            yield cell, values if np.isfinite(mean).all() else "its mean output is not finite"
+            yield values if np.isfinite(mean).all() else "its mean output is not finite"
 
 
 def _evaluate(

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from storage.arrays.layout import GROUPS
 from storage.errors import CampaignError
@@ -22,11 +22,12 @@ from storage.verification import shard_checks
 from storage.verification.shard_checks import is_spare
 
 _RECORD = re.compile(
-    r"(provenance/(digests|stages|failed_stages|run-\d{4,})|ledger/(pace|packing)"
+    r"(provenance/(digests|stages|failed_stages|predictions|run-\d{4,})|ledger/(pace|packing)"
     r"|ledger/failures/[^.]+-\d+)\.json"
 )
 _ROOT = "data.zarr/zarr.json"
 _MEASURED = frozenset(GROUPS.values())
+_SHARED = ("shape", "codecs", "dimension_names")  # of an array and of what readers see of it
 _LEASE = re.compile(r"ledger/lease/\d+\.json")
 # What no folder is called.
 _OBJECT = re.compile(r".+\.(jsonl?|yaml|npz|html|png|svg|[0-9a-f]{64})")
@@ -174,23 +175,31 @@ def _listed(store: Store) -> Iterator[Bad]:
 
 def _unlisted(objects: Objects) -> Iterator[Bad]:
     """Metadata of measured groups in a store that lists no digests: each is there twice."""
-    try:
-        published = json.loads(objects.get(_ROOT) or b"")["consolidated_metadata"]["metadata"]
-        nodes = {path: published[path] for path in published if path.split("/")[0] in _MEASURED}
-    except (ValueError, LookupError, TypeError, CampaignError):
-        if objects.names("data.zarr"):
-            yield Bad(_ROOT, "it cannot be read", Cure.DERIVE)
-        return
-    for path, node in nodes.items():
-        name = f"data.zarr/{path}/zarr.json"
-        try:
-            found = json.loads(objects.get(name) or b"")
-        except (ValueError, CampaignError):
+    consolidated = _object(_object(_json(objects, _ROOT)).get("consolidated_metadata"))
+    if not isinstance(consolidated.get("metadata"), dict) and objects.names("data.zarr"):
+        yield Bad(_ROOT, "it cannot be read", Cure.DERIVE)
+    published = _object(consolidated.get("metadata"))
+    for path in (path for path in published if path.split("/")[0] in _MEASURED):
+        name, node = f"data.zarr/{path}/zarr.json", _object(published[path])
+        found = _object(_json(objects, name))
+        if not found:
             yield Bad(name, "it cannot be read", Cure.DERIVE)
-            continue
-        if any(found.get(key) != node.get(key) for key in ("shape", "codecs", "dimension_names")):
+        elif any(found.get(key) != node.get(key) for key in _SHARED):
             yield Bad(name, "it is not what is published", Cure.DERIVE)
             yield Bad(_ROOT, f"it has another {path}", Cure.DERIVE)
+
+
+def _json(objects: Objects, name: str) -> object:
+    """What an object holds; None where nobody can read it."""
+    try:
+        return json.loads(objects.get(name) or b"")
+    except (ValueError, RecursionError, CampaignError):
+        return None
+
+
+def _object(value: object) -> dict[str, object]:
+    """An object of JSON; an empty one where it is anything else."""
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
 def _folders(objects: Objects) -> Iterator[Bad]:

@@ -40,6 +40,7 @@ UNTOLD = ("ledger lease",)
 # Notes, without which stages run again or nobody knows what failed once: their loss is no damage.
 NOTES = (
     "provenance/stages.json",
+    "provenance/predictions.json",
     "ledger failures",
     "ledger pace.json",
     "ledger segments",
