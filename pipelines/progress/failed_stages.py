@@ -20,5 +20,9 @@ def keep(store: Store, name: str, reason: str | None) -> None:
     kept = {stage: why for stage, why in known.items() if stage != name}
     if reason is not None:
         kept[name] = reason
-    if kept != known:
+    if kept == known:
+        return
+    if kept:
         store.objects.put(FAILED, seal(kept, indent=1))
+    else:
+        store.objects.delete(FAILED)

@@ -7,6 +7,7 @@ what travels between processes is the URL alone.
 import errno
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,11 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import LocalStore, S3Store
 
 from storage.errors import CampaignError, UnreachableError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
     from storage.files.zarr_objects import ZarrObjects
+
+Made = TypeVar("Made")
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://([^/]*)|(?=/))(.*)", re.DOTALL)
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # line breaks, and bytes outside UTF-8
@@ -51,7 +54,9 @@ _REMEDIES = {  # of what a machine may refuse
     errno.ENFILE: "close what has many files open",
 }
 # A bucket that does not answer well is asked again, but not for ever.
-RETRIES: "RetryConfig" = {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}
+RETRY_TIMEOUT = timedelta(seconds=60)
+RETRIES: "RetryConfig" = {"max_retries": 10, "retry_timeout": RETRY_TIMEOUT}
+PAUSE = 0.2  # seconds before the second of our own attempts, and twice as long before each other
 
 _openers: set[int] = set()  # processes that used a store: its threads do not survive a fork
 
@@ -126,7 +131,7 @@ class Objects:
             try:
                 if not self.remote:  # a fifth of the work
                     return Path(self.url, path).read_bytes()
-                return obstore.get(self._store, path).bytes().to_bytes()
+                return asked_again(lambda: obstore.get(self._store, path).bytes().to_bytes())
             except IsADirectoryError:
                 return None
             except FileNotFoundError as error:
@@ -156,7 +161,10 @@ class Objects:
         """
         path = _checked(prefix) if prefix else ""
         with self.explained("list", prefix, READ):
-            found = self._keys(path) if self.remote else _files(Path(self.url), path)
+            if self.remote:
+                found = asked_again(lambda: self._keys(path))
+            else:
+                found = _files(Path(self.url), path)
             return sorted(name for name in found if _is_name(name))
 
     def numbered(self, folder: str, ending: str) -> list[str]:
@@ -169,7 +177,7 @@ class Objects:
         path = _checked(prefix) if prefix else ""
         with self.explained("list", prefix, READ), suppress(FileNotFoundError):
             if self.remote:
-                listed = obstore.list_with_delimiter(self._store, path or None)
+                listed = asked_again(lambda: obstore.list_with_delimiter(self._store, path or None))
                 found = [name.rpartition("/")[2] for name in listed["common_prefixes"]]
             else:
                 found = [e.name for e in os.scandir(Path(self.url, path)) if e.is_dir()]
@@ -185,7 +193,7 @@ class Objects:
             if self.forced:
                 on_disk.remove(Path(self.url, path))
             else:
-                obstore.delete(self._store, path)
+                asked_again(lambda: obstore.delete(self._store, path))
 
     def child(self, prefix: str) -> "Objects":
         """The place below a prefix."""
@@ -238,9 +246,9 @@ class Objects:
             return LocalStore(self.url, mkdir=True)
         return S3Store.from_url(self.url, retry_config=RETRIES)
 
-    def _keys(self, prefix: str) -> Iterator[str]:
-        for page in obstore.list(self._store, prefix or None):
-            yield from (each["path"] for each in page)
+    def _keys(self, prefix: str) -> list[str]:
+        pages = obstore.list(self._store, prefix or None)
+        return [each["path"] for page in pages for each in page]
 
     def _absent(self) -> bool:
         """Whether the folder does not exist yet: reading must not make it."""
@@ -270,6 +278,24 @@ class Objects:
             raise UnreachableError(
                 f"cannot {doing} {place}: {_reason(error, number)}; {remedy}"
             ) from error
+
+
+def asked_again(ask: Callable[[], Made]) -> Made:
+    """What a bucket gives at last, asked what obstore itself does not ask twice.
+
+    What was answered and then cut, be it a list or that there is no such object, and deletions,
+    which it sends as a POST.
+    """
+    deadline = time.monotonic() + RETRY_TIMEOUT.total_seconds()
+    pause = PAUSE
+    while True:
+        try:
+            return ask()
+        except GenericError:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause *= 2
 
 
 def _normal(url: str) -> str:
