@@ -23,7 +23,7 @@ quick: .venv/.installed-dev ## the tests that need neither patience nor a server
 	$(BIN)/pytest -m "not slow and not ray and not prefect and not campaigns and not faults and not cluster and not chaos"
 
 campaigns: .venv/.installed-dev ## campaigns that cover every pair of choices, each to its end and beyond
-	$(BIN)/pytest -m campaigns --dist load tests/whole/test_campaigns.py
+	$(BIN)/pytest -m campaigns --dist load
 
 faults: .venv/.installed-dev ## every write killed, every file damaged; minutes to an hour
 	$(BIN)/pytest -m faults --dist load

@@ -47,7 +47,10 @@ def problem(spec, factor: float = 1.0) -> Problem:
 # -- the campaign ---------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+MORE = [pytest.param(seed, marks=pytest.mark.campaigns) for seed in (2, 3)]
+
+
+@pytest.fixture(scope="module", params=[1, *MORE])
 def compared(request, tmp_path_factory):
     """The campaign at one of three seeds, fixed beforehand, and what was measured."""
     spec = spec_of(*REDUCED, f"ensemble.seed={request.param}")

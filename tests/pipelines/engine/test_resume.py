@@ -97,7 +97,7 @@ class Moments:
 @pytest.mark.parametrize(
     ("executor", "kills"),
     [
-        ("inline", 5),
+        ("inline", 3),
         pytest.param("ray", 3, marks=pytest.mark.ray),  # each of them starts a cluster
         pytest.param("ray", 10, marks=[pytest.mark.ray, pytest.mark.chaos]),
     ],
