@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from pipelines.analysis.verdict_rows import verdicts
+from pipelines.report import export as exporting
 from pipelines.report.columns import columns, file_name
 from pipelines.report.export import export
 from pipelines.report.figures import traces
@@ -106,11 +107,26 @@ def test_names_of_files_are_plain(words, name):
     assert file_name(words) == name
 
 
-@pytest.mark.slow
-def test_exporting_twice_gives_equal_files(store, exported, tmp_path):
-    again = {path.relative_to(tmp_path): path.read_bytes() for path in export(store, tmp_path)}
-    first = {path.relative_to(exported[0]): path.read_bytes() for path in exported[1]}
-    assert [name for name in first if again[name] != first[name]] == []
+@pytest.fixture
+def few(monkeypatch):
+    """Three of the panels, the traces among them: all take long to draw."""
+
+    def some(tree):
+        found = panels(tree)
+        found.made[:] = found.made[:2] + [each for each in found.made if each.name == "traces"]
+        return found
+
+    monkeypatch.setattr(exporting, "panels", some)
+
+
+def test_exporting_twice_gives_equal_files(store, exported, few, tmp_path):
+    again = {path.relative_to(tmp_path): path for path in export(store, tmp_path)}
+    same = [name for name in again if name.name != "captions.md"]
+    assert len(same) > 3 * len(("pdf", "svg", "nc"))
+    differing = [
+        name for name in same if again[name].read_bytes() != (exported[0] / name).read_bytes()
+    ]
+    assert differing == []
 
 
 def test_the_numbers_are_those_of_the_panel_with_their_attributes(store, exported):
@@ -182,14 +198,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(store, tmp_path):
         export(store, place)
 
 
-def test_a_picture_that_cannot_be_drawn_leaves_the_rest(
-    store, exported, tmp_path, monkeypatch, capsys
-):
+def test_a_picture_that_cannot_be_drawn_leaves_the_rest(store, few, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(traces, "_draw", fails)
-    written = {path.name for path in export(store, tmp_path)}
-    missing = {path.name for path in exported[1]} - written
-    assert {"traces.pdf", "traces.svg", "traces-loss.pdf", "traces-loss.svg"} <= missing
-    assert all(name.startswith("traces") for name in missing)
+    written = [path.name for path in export(store, tmp_path) if path.suffix in (".pdf", ".svg")]
+    assert len(written) > 2
+    assert not any(name.startswith("traces") for name in written)
+    assert (tmp_path / "traces.nc").exists()
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert "“Traces of the chains” could not be made and is left out: ZeroDivisionError: 0." in line
