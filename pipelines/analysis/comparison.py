@@ -87,10 +87,11 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
     components = [str(part) for part in coordinates["component"].values]
     own = [_own(name, plugins) for name in planned.spec.observe.measure]
     times = coordinates["time"].values if is_trajectory(planned.spec) else None
+    lags = planned.spec.observe.lags
     entries = (
         observables(group, components, [str(d) for d in directions], own)
         if times is None
-        else trajectories.observables(group, components, times)
+        else trajectories.observables(group, components, times, lags)
     )
     names = [entry.name for entry in entries]
     shape = (len(planned.cells), group["finished"].shape[1], len(names))
@@ -110,7 +111,9 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
         found = sound_chains(group, planned, *place)
         chains[place] = len(found.chains)
         if found.enough:
-            values = measure(found, own) if times is None else trajectories.measure(found, times)
+            values = (
+                measure(found, own) if times is None else trajectories.measure(found, times, lags)
+            )
             measured[place], error[place] = values.estimate, values.error
             units[place][: len(values.units)] = values.units
             if times is None:

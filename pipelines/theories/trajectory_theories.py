@@ -2,11 +2,13 @@
 
 Per dataset: output_mean and predictive_variance (time, test), learnability (time, component), loss,
 mse_mean, mse_sample, weight_norm and numerical_error (time,); where the campaign observes them also
-hidden_variance (time, part), kernel (time, layer, probe, probe) and kernel_lag (time, lag, layer,
-probe, probe). Times are in relaxation times of the prior, those of `theory.dynamics` times T.
+hidden_variance (time, part), kernel (time, layer, probe, probe), and with the times before
+kernel_lag (time, lag, layer, probe, probe) and output_covariance (time, lag, probe). Times are in
+relaxation times of the prior, those of `theory.dynamics` times T.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from theory.dynamics import gradient_flow, mean_field, volterra
 from theory.dynamics.mean_field import REPLICAS, MeanField
 from theory.dynamics.two_time import TwoTimeKernels
 from theory.kernels import nngp_and_ntk
+from theory.kernels.fully_connected import Kernels
 from theory.regression.exact import Posterior
 
 PARTICLES = 8192  # of each replica of the mean field: its error is below that of the chains
@@ -34,6 +37,11 @@ VARIABLES = {
     "loss": Variable(_TIME, "f8", "mean training loss over the ensemble"),
     "weight_norm": Variable(_TIME, "f8", "mean squared norm of the readout weights"),
     "numerical_error": Variable(_TIME, "f8", "largest numerical error of the mean output"),
+}
+TWO_TIMES = {
+    "output_covariance": Variable(
+        (*_TIME, "lag", "probe"), "f8", "covariance of the output with that `lag` times before"
+    )
 }
 
 
@@ -52,13 +60,20 @@ def lazy_flow(problem: Problem) -> Prediction:
     )
     found = gradient_flow(kernels, problem.y, _times(problem))
     exact = torch.zeros(len(found.time), dtype=torch.float64)
-    return _lazy(problem, found.output, found.covariance, found.loss, exact)
+    prediction = _lazy(problem, found.output, found.covariance, found.loss, exact)
+    if problem.spec.observe.lags:
+        near = slice(len(problem.y) + len(_probes(problem)))
+        some = Kernels(*(kernel[near, near] for kernel in kernels))
+        both = gradient_flow(some, problem.y, _times(problem), two_time=True).two_time
+        prediction["output_covariance"] = _with_before(problem, both)
+    return prediction
 
 
 def lazy_langevin(problem: Problem) -> Prediction:
     """Langevin dynamics with weight decay at infinite width, from the prior to the posterior."""
     network = problem.network
-    found = volterra(
+    solve = partial(
+        volterra,
         torch.as_tensor(problem.data.x_train),
         problem.y,
         _times(problem),
@@ -67,13 +82,20 @@ def lazy_langevin(problem: Problem) -> Prediction:
         activation=problem.own_activation or network.activation,
         weight_variance=network.physical_weight_variance,
         bias_variance=network.bias_variance,
-        x_test=torch.as_tensor(problem.data.x_test),
     )
-    return _lazy(problem, found.output, found.covariance, found.loss, found.error)
+    found = solve(x_test=torch.as_tensor(problem.data.x_test))
+    prediction = _lazy(problem, found.output, found.covariance, found.loss, found.error)
+    if problem.spec.observe.lags:
+        both = solve(x_test=_probes(problem), two_time=True).two_time
+        prediction["output_covariance"] = _with_before(problem, both)
+    return prediction
 
 
 def settled(problem: Problem) -> Prediction:
-    """The posterior of infinite width, where Langevin dynamics end, at all times."""
+    """The posterior of infinite width, where Langevin dynamics end, at all times.
+
+    It says nothing of two times.
+    """
     at_rest, count = nngp(problem), len(problem.times)
     kept = ("learnability", "output_mean", "predictive_variance", "mse_mean", "mse_sample")
     found = {name: np.broadcast_to(at_rest[name], (count, *at_rest[name].shape)) for name in kept}
@@ -98,6 +120,21 @@ def _lazy(
     found = {name: np.stack([one[name] for one in each]) for name in each[0]}
     found |= {"loss": loss.numpy(), "numerical_error": error.numpy()}
     return found | _unlearned(problem)
+
+
+def _with_before(problem: Problem, two_time: Tensor | None) -> np.ndarray:
+    """C(t, t') at each probe with the times t' before, (time, lag, probe); NaN without such a time.
+
+    `two_time` is (time, time, p, p), with the probes after the training points.
+    """
+    assert two_time is not None
+    at_points = two_time.diagonal(dim1=2, dim2=3)[:, :, len(problem.y) :].numpy()
+    lags = problem.spec.observe.lags
+    found = np.full((len(at_points), len(lags), at_points.shape[2]), np.nan)
+    for number, lag in enumerate(lags):
+        for place in range(lag, len(at_points)):
+            found[place, number] = at_points[place, place - lag]
+    return found
 
 
 def _unlearned(problem: Problem) -> Prediction:
@@ -252,7 +289,7 @@ def variables(
             dims = (d for d in measured[name].dims if d not in ("chain", "block"))
             one = measured[name]
             found[name] = Variable(tuple(dims), "f8", one.long_name, one.units)
-    return found
+    return found | (TWO_TIMES if "kernel_lag" in measured else {})
 
 
 def _timed(variable: Variable) -> Variable:
