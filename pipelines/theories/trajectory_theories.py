@@ -8,6 +8,7 @@ relaxation times of the prior, those of `theory.dynamics` times T.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -24,14 +25,18 @@ from pipelines.theories.ensemble_theories import (
 )
 from storage.arrays.schema import Variable
 from storage.campaign.spec import PROBES, has_overlaps
+from storage.campaign.theory_spec import PARTICLE_THEORIES
 from theory.dynamics import gradient_flow, mean_field, volterra
 from theory.dynamics.mean_field import REPLICAS, MeanField
+from theory.dynamics.particles import Averages
 from theory.dynamics.two_time import TwoTimeKernels
 from theory.kernels import nngp_and_ntk
 from theory.kernels.fully_connected import Kernels
 from theory.regression.exact import Posterior
 
 PARTICLES = 8192  # of each replica of the mean field: its error is below that of the chains
+# What has an error of its own where a theory is of particles, as `loss_error`.
+WITH_ERRORS = {"loss", "learnability", "mse_mean", "weight_norm", "hidden_variance"}
 _TIME = ("cell", "dataset", "time")
 VARIABLES = {
     "loss": Variable(_TIME, "f8", "mean training loss over the ensemble"),
@@ -188,30 +193,44 @@ def _two_times(problem: Problem, correlation: float) -> np.ndarray:
 
 
 def features(problem: Problem, width: int) -> Prediction:
-    """The mean field of one hidden layer, by particles; outputs do not fluctuate in it."""
-    spec, network = problem.spec, problem.network
-    readout = network.physical_weight_variance[-1]
+    """The mean field of one hidden layer, by particles; outputs do not fluctuate in it.
+
+    `<name>_error` is the standard error of what is judged: of the mean over the replicas of the
+    particles, and with it, in squares, what extrapolation in the step changes it by.
+    """
     found = solved(problem, width, _times(problem), particles=PARTICLES)
-    train = len(problem.y)
+    values = _averaged(problem, Averages(*(each.mean(0) for each in found.replicas)))
+    replicas = [_averaged(problem, Averages(*one)) for one in zip(*found.replicas, strict=True)]
+    pairs = zip(found.replicas, found.changes, strict=True)
+    rough = _averaged(problem, Averages(*((each - change).mean(0) for each, change in pairs)))
+    for name in WITH_ERRORS & values.keys():
+        variance = np.var([each[name] for each in replicas], axis=0, ddof=1) / len(replicas)
+        values[f"{name}_error"] = np.sqrt(variance + np.square(values[name] - rough[name]))
+    error = torch.sqrt(found.error.output**2 + found.step_error.output**2).amax(1)
+    return values | {"numerical_error": error.numpy()}
+
+
+def _averaged(problem: Problem, averages: Averages) -> Prediction:
+    """What averages over particles say of the data, at each time."""
+    spec, network, train = problem.spec, problem.network, len(problem.y)
     each = [
         summary(problem, Posterior(mean, torch.full_like(mean, torch.nan)))
-        for mean in found.output[:, train:]
+        for mean in averages.output[:, train:]
     ]
     values = {
         name: np.stack([one[name] for one in each])
         for name in ("learnability", "output_mean", "mse_mean")
     }
-    error = torch.sqrt(found.error.output**2 + found.step_error.output**2).amax(1)
-    values |= {
-        "loss": found.loss.numpy(),
-        "weight_norm": (readout * found.readout_variance).numpy(),
-        "numerical_error": error.numpy(),
-    }
+    readout = network.physical_weight_variance[-1] * averages.readout_variance
+    values |= {"loss": averages.loss.numpy(), "weight_norm": readout.numpy()}
     if has_overlaps(spec) and spec.observe.overlaps:
-        values["hidden_variance"] = _along(problem, found.weight_covariance).numpy()
+        values["hidden_variance"] = _along(problem, averages.weight_covariance).numpy()
     if spec.observe.kernels:
         here = slice(train, train + len(_probes(problem)))
-        values["kernel"] = (network.chi * found.kernel[:, None, here, here]).numpy()
+        values["kernel"] = (network.chi * averages.kernel[:, None, here, here]).numpy()
+        if spec.observe.lags:
+            lagged = averages.kernel_lag[:, :, None, here, here]
+            values["kernel_lag"] = (network.chi * lagged).numpy()
     return values
 
 
@@ -239,6 +258,7 @@ def solved(
         x_test=torch.as_tensor(data.x_test),
         particles=particles,
         replicas=replicas,
+        lags=problem.spec.observe.lags,
     )
 
 
@@ -280,7 +300,7 @@ def evaluate(theory: str, problem: Problem, widths: Sequence[int]) -> Iterable[P
 
 
 def variables(
-    of_summary: Mapping[str, Variable], measured: Mapping[str, Variable]
+    theory: str, of_summary: Mapping[str, Variable], measured: Mapping[str, Variable]
 ) -> dict[str, Variable]:
     """The variables of a theory's group, from those of other theories and those measured."""
     found = {name: _timed(one) for name, one in of_summary.items()} | VARIABLES
@@ -289,7 +309,13 @@ def variables(
             dims = (d for d in measured[name].dims if d not in ("chain", "block"))
             one = measured[name]
             found[name] = Variable(tuple(dims), "f8", one.long_name, one.units)
-    return found | (TWO_TIMES if "kernel_lag" in measured else {})
+    if "kernel_lag" in measured:
+        found |= TWO_TIMES
+    if theory in PARTICLE_THEORIES:
+        for name in WITH_ERRORS & found.keys():
+            text = f"standard error of {name}, a number of the theory"
+            found[f"{name}_error"] = replace(found[name], long_name=text)
+    return found
 
 
 def _timed(variable: Variable) -> Variable:
