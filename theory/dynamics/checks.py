@@ -21,6 +21,20 @@ def check_times(times: Sequence[float] | Tensor) -> Tensor:
     return found
 
 
+def all_points(x: Tensor, x_test: Tensor | None) -> Tensor:
+    """Points of training and others after them, (n + m, d) in float64.
+
+    ValueError unless x is (n, d), x_test (m, d) or None, and both are finite.
+    """
+    some = [x] if x_test is None else [x, x_test]
+    shapes = " and ".join(str(tuple(points.shape)) for points in some)
+    if any(points.ndim != 2 or points.shape[1] != x.shape[1] for points in some):
+        raise ValueError(f"inputs are {shapes}; give (points, dimension), of one dimension")
+    if not all(bool(points.isfinite().all()) for points in some):
+        raise ValueError("inputs are not all finite; leave those points out")
+    return torch.cat(some).double()
+
+
 def check_targets(y: Tensor, points: int) -> int:
     """How many training points there are; ValueError unless y (n,) or (n, outputs) fits them."""
     if y.ndim not in (1, 2) or not 1 <= len(y) <= points:
@@ -46,7 +60,14 @@ def check_neurons(x: Tensor, y: Tensor, width: float) -> None:
 
 
 def checked_step(step: float | None, fastest: float) -> float:
-    """A step at which modes up to the fastest rate are stable; ValueError for another."""
+    """A step at which modes up to the fastest rate are stable; ValueError for another.
+
+    Also where that rate is zero, so that nothing would ever be learned.
+    """
+    if not fastest > 0:
+        raise ValueError(
+            "the tangent kernel of the training points is zero; give other inputs or variances"
+        )
     if step is None:
         return SHARE / fastest
     if not 0 < step * fastest <= STABLE:

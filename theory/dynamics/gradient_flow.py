@@ -93,4 +93,6 @@ def _checked(kernels: Kernels) -> Kernels:
             f"kernels are {tuple(nngp.shape)} and {tuple(ntk.shape)}; give NNGP and NTK of the "
             "same points with themselves"
         )
+    if not (bool(nngp.isfinite().all()) and bool(ntk.isfinite().all())):
+        raise ValueError("kernels are not all finite; leave those points out")
     return Kernels(nngp.double(), ntk.double())

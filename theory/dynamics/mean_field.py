@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from theory.activations.records import Activation, function_of
-from theory.dynamics.checks import check_neurons, check_times, checked_step
+from theory.dynamics.checks import all_points, check_neurons, check_times, checked_step
 from theory.dynamics.particles import Averages, Particles, System, at_start, normals
 from theory.kernels.fully_connected import ntk
 from theory.kernels.variances import layer_variances
@@ -85,7 +85,7 @@ def mean_field(
     moments = check_times(times)
     _check_lags(lags)
     weights, biases = _check(x, y, width, temperature, weight_variance, bias_variance)
-    points = x if x_test is None else torch.cat([x, x_test])
+    points = all_points(x, x_test)
     tangent = ntk(
         x.double(),
         depth=1,
@@ -198,9 +198,9 @@ def _check_finite(averages: Sequence[Averages], time: float) -> None:
 
 
 def _check_numbers(particles: int, replicas: int) -> None:
-    if particles < 2 or particles % 2:
+    if not isinstance(particles, int) or particles < 2 or particles % 2:
         raise ValueError(f"particles are {particles}; give an even number, at least 2")
-    if replicas < FEWEST_REPLICAS:
+    if not isinstance(replicas, int) or replicas < FEWEST_REPLICAS:
         raise ValueError(f"replicas are {replicas}; give at least {FEWEST_REPLICAS}")
 
 

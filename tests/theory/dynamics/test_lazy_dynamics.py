@@ -394,6 +394,10 @@ REFUSED = {
     "few steps": ({"steps": 4}, "steps are 4"),
     "odd steps": ({"steps": 65}, "steps are 65"),
     "memory": ({"times": np.arange(1, 1e6), "two_time": True}, "two-time covariances .* need"),
+    "half a step": ({"steps": 64.5}, "steps are 64.5"),
+    "other test points": ({"x_test": torch.zeros(2, 1)}, r"inputs are \(6, 4\) and \(2, 1\)"),
+    "unknown test points": ({"x_test": torch.full((2, 4), math.nan)}, "not all finite"),
+    "no weights": ({"weight_variance": [0.0, 1.0]}, "weight variances are .* positive"),
     "depth": ({"depth": 0}, "depth is 0"),
     "variances": ({"weight_variance": [1.0]}, "1 weight variances"),
 }
@@ -425,6 +429,7 @@ def test_gradient_flow_refuses_in_one_line():
         ((kernels, y * math.nan, [1.0]), "targets are not all finite"),
         ((Kernels(kernels.nngp, kernels.ntk[:3]), y, [1.0]), "kernels are"),
         ((Kernels(kernels.nngp, -kernels.ntk), y, [1.0]), "eigenvalue -"),
+        ((Kernels(kernels.nngp * math.nan, kernels.ntk), y, [1.0]), "kernels are not all finite"),
     ):
         with pytest.raises(ValueError, match=message) as refusal:
             gradient_flow(*arguments)

@@ -320,6 +320,9 @@ REFUSED = {
     "a step beyond stability": ({"step": 1e3}, "step is 1000; give a positive one of at most"),
     "no step": ({"step": 0.0}, "step is 0; give a positive one"),
     "odd particles": ({"particles": 7}, "particles are 7"),
+    "half a particle": ({"particles": 6.0}, "particles are 6.0"),
+    "other test points": ({"x_test": torch.zeros(2, 1)}, r"inputs are \(6, 4\) and \(2, 1\)"),
+    "nothing to learn from": ({"x": torch.zeros(TRAIN, 4), "bias_variance": 0.0}, "kernel .* zero"),
     "no lag": ({"lags": [0]}, "lags are"),
     "one replica": ({"replicas": 1}, "replicas are 1"),
     "no neuron": ({"width": 0.0}, "width is 0.0"),
@@ -336,6 +339,7 @@ def test_what_is_refused_in_one_line(name):
     changes, message = REFUSED[name]
     x, y = data()
     settings = {"times": [1.0], "y": y, "width": 20.0, "temperature": 0.0} | NETWORK | changes
+    x = settings.pop("x", x[:TRAIN])
     with pytest.raises(ValueError, match=message) as refusal:
-        mean_field(x[:TRAIN], settings.pop("y"), settings.pop("times"), **settings)
+        mean_field(x, settings.pop("y"), settings.pop("times"), **settings)
     assert "\n" not in str(refusal.value)
