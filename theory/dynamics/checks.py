@@ -21,20 +21,6 @@ def check_times(times: Sequence[float] | Tensor) -> Tensor:
     return found
 
 
-def all_points(x: Tensor, x_test: Tensor | None) -> Tensor:
-    """Points of training and others after them, (n + m, d) in float64.
-
-    ValueError unless x is (n, d), x_test (m, d) or None, and both are finite.
-    """
-    some = [x] if x_test is None else [x, x_test]
-    shapes = " and ".join(str(tuple(points.shape)) for points in some)
-    if any(points.ndim != 2 or points.shape[1] != x.shape[1] for points in some):
-        raise ValueError(f"inputs are {shapes}; give (points, dimension), of one dimension")
-    if not all(bool(points.isfinite().all()) for points in some):
-        raise ValueError("inputs are not all finite; leave those points out")
-    return torch.cat(some).double()
-
-
 def check_targets(y: Tensor, points: int) -> int:
     """How many training points there are; ValueError unless y (n,) or (n, outputs) fits them."""
     if y.ndim not in (1, 2) or not 1 <= len(y) <= points:

@@ -26,13 +26,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from theory.dynamics.checks import (
-    all_points,
-    check_memory,
-    check_neurons,
-    check_times,
-    checked_step,
-)
+from theory.dynamics.checks import check_memory, check_neurons, check_times, checked_step
+from theory.kernels.all_points import all_points
 from theory.kernels.variances import layer_variances
 
 TOLERANCE = 1e-10  # of the outputs, in units of the largest label

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from theory.activations.records import Activation, function_of
-from theory.dynamics.checks import all_points, check_neurons, check_times, checked_step
+from theory.dynamics.checks import check_neurons, check_times, checked_step
 from theory.dynamics.particles import Averages, Particles, System, at_start, normals
+from theory.kernels.all_points import all_points
 from theory.kernels.fully_connected import ntk
 from theory.kernels.variances import layer_variances
 from theory.kernels.whitening import whitened

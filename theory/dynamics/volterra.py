@@ -32,10 +32,11 @@ import torch
 from torch import Tensor
 
 from theory.activations.records import Activation
-from theory.dynamics.checks import all_points, check_memory, check_targets, check_times
+from theory.dynamics.checks import check_memory, check_targets, check_times
 from theory.dynamics.memory import MemoryKernel
 from theory.dynamics.relaxation import Forced, mesh_size, relax
 from theory.dynamics.two_time import TwoTimeKernels
+from theory.kernels.all_points import all_points
 
 FEWEST_STEPS = 8  # while time doubles
 WORKING, KEPT = 8, 16  # matrices that are held for each point of the mesh, and for each time
