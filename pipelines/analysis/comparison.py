@@ -1,7 +1,9 @@
 """Measured and predicted observables of an ensemble, side by side on the same datasets.
 
 The independent unit is the chain where a theory is given the data, and the dataset where it
-averages over them: then the scatter between datasets is part of the error.
+averages over them: then the scatter between datasets is part of the error. So is that of numbers of
+the theory itself, where it has one: particles start alike for all data and sizes, so that this part
+is the same everywhere, and adds up over datasets where the others add in squares.
 """
 
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ from storage.planning.plan import Plan
 from storage.store.hierarchy import Group
 from storage.store.results import ensemble_grid
 from storage.store.store import Store
+from theory.dynamics.mean_field import REPLICAS
 from theory.statistics import FEWEST_UNITS, p_value, pooled_degrees
 
 Array = NDArray[np.float64]
@@ -47,6 +50,7 @@ class Comparison:
     predicted: Array  # (theory, cell, dataset, observable)
     output: MeanOutput | None = None
     entries: tuple[Observed, ...] = ()  # what the observables are
+    own: Array | float = 0.0  # standard errors of `predicted`, of its shape; zero where it is exact
 
     @cached_property
     def residual(self) -> Array:
@@ -69,6 +73,7 @@ class Averages:
     predicted: Array
     degrees: Array
     p_value: Array
+    shared: Array  # the part of `error` that is the theory's, the same for all datasets and sizes
 
 
 def _own(name: str, plugins: Plugins) -> Observable:
@@ -87,10 +92,11 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
     components = [str(part) for part in coordinates["component"].values]
     own = [_own(name, plugins) for name in planned.spec.observe.measure]
     times = coordinates["time"].values if is_trajectory(planned.spec) else None
+    lags = planned.spec.observe.lags
     entries = (
         observables(group, components, [str(d) for d in directions], own)
         if times is None
-        else trajectories.observables(group, components, times)
+        else trajectories.observables(group, components, times, lags)
     )
     names = [entry.name for entry in entries]
     shape = (len(planned.cells), group["finished"].shape[1], len(names))
@@ -110,16 +116,20 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
         found = sound_chains(group, planned, *place)
         chains[place] = len(found.chains)
         if found.enough:
-            values = measure(found, own) if times is None else trajectories.measure(found, times)
+            values = (
+                measure(found, own) if times is None else trajectories.measure(found, times, lags)
+            )
             measured[place], error[place] = values.estimate, values.error
             units[place][: len(values.units)] = values.units
             if times is None:
                 output.put(place, values.errors, _predicted_errors(root, theories, group, place))
-    predicted = np.full((len(theories), *shape), np.nan)
+    predicted, own = (np.full((len(theories), *shape), empty) for empty in (np.nan, 0.0))
     for index, theory in enumerate(theories):
         for place, entry in enumerate(entries):
             of = root.group(group_name(theory))
             predicted[index, ..., place] = predicted_of(of, entry, [str(d) for d in directions])
+            of_theory = predicted_of(of, _error_of(entry), [str(d) for d in directions])
+            own[index, ..., place] = np.nan_to_num(of_theory)
     return Comparison(
         tuple(theories),
         tuple(names),
@@ -132,7 +142,13 @@ def compare(store: Store, planned: Plan, plugins: Plugins) -> Comparison:
         predicted,
         output if times is None else None,
         tuple(entries),
+        own,
     )
+
+
+def _error_of(entry: Observed) -> Observed:
+    """What a theory with errors of its own stores beside an observable, `loss_error`."""
+    return replace(entry, record=replace(entry.record, kind=f"{entry.kind}_error"))
 
 
 def _comparable(progress: Arrays) -> NDArray[np.bool_]:
@@ -203,12 +219,14 @@ def over_datasets(
 ) -> Averages:
     """Of a theory and an observable at some cells, over some datasets of them; fields (cell,)."""
     places = np.ix_(cells, datasets)
+    own = np.broadcast_to(comparison.own, comparison.predicted.shape)
     found = averages(
         comparison.residual[theory, ..., observable][places].T,
         comparison.error[..., observable][places].T,
         comparison.predicted[theory, ..., observable][places].T,
         comparison.chains[places].T,
         averaged=bool(comparison.averaged[theory]),
+        own=own[theory, ..., observable][places].T,
     )
     if (
         comparison.output is None
@@ -234,12 +252,14 @@ def averages(
     chains: NDArray[np.int64],
     *,
     averaged: bool = False,
+    own: Array | float = 0.0,
 ) -> Averages:
     """Over the first axis, the datasets, of those whose residual and error are known.
 
-    residual, error, predicted and chains are (dataset, ...) and broadcast. The error of the mean is
-    √(Σ se²)/datasets; its degrees of freedom are Satterthwaite's with chains - 1 for each dataset.
-    For a theory that averages over data it is the scatter of the datasets over √datasets.
+    residual, error, predicted, chains and own are (dataset, ...) and broadcast. The error of the
+    mean is √(Σ se² + (Σ own)²)/datasets, `own` being the errors of what is predicted; its degrees
+    of freedom are Satterthwaite's with chains - 1 for each dataset, and replicas - 1 for `own`. For
+    a theory that averages over data it is the scatter of the datasets over √datasets.
     """
     known = np.isfinite(residual) & np.isfinite(error) & (error > 0)
     count = known.sum(0)
@@ -255,5 +275,16 @@ def averages(
             deviation = np.sqrt(variance.sum(0)) / count
             degrees = pooled_degrees(variance, np.maximum(chains - 1, 1), axis=0)
             units = np.where(known, chains, 0).sum(0)
+        shared = np.where(known, own, 0.0).sum(0) / count
+    deviation, degrees = widened(deviation, degrees, shared)
     p = np.where(units >= FEWEST_UNITS, p_value(mean, deviation, degrees), np.nan)
-    return Averages(mean, deviation, expected, degrees, p)
+    return Averages(mean, deviation, expected, degrees, p, shared)
+
+
+def widened(error: Array, degrees: Array, shared: Array) -> tuple[Array, Array]:
+    """√(se² + s²) and its degrees of freedom, with the error s of a theory from its replicas."""
+    parts = np.square(np.stack(np.broadcast_arrays(error, shared), axis=-1))
+    freedom = np.stack(np.broadcast_arrays(degrees, REPLICAS - 1.0), axis=-1)
+    pooled = pooled_degrees(parts, freedom)
+    exact = ~(shared > 0)
+    return np.where(exact, error, np.sqrt(parts.sum(-1))), np.where(exact, degrees, pooled)

@@ -40,7 +40,7 @@ VARIABLES = {
     ),
     "predicted": Variable(_PREDICTED, "f8", "what the theory predicts for the dataset"),
     "residual": Variable(_PREDICTED, "f8", "measured minus predicted"),
-    "t": Variable(_PREDICTED, "f8", "residual in standard errors"),
+    "t": Variable(_PREDICTED, "f8", "residual in standard errors, that of the theory among them"),
     "mean_residual": Variable(_CELL, "f8", "mean of the residual over the datasets compared"),
     "mean_error": Variable(_CELL, "f8", "standard error of mean_residual"),
     "mean_predicted": Variable(_CELL, "f8", "mean prediction over the datasets compared"),
@@ -84,7 +84,7 @@ def _assessed(store: Store, planned: Plan) -> bool:
 def _write(store: Store, planned: Plan, comparison: Comparison) -> None:
     over = _over_datasets(comparison)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = comparison.residual / comparison.error
+        t = comparison.residual / np.hypot(comparison.error, comparison.own)
     values = {
         "measured": comparison.measured,
         "standard_error": comparison.error,

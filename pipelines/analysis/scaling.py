@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analysis.comparison import Averages, Comparison, over_datasets
+from pipelines.analysis.comparison import Averages, Comparison, over_datasets, widened
 from pipelines.analysis.verdicts import REJECTED, size_of
 from storage.arrays.coordinates import setting_name
 from storage.arrays.schema import Variable
@@ -25,7 +25,7 @@ from storage.planning.plan import Cell, Plan
 from storage.planning.sweep import number
 from storage.store.results import labels, points_grid, write_group
 from storage.store.store import Store
-from theory.statistics import WeightedFit, bonferroni, law_in_inverse
+from theory.statistics import WeightedFit, bonferroni, law_in_inverse, p_value
 
 # What theories are asymptotic in: the setting of an axis that moves alone, or with others.
 ALONE = ("network.width", "network.chi", "data.dimension")
@@ -221,17 +221,28 @@ def law_of(over: Averages, sizes: Array) -> dict[str, float]:
     """The law in 1/N, where there are sizes enough and each has enough chains."""
     if len(sizes) < FEWEST_SIZES or not np.isfinite(over.p_value).all():
         return {}
-    arguments = (sizes.astype(np.float64), over.residual, over.error, over.degrees)
-    fit, order = law_in_inverse(*arguments, order=1), 1
+    fit, order = _law(over, sizes, 1), 1
     if fit.goodness < LAW_REJECTED and len(sizes) >= FEWEST_FOR_CURVATURE:
-        fit, order = law_in_inverse(*arguments, order=2), 2
-    further = law_in_inverse(*arguments, order=order + 1)
+        fit, order = _law(over, sizes, 2), 2
+    further = _law(over, sizes, order + 1)
     return _named(fit) | {
         "order": order,
         "next_intercept": float(further.coefficients[0]),
         "next_intercept_error": float(further.errors[0]),
         "next_intercept_p_value": float(further.p_values[0]),
     }
+
+
+def _law(over: Averages, sizes: Array, order: int) -> WeightedFit:
+    """The law by the errors that are independent at each size; the shared one moves all alike."""
+    independent = np.sqrt(np.square(over.error) - np.square(over.shared))
+    fit = law_in_inverse(
+        sizes.astype(np.float64), over.residual, independent, over.degrees, order=order
+    )
+    errors, degrees, p_values = fit.errors.copy(), fit.degrees.copy(), fit.p_values.copy()
+    errors[0], degrees[0] = widened(errors[0], degrees[0], over.shared.max())
+    p_values[0] = p_value(fit.coefficients[0], errors[0], degrees[0])
+    return fit._replace(errors=errors, degrees=degrees, p_values=p_values)
 
 
 def _named(fit: WeightedFit) -> dict[str, float]:

@@ -37,6 +37,7 @@ from storage.store.store import Store
 from workers.cluster.pool import Began, Seconds, alike, unheard
 from workers.data.datasets import absolute, check_dataset, check_pool, content_digests
 from workers.ensemble.plugin_checks import check_network
+from workers.ensemble.signal_checks import check_signal
 from workers.ensemble.trajectory_checks import check_step
 from workers.faults import Fault
 from workers.shard import ADVICE, AGAIN, Job, Outcome, attempt
@@ -164,6 +165,7 @@ def _check_data(prepared: Prepared) -> None:
         for spec in {digest([*_networks(cell.spec)]): cell.spec for cell in cells}.values():
             check_network(spec, data, plugins)
             check_step(spec, data, plugins)
+            check_signal(spec, data, plugins)
     for cells in _by_data(planned.regressions):
         points = check_pool(cells[0].spec, plugins, sources)
         for cell in cells:

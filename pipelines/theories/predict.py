@@ -235,7 +235,9 @@ def _ensemble_group(store: Store, planned: Plan, theory: str) -> Group:
         mean = variables["output_mean"]
         variables["output_mean"] = replace(mean, dims=(*mean.dims, "target"))
     if is_trajectory(planned.spec):
-        variables = trajectory_theories.variables(variables, ensemble_variables(planned.spec))
+        variables = trajectory_theories.variables(
+            theory, variables, ensemble_variables(planned.spec)
+        )
         return create_group(store, group_name(theory), variables, sizes, coordinates, grid)
     variables |= _own(planned.spec) if theory not in NUMBERS else _beside(planned, NUMBERS[theory])
     group = create_group(store, group_name(theory), variables, sizes, coordinates, grid)

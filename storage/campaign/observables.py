@@ -114,6 +114,10 @@ def _pre_activation_variance(layer: str, direction: str) -> str:
     return f"the pre-activation variance of layer {layer} {where}"
 
 
+def _output_covariance(lag: str) -> str:
+    return f"the two-time covariance of outputs at a lag of {lag}"
+
+
 def _of_layer(words: str) -> Callable[[str], str]:
     return lambda layer: f"{words} of layer {layer}"
 
@@ -168,6 +172,7 @@ OF_TIMES = ("learnability", "mse_mean", "predictive_variance", "weight_norm", "h
 IN_TIME = (  # of networks in time, at each of the times
     Observable("loss", "the training loss", variable="loss"),
     *(record for record in RECORDS if record.kind in OF_TIMES),
+    Observable("output_covariance", _output_covariance, ("lag",), variable="output_odd"),
 )
 CURVES = (
     Observable("pool_error", "the error over the pool", of="curve"),

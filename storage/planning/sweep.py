@@ -75,6 +75,8 @@ VARIABLES = (
     "correlator", "probe_input", "kernel_mean", "kernel_variance", "correlation",
     "pre_activation_kurtosis", "accuracy", "pool_accuracy", "test_accuracy",
     "output_odd", "loss_change", "learnability_change", "output_mean_change", "numerical_error",
+    "output_covariance", "loss_error", "learnability_error", "mse_mean_error",
+    "weight_norm_error", "hidden_variance_error",
 )  # fmt: skip
 SECTIONS = ("data", "network", "sampler")
 SWEPT_SAMPLER = ("temperature", "step_size", "friction", "warmup", "thin")

@@ -46,7 +46,14 @@ def check_neurons(x: Tensor, y: Tensor, width: float) -> None:
 
 
 def checked_step(step: float | None, fastest: float) -> float:
-    """A step at which modes up to the fastest rate are stable; ValueError for another."""
+    """A step at which modes up to the fastest rate are stable; ValueError for another.
+
+    Also where that rate is zero, so that nothing would ever be learned.
+    """
+    if not fastest > 0:
+        raise ValueError(
+            "the tangent kernel of the training points is zero; give other inputs or variances"
+        )
     if step is None:
         return SHARE / fastest
     if not 0 < step * fastest <= STABLE:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from theory.dynamics.checks import check_memory, check_neurons, check_times, checked_step
+from theory.kernels.all_points import all_points
 from theory.kernels.variances import layer_variances
 
 TOLERANCE = 1e-10  # of the outputs, in units of the largest label
@@ -79,7 +80,7 @@ def deep_linear(
     weights, _ = layer_variances(weight_variance, 0.0, len(weight_variance) - 1)
     if len(weights) < 2 or not min(weights) > 0:
         raise ValueError(f"weight variances are {weights}; give positive ones, two at least")
-    points = (x if x_test is None else torch.cat([x, x_test])).double()
+    points = all_points(x, x_test)
     first = points @ points.T / points.shape[1]
     problem = _Problem(first, y.double(), weights, float(width))
     fastest = float(torch.linalg.eigvalsh(first[: len(y), : len(y)])[-1])

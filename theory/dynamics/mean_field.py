@@ -16,6 +16,7 @@ where N grows alone, which leaves `theory.dynamics.volterra` or `gradient_flow`.
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from torch import Tensor
 from theory.activations.records import Activation, function_of
 from theory.dynamics.checks import check_neurons, check_times, checked_step
 from theory.dynamics.particles import Averages, Particles, System, at_start, normals
+from theory.kernels.all_points import all_points
 from theory.kernels.fully_connected import ntk
 from theory.kernels.variances import layer_variances
 from theory.kernels.whitening import whitened
@@ -43,8 +45,13 @@ class MeanField(NamedTuple):
     weight_covariance: Tensor  # <ŵ ŵᵀ> in units of the prior, (time, d, d): the bias comes last
     readout_variance: Tensor  # <â²> in units of the prior, (time,)
     loss: Tensor  # L, (time,)
+    kernel_lag: (
+        Tensor  # σ_a² <φ(t') φ(t)ᵀ>, t' being `lags` times before, (time, lag, point, point)
+    )
     error: Averages  # standard errors, from replicas
     step_error: Averages  # what twice the step changes, over 3
+    replicas: Averages  # each of the estimates that are averaged, (replica, time, ...)
+    changes: Averages  # what twice the step changes in each, over 3
     step: float  # the longest
 
 
@@ -63,6 +70,7 @@ def mean_field(
     particles: int = 2048,
     replicas: int = REPLICAS,
     seed: int = 0,
+    lags: Sequence[int] = (),
 ) -> MeanField:
     """Outputs and averages over neurons at any times, by particles that start from the prior.
 
@@ -71,12 +79,14 @@ def mean_field(
     particles, and the errors are their scatter; the bias of one, of order 1/particles, is below it
     while there are fewer replicas than particles. Steps are of equal length between two times and
     no longer than `step`, or than a tenth of the fastest time at the start; they and steps of twice
-    the length are extrapolated to none. The same seed gives the same numbers. Raises ValueError for
-    data, networks, times and numbers that do not fit, and for steps beyond stability.
+    the length are extrapolated to none. The same seed gives the same numbers. `kernel_lag` is NaN
+    where there is no time so many before. Raises ValueError for data, networks, times, lags and
+    numbers that do not fit, and for steps beyond stability.
     """
     moments = check_times(times)
+    _check_lags(lags)
     weights, biases = _check(x, y, width, temperature, weight_variance, bias_variance)
-    points = x if x_test is None else torch.cat([x, x_test])
+    points = all_points(x, x_test)
     tangent = ntk(
         x.double(),
         depth=1,
@@ -95,7 +105,7 @@ def mean_field(
         float(temperature),
     )
     found = [
-        _replica(system, moments, longest, particles, seed * replicas + number)
+        _replica(system, moments, longest, particles, seed * replicas + number, lags)
         for number in range(replicas)
     ]
     fine, coarse = map(_stacked, zip(*found, strict=True))
@@ -110,14 +120,17 @@ def mean_field(
         value.weight_covariance.mean(0),
         value.readout_variance.mean(0),
         value.loss.mean(0),
-        Averages(*(v.std(0) / math.sqrt(replicas) for v in value)),
+        value.kernel_lag.mean(0),
+        Averages(*map(_standard_error, value)),
         Averages(*(c.mean(0).abs() for c in change)),
+        value,
+        change,
         longest,
     )
 
 
 def _replica(
-    system: System, times: Tensor, longest: float, count: int, seed: int
+    system: System, times: Tensor, longest: float, count: int, seed: int, lags: Sequence[int]
 ) -> tuple[Averages, Averages]:
     """Averages over one set of particles at all times, with steps of some length and of twice it.
 
@@ -126,6 +139,8 @@ def _replica(
     dimension = system.inputs.shape[1]
     generator = torch.Generator().manual_seed(seed)
     fine = coarse = at_start(count, dimension, seed)
+    longest_lag = max(lags, default=0)
+    past = [deque[Tensor](maxlen=longest_lag) for _ in range(2)]  # features at times before
     seen, now = [], 0.0
     for time, pairs in zip(times.tolist(), pairs_of_steps(times.tolist(), longest), strict=True):
         for _ in range(pairs):
@@ -136,10 +151,17 @@ def _replica(
             fine = system.step(system.step(fine, step, noise[:2]), step, noise[2:])
             coarse = system.step(coarse, 2 * step, noise)
         now = time
-        seen.append((system.averages(fine), system.averages(coarse)))
+        both = [*zip((fine, coarse), past, strict=True)]
+        seen.append([system.averages(one, _before(phi, lags)) for one, phi in both])
         _check_finite(seen[-1], time)
+        for one, phi in both if lags else ():
+            phi.append(system.features(one))
     fine, coarse = map(_stacked, zip(*seen, strict=True))
     return fine, coarse
+
+
+def _before(past: Sequence[Tensor], lags: Sequence[int]) -> list[Tensor | None]:
+    return [past[-lag] if lag <= len(past) else None for lag in lags]
 
 
 def pairs_of_steps(times: Sequence[float], longest: float) -> list[int]:
@@ -153,11 +175,22 @@ def pairs_of_steps(times: Sequence[float], longest: float) -> list[int]:
     ]
 
 
+def _standard_error(values: Tensor) -> Tensor:
+    """Of the mean over the first axis."""
+    count = len(values)
+    return ((values - values.mean(0)).square().sum(0) / (count * (count - 1))).sqrt()
+
+
 def _stacked(averages: Sequence[Averages]) -> Averages:
     return Averages(*map(torch.stack, zip(*averages, strict=True)))
 
 
-def _check_finite(averages: tuple[Averages, Averages], time: float) -> None:
+def _check_lags(lags: Sequence[int]) -> None:
+    if not all(isinstance(lag, int) and lag >= 1 for lag in lags):
+        raise ValueError(f"lags are {[*lags]}; give whole numbers of times, at least 1")
+
+
+def _check_finite(averages: Sequence[Averages], time: float) -> None:
     if not all(bool(one.loss.isfinite()) for one in averages):
         raise ValueError(
             f"particles have left all bounds by time {time:g}, where features that are learned "
@@ -166,9 +199,9 @@ def _check_finite(averages: tuple[Averages, Averages], time: float) -> None:
 
 
 def _check_numbers(particles: int, replicas: int) -> None:
-    if particles < 2 or particles % 2:
+    if not isinstance(particles, int) or particles < 2 or particles % 2:
         raise ValueError(f"particles are {particles}; give an even number, at least 2")
-    if replicas < FEWEST_REPLICAS:
+    if not isinstance(replicas, int) or replicas < FEWEST_REPLICAS:
         raise ValueError(f"replicas are {replicas}; give at least {FEWEST_REPLICAS}")
 
 

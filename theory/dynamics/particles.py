@@ -6,6 +6,7 @@ Heun's rule: a splitting of second order.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ class Averages(NamedTuple):
     weight_covariance: Tensor  # <ŵ ŵᵀ>, (time, d, d)
     readout_variance: Tensor  # <â²>, (time,)
     loss: Tensor  # L, (time,)
+    kernel_lag: Tensor  # σ_a² <φ(t') φ(t)ᵀ> with times t' before, (time, lag, point, point)
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,25 @@ class System:
             particles = self._forget(particles, part, one)
         return particles
 
-    def averages(self, particles: Particles) -> Averages:
-        """Of the particles at one time."""
+    def features(self, particles: Particles) -> Tensor:
+        """φ at all points, (particle, p)."""
+        return self.function(particles.weights @ self.inputs.T)
+
+    def averages(self, particles: Particles, before: Sequence[Tensor | None] = ()) -> Averages:
+        """Of the particles at one time; `before` are their features at earlier ones, if known."""
         readout, weights = particles
-        phi = self.function(weights @ self.inputs.T)
+        phi = self.features(particles)
         output, count = self._outputs(readout, phi), len(readout)
+        scale, points = self.readout_variance / count, phi.shape[1]
+        unknown = phi.new_full((points, points), torch.nan)
+        lagged = [unknown if early is None else early.T @ phi * scale for early in before]
         return Averages(
             output,
-            phi.T @ phi * (self.readout_variance / count),
+            phi.T @ phi * scale,
             weights.T @ weights / count,
             readout.square().mean(),
             (self.y - output[: len(self.y)]).square().sum() / 2,
+            torch.stack(lagged) if lagged else phi.new_zeros(0, points, points),
         )
 
     def _outputs(self, readout: Tensor, phi: Tensor) -> Tensor:

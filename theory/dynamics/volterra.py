@@ -36,6 +36,7 @@ from theory.dynamics.checks import check_memory, check_targets, check_times
 from theory.dynamics.memory import MemoryKernel
 from theory.dynamics.relaxation import Forced, mesh_size, relax
 from theory.dynamics.two_time import TwoTimeKernels
+from theory.kernels.all_points import all_points
 
 FEWEST_STEPS = 8  # while time doubles
 WORKING, KEPT = 8, 16  # matrices that are held for each point of the mesh, and for each time
@@ -80,9 +81,11 @@ def volterra(
     two-time covariances that memory has no room for.
     """
     moments = check_times(times)
-    points = x if x_test is None else torch.cat([x, x_test])
+    points = all_points(x, x_test)
     train = check_targets(y, len(x))
     _check(x, y, temperature, steps)
+    if not all(variance > 0 for variance in weight_variance):
+        raise ValueError(f"weight variances are {[*weight_variance]}; give positive ones")
     pairs = len(moments) ** 2 if two_time else 0
     arrays = WORKING * (2 * steps + 1) + KEPT * len(moments) + pairs
     check_memory(
@@ -235,5 +238,5 @@ def _check(x: Tensor, y: Tensor, temperature: float, steps: int) -> None:
         raise ValueError(
             f"temperature is {temperature}; give a positive number, or take gradient_flow for none"
         )
-    if steps < FEWEST_STEPS or steps % 2:
+    if not isinstance(steps, int) or steps < FEWEST_STEPS or steps % 2:
         raise ValueError(f"steps are {steps}; give an even number, at least {FEWEST_STEPS}")

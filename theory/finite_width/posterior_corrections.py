@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from theory.activations.records import Activation, function_of
+from theory.kernels.all_points import all_points
 from theory.kernels.fully_connected import nngp
 from theory.kernels.whitening import check_problem, whitened
 
@@ -97,6 +98,8 @@ def shallow_corrections(
     biases, as of `theory.activations.neurons.quasi_normals`. Other arguments as above;
     weight_variance is (σ_w², σ_a²). Raises ValueError for arguments that do not fit.
     """
+    if len(weight_variance) != 2:
+        raise ValueError(f"weight variances are {weight_variance}; give those of w and of a")
     problem = _problem(x, y, ridge, x_test, activation, weight_variance, (bias_variance,))
     points = whitened(problem.points, weight_variance[0], bias_variance)
     if normals.ndim != 2 or normals.shape[1] != points.shape[1]:
@@ -104,6 +107,8 @@ def shallow_corrections(
             f"normals are {tuple(normals.shape)}; give (draws, {points.shape[1]}), one for each "
             "input and one more with biases"
         )
+    if not bool(normals.isfinite().all()):
+        raise ValueError("normals are not all finite; give draws of a standard normal")
     prior, train, t = problem.prior, problem.train, problem.discrepancy
     across, inner, gain = prior[:, :train], prior[:train, :train], problem.response
     # Activations in units in which their kernel is that of the output.
@@ -145,8 +150,13 @@ def _problem(
     bias_variance: Sequence[float],
 ) -> _Problem:
     depth = len(weight_variance) - 1
+    if depth < 1:
+        raise ValueError(
+            f"weight variances are {tuple(weight_variance)}; give two at least, the last for the "
+            "readout"
+        )
     check_problem(x, y, ridge, (1.0,) * depth, weight_variance, bias_variance)
-    points = (x if x_test is None else torch.cat([x, x_test])).double()
+    points = all_points(x, x_test)
     prior = nngp(
         points,
         depth=depth,

@@ -44,6 +44,8 @@ def check_problem(
             f"inputs are {tuple(x.shape)} and targets {tuple(y.shape)}; give (n, d) and (n,), "
             "for a network of one output"
         )
+    if not (bool(x.isfinite().all()) and bool(y.isfinite().all())):
+        raise ValueError("inputs and targets are not all finite; leave those points out")
     if not 0 < ridge < math.inf:
         raise ValueError(f"ridge is {ridge}; give a positive number")
     if not widths or not all(1 <= width < math.inf for width in widths):

@@ -7,8 +7,11 @@ Number = float | Tensor
 
 
 def broadcast(**numbers: Number) -> list[Tensor]:
-    """In float64 and of one shape. Raises ValueError where one is not finite or they do not fit."""
-    tensors = [torch.as_tensor(number, dtype=torch.float64) for number in numbers.values()]
+    """In float64 and of one shape.
+
+    Raises ValueError where one is no number or not finite, or they do not fit.
+    """
+    tensors = [_tensor(name, number) for name, number in numbers.items()]
     for name, tensor in zip(numbers, tensors, strict=True):
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"{name} has elements that are not finite numbers")
@@ -19,6 +22,13 @@ def broadcast(**numbers: Number) -> list[Tensor]:
             f"{name} {tuple(tensor.shape)}" for name, tensor in zip(numbers, tensors, strict=True)
         )
         raise ValueError(f"shapes do not broadcast: {shapes}") from None
+
+
+def _tensor(name: str, number: object) -> Tensor:
+    try:
+        return torch.as_tensor(number, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} is {number!r}; give a number or a tensor of them") from None
 
 
 def check_positive(**numbers: Tensor) -> None:

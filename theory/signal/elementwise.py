@@ -50,8 +50,8 @@ class Shape:
     def of(cls, activation: Activation) -> "Shape":
         """Of a name that theory knows, or a function of tensors that torch can differentiate.
 
-        Raises ValueError where φ is zero, not elementwise, not finite near 0, jumps, or bends at
-        more than 16 places.
+        Raises ValueError where φ is zero, not elementwise, not finite near 0, without a gradient,
+        jumps, or bends at more than 16 places.
         """
         function = function_of(activation)
         name = activation if isinstance(activation, str) else _name(activation)
@@ -59,6 +59,7 @@ class Shape:
         rays = _rays(function)
         if rays == (0, 0):
             raise ValueError(f"activation {name} is zero; give one that is not")
+        _check_gradient(name, function)
         slope = derivative_of(function)
         kinks = _kinks(name, function, slope)
         sides = torch.tensor(kinks, dtype=torch.float64)
@@ -89,6 +90,19 @@ def _check(name: str, function: Elementwise) -> None:
         raise ValueError(f"activation {name} is not elementwise; give a function of tensors")
     if not bool(value.isfinite().all()):
         raise ValueError(f"activation {name} is not finite between -1 and 1")
+
+
+def _check_gradient(name: str, function: Elementwise) -> None:
+    with torch.enable_grad():
+        leaf = torch.ones(1, dtype=torch.float64).requires_grad_()
+        try:
+            differentiable = function(leaf).requires_grad
+        except RuntimeError:  # where NumPy is asked for it
+            differentiable = False
+    if not differentiable:
+        raise ValueError(
+            f"activation {name} is constant, or not differentiated by torch; give another function"
+        )
 
 
 def _rays(function: Elementwise) -> tuple[float, float] | None:

@@ -10,6 +10,7 @@ from storage.errors import CampaignError
 from workers.data.dataset import Dataset
 
 STABLE = 1.0  # of a step times the fastest rate: twice the step is taken, too, and 2 is the end
+MOST_POINTS = 2048  # of which eigenvalues are computed; those of more points grow as their number
 
 
 def check_step(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
@@ -28,20 +29,26 @@ def check_step(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     network, sampler = spec.network, spec.sampler
     assert isinstance(sampler.step_size, float)
     name = network.activation
-    tangent = ntk(
-        torch.as_tensor(data.x_train, dtype=torch.float64),
-        depth=network.depth,
-        activation=plugins.get(name) if PLUGIN.fullmatch(name) else name,
-        weight_variance=network.physical_weight_variance,
-        bias_variance=network.bias_variance,
-    )
-    rate = float(torch.linalg.eigvalsh(tangent)[-1]) / physical_temperature(spec)
+    points = torch.as_tensor(data.x_train[:MOST_POINTS], dtype=torch.float64)
+    try:
+        tangent = ntk(
+            points,
+            depth=network.depth,
+            activation=plugins.get(name) if PLUGIN.fullmatch(name) else name,
+            weight_variance=network.physical_weight_variance,
+            bias_variance=network.bias_variance,
+        )
+    except ValueError as error:
+        raise CampaignError(f"the tangent kernel of the networks is not known: {error}") from None
+    count = len(data.x_train)
+    largest = float(torch.linalg.eigvalsh(tangent)[-1]) * count / len(points)
+    rate = largest / physical_temperature(spec)
     rate += sampler.dynamics == "langevin"
     if not rate < math.inf:
         raise CampaignError("the tangent kernel is not finite; look at the data")
     if sampler.step_size * rate > STABLE:
         raise CampaignError(
             f"sampler.step_size is {sampler.step_size:g}, beyond stability: the fastest mode of "
-            f"{len(tangent)} training points relaxes at the rate {rate:.3g}, and twice the step is "
-            f"taken, too; give at most {STABLE / rate:.2g}"
+            f"{count} training points relaxes at the rate {rate:.3g}, and twice the step is taken, "
+            f"too; give at most {STABLE / rate:.2g}"
         )

@@ -53,8 +53,12 @@ def of_ensemble(rows: Sequence[Verdict]) -> Iterator[Line]:
 
 
 def _of_few_points(rows: Sequence[Verdict]) -> Sequence[Verdict]:
-    """Many points of the other axes are places, as are those of the axis of the test."""
-    if len({row.point for row in rows}) <= MOST_PLACES:
+    """Many points of the other axes are places, as are those of the axis of the test.
+
+    Where each point has all times, two are many.
+    """
+    in_time = any(row.place.startswith(TIME) for row in rows)
+    if len({row.point for row in rows}) <= (1 if in_time else MOST_PLACES):
         return rows
     return [row._replace(point="", place=_whole_place(row)) for row in rows]
 
@@ -161,7 +165,7 @@ def _off(row: Verdict) -> str:
 
 
 def _places(alike: Sequence[Verdict], total: int) -> str:
-    """` at N = 16, 64 and 256`, ` everywhere`, ` in 7 of 9 places`."""
+    """` at N = 16, 64 and 256`, ` everywhere`, ` in 7 of 9 places, t = 0.1 to 3`."""
     names = [row.place for row in alike]
     if not any(names) or (alike[0].test == "limit" and total == 1):
         return ""
@@ -169,9 +173,18 @@ def _places(alike: Sequence[Verdict], total: int) -> str:
         return " everywhere"
     if len(alike) > MOST_PLACES:
         if all(name.startswith(TIME) for name in names):
-            return f" at {len(alike)} of {total} times"
-        return f" in {len(alike)} of {total} places"
+            return f" at {len(alike)} of {total} times{_span(names)}"
+        return f" in {len(alike)} of {total} places{_span(names)}"
     return f" at {joined(names)}"
+
+
+def _span(places: Sequence[str]) -> str:
+    """`, t = 0.1 to 3`, from the first to the last of places in time; nothing of others."""
+    times = [when for _, at, when in (place.rpartition(TIME) for place in places) if at]
+    if len(times) < len(places):
+        return ""
+    ends = dict.fromkeys([min(times, key=float), max(times, key=float)])
+    return f", {TIME}{' to '.join(ends)}"
 
 
 def joined(names: Sequence[str]) -> str:

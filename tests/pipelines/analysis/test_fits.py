@@ -19,6 +19,7 @@ from storage.errors import CampaignError
 from support.fake_curve import learning_curve
 from support.fake_ensemble import TEXT, WIDTHS, stored
 from support.fake_posterior import CHAINS, SPREAD, sampled
+from theory.dynamics.mean_field import REPLICAS
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +97,37 @@ def test_a_theory_that_is_five_percent_wrong_is_rejected_at_the_precision_of_a_l
     assert max(wrong) < 1e-3
     slightly = [float(averages(*chains_of(rng, 0.01 * 0.72, spreads)).p_value) for _ in range(400)]
     assert np.mean(np.array(slightly) < 1e-3) > 0.9
+
+
+def test_a_theory_with_errors_of_its_own_is_rejected_as_often_as_the_level_says():
+    """It is the mean of a few replicas, whose error is known, and off alike for both datasets."""
+    rng = np.random.default_rng(14)
+    own = 2 * rng.normal(size=(TRIALS, REPLICAS))
+    known, blind = [], []
+    for replicas in own:
+        residual, *others = chains_of(rng)
+        off = residual - replicas.mean()
+        error = replicas.std(ddof=1) / np.sqrt(REPLICAS)
+        known.append(float(averages(off, *others, own=error).p_value))
+        blind.append(float(averages(off, *others).p_value))
+    # Satterthwaite's degrees are approximate where so few replicas have most of the variance.
+    assert np.mean(np.array(known) < LEVEL) < LEVEL + BINOMIAL + 0.01
+    assert np.mean(np.array(blind) < LEVEL) > 2 * LEVEL
+
+
+def test_an_error_that_all_sizes_share_is_one_of_the_intercept():
+    rng = np.random.default_rng(15)
+    widths, shared = np.array([32.0, 64.0, 128.0, 256.0, 512.0, 1024.0]), 3e-3
+    found, trials = [], TRIALS // 4
+    for _ in range(trials):
+        residual = 1.6 / widths + 1e-3 * rng.normal(size=6) + shared * rng.normal()
+        settings = (np.full((1, 6), 1e-3), np.ones((1, 6)), np.full((1, 6), 1000))
+        found.append(law_of(averages(residual[None], *settings, own=shared), widths))
+    pulls = [one["intercept"] / one["intercept_error"] for one in found]
+    # The variance of so many pulls has a standard error of √(2/trials).
+    assert abs(np.var(pulls) - 1) < 5 * np.sqrt(2 / trials)
+    goodness = np.array([one["goodness"] for one in found if one["order"] == 1])
+    assert np.mean(goodness < LEVEL) < LEVEL + 5 * np.sqrt(LEVEL * (1 - LEVEL) / trials)
 
 
 def test_fewer_than_four_chains_have_no_verdict():

@@ -18,7 +18,7 @@ from storage.campaign.observables import (
 
 LABELS = {
     "component": ["He1", "target"], "part": ["teacher", "orthogonal"], "layer": ["1", "2"],
-    "direction": ["top", "point"], "coupling": ["0.1"],
+    "direction": ["top", "point"], "coupling": ["0.1"], "lag": ["1", "4"],
 }  # fmt: skip
 
 
@@ -33,7 +33,11 @@ def test_every_record_is_measured_and_no_two_share_a_name_or_words():
 
 def test_observables_in_time_are_those_of_the_record_at_each_time():
     group = {record.variable: None for record in IN_TIME}
-    found = trajectories.observables(group, LABELS["component"], np.array([0.25, 0.5, 3.0]))
+    times = np.array([0.25, 0.5, 3.0])
+    found = trajectories.observables(group, LABELS["component"], times, [1, 4])
+    assert {e.name for e in found if e.time == "3" and e.kind == "output_covariance"} == {
+        "output_covariance 1 at 3", "output_covariance 4 at 3",
+    }  # fmt: skip
     assert is_in_time(each.name for each in found)
     assert not is_in_time(each.name for each in observed(RECORDS[-1], LABELS))
     for each in found:

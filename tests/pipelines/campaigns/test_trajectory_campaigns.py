@@ -43,6 +43,10 @@ def test_langevin_dynamics_go_from_the_tangent_kernel_to_the_posterior(tmp_path)
     )  # fmt: skip
     kinds = ("loss", "learnability")
     assert limits(tree, "volterra", *kinds).min() > LEVEL
+    both = limits(tree, "volterra", "output_covariance")
+    assert np.nanmin(both) > LEVEL
+    assert np.isnan(both).sum() == 4  # a lag of 1 from the first time, and of 4 from three of them
+    assert np.nanmin(limits(tree, "gradient_flow", "output_covariance")) < LEVEL
     fits = tree["fits"].to_dataset()
     first, last = fits["observable"].values[-6], fits["observable"].values[1]
     p = fits["p_value"].sel(width=128)

@@ -46,9 +46,29 @@ def test_networks_in_time_are_told_of_time_by_time():
     (line,) = of_ensemble(rows)
     assert line.text == (
         "at N = 16, the NNGP on the training loss: rejected at t = 6 (measured 60.0(1.0) % off, "
-        "p = 0.5); in agreement at 5 of 6 times (at most 50.0(1.0) % off; 6.5 % would have been "
-        "seen)."
+        "p = 0.5); in agreement at 5 of 6 times, t = 1 to 5 (at most 50.0(1.0) % off; 6.5 % would "
+        "have been seen)."
     )
+
+
+def test_times_of_several_points_are_one_sentence():
+    rows = [
+        row(
+            f"t = {when}", "rejected" if when == "30" else "agrees", 0.1 * size, 0.01, 0.5,
+            test="time", observable="loss", point=f"N = {size}",
+        )
+        for size in (1, 2)
+        for when in ("0.3", "2", "30")
+    ]  # fmt: skip
+    (line,) = of_ensemble(rows)
+    assert line.text == (
+        "the NNGP on the training loss: rejected at N = 1, t = 30; N = 2, t = 30 (measured "
+        "20.0(1.0) % off at N = 2, t = 30, p = 0.5); in agreement at N = 1, t = 0.3; N = 1, t = 2; "
+        "N = 2, t = 0.3; N = 2, t = 2 (at most 20.0(1.0) % off; 6.5 % would have been seen)."
+    )
+    three = [each._replace(point=f"N = {size}") for size in (1, 2, 3) for each in rows[:3]]
+    (line,) = of_ensemble(three)
+    assert "in agreement in 6 of 9 places, t = 0.3 to 2 (at most" in line.text
 
 
 def test_many_points_of_other_axes_are_one_sentence():

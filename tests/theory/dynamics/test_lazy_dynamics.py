@@ -52,13 +52,13 @@ def nodes_and_weights(low: float, high: float, count: int = 40) -> tuple[Tensor,
 
 
 def flow_by_matrix_exponential(kernels: Kernels, y: Tensor, time: float) -> tuple[Tensor, Tensor]:
-    """f(t) = B f_0 + c, from the exponential of df/dt = -Θ (f - y) with one more row for y."""
+    """c and B of f(t) = B f_0 + c, of df/dt = -Θ (f - y), by its exponential with a row for y."""
     size, train = len(kernels.ntk), len(y)
     generator = torch.zeros(size + 1, size + 1, dtype=torch.float64)
     generator[:size, :train] = -kernels.ntk[:, :train]
     generator[:size, size] = kernels.ntk[:, :train] @ y
     moved = torch.linalg.matrix_exp(generator * time)[:size]
-    return moved[:, size], moved[:, :size] @ kernels.nngp @ moved[:, :size].T
+    return moved[:, size], moved[:, :size]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -68,14 +68,21 @@ def test_gradient_flow_is_a_matrix_exponential(activation, depth):
     kernels = nngp_and_ntk(x, **network(activation, depth))
     rates = kernels.ntk[:TRAIN, :TRAIN]
     times = [s / float(rates.trace()) for s in (0.1, 1, 10, 100)]
-    found = gradient_flow(kernels, y, times)
-    for place, time in enumerate(times):
-        mean, covariance = flow_by_matrix_exponential(kernels, y, time)
-        scale = float(kernels.nngp.diagonal().max())
+    found = gradient_flow(kernels, y, times, two_time=True)
+    exact = [flow_by_matrix_exponential(kernels, y, time) for time in times]
+    scale = float(kernels.nngp.diagonal().max())
+    assert found.two_time is not None
+    for place, (mean, start) in enumerate(exact):
         torch.testing.assert_close(found.output[place], mean, rtol=1e-9, atol=1e-10)
+        covariance = start @ kernels.nngp @ start.T
         torch.testing.assert_close(
             found.covariance[place], covariance, rtol=1e-8, atol=1e-10 * scale
         )
+        for before, (_, other) in enumerate(exact):
+            covariance = start @ kernels.nngp @ other.T
+            torch.testing.assert_close(
+                found.two_time[place, before], covariance, rtol=1e-8, atol=1e-10 * scale
+            )
 
 
 def test_gradient_flow_starts_from_the_prior_and_ends_on_the_labels():
@@ -168,9 +175,13 @@ def test_response_is_the_derivative_of_the_correlation(activation, depth):
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_linear_networks_in_closed_form(depth):
-    """C_0 = ρ^{L+1} K has one rate: X = K (K + T)⁻¹ e^{-(L + 1)(K + T)t}."""
+    """C_0 = ρ^{L+1} K has one rate: X = K (K + T)⁻¹ e^{-(L + 1)(K + T)t}.
+
+    At training points outputs are the OU process df = -(L + 1)((K + T) f - K y) dt + noise from
+    f ~ N(0, K), which has C(t, s) = e^{-(L + 1)(K + T)(t - s)} C(s, s).
+    """
     temperature, net = 0.2, network("linear", depth, bias=0.0)
-    found = langevin(TIMES, temperature, net)
+    found = langevin(TIMES, temperature, net, two_time=True)
     x, y = data()
     prior, _ = nngp_and_ntk(x, **net)
     ridge = prior[:TRAIN, :TRAIN] + temperature * torch.eye(TRAIN, dtype=torch.float64)
@@ -188,6 +199,13 @@ def test_linear_networks_in_closed_form(depth):
         torch.testing.assert_close(
             found.response[place], (depth + 1) * left @ ridge, rtol=0, atol=1e-5 * scale
         )
+        assert found.two_time is not None
+        here = found.covariance[place, :TRAIN, :TRAIN]
+        for after in range(place, len(TIMES)):
+            decayed = torch.linalg.matrix_exp(-(depth + 1) * (TIMES[after] - time) * ridge)
+            torch.testing.assert_close(
+                found.two_time[after, place, :TRAIN, :TRAIN], decayed @ here, rtol=0, atol=1e-5
+            )
     assert found.error.max() < 1e-5
 
 
@@ -376,6 +394,10 @@ REFUSED = {
     "few steps": ({"steps": 4}, "steps are 4"),
     "odd steps": ({"steps": 65}, "steps are 65"),
     "memory": ({"times": np.arange(1, 1e6), "two_time": True}, "two-time covariances .* need"),
+    "half a step": ({"steps": 64.5}, "steps are 64.5"),
+    "other test points": ({"x_test": torch.zeros(2, 1)}, r"inputs are \(6, 4\) and \(2, 1\)"),
+    "unknown test points": ({"x_test": torch.full((2, 4), math.nan)}, "not all finite"),
+    "no weights": ({"weight_variance": [0.0, 1.0]}, "weight variances are .* positive"),
     "depth": ({"depth": 0}, "depth is 0"),
     "variances": ({"weight_variance": [1.0]}, "1 weight variances"),
 }
@@ -407,7 +429,10 @@ def test_gradient_flow_refuses_in_one_line():
         ((kernels, y * math.nan, [1.0]), "targets are not all finite"),
         ((Kernels(kernels.nngp, kernels.ntk[:3]), y, [1.0]), "kernels are"),
         ((Kernels(kernels.nngp, -kernels.ntk), y, [1.0]), "eigenvalue -"),
+        ((Kernels(kernels.nngp * math.nan, kernels.ntk), y, [1.0]), "kernels are not all finite"),
     ):
         with pytest.raises(ValueError, match=message) as refusal:
             gradient_flow(*arguments)
         assert "\n" not in str(refusal.value)
+    with pytest.raises(ValueError, match=r"two-time covariances of .* need"):
+        gradient_flow(kernels, y, torch.arange(1e6), two_time=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from theory.activations.neurons import quasi_normals
 from theory.dynamics import gradient_flow, mean_field, volterra
+from theory.dynamics.two_time import TwoTimeKernels
 from theory.finite_width.adaptive import adaptive_kernel
 from theory.kernels.fully_connected import nngp_and_ntk
 from theory.single_index.gaussian_index import infinite_width
@@ -117,6 +118,23 @@ def test_wide_networks_in_standard_scaling_are_lazy(temperature):
     bound = 11 * found.error.output + found.step_error.output + 1e-3
     assert bool(((found.output - expected.output).abs() < bound).all())
     assert found.error.output.max() < 0.05
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.05])
+def test_features_that_are_not_learned_forget_with_the_weights(temperature):
+    """σ_a² E[φφ'] of lazy networks at two times, where weights have the correlation e^{-Tτ}."""
+    x, _ = data()
+    times = [1.0, 4.0, 20.0]
+    found = dynamics(times, width=1e8, temperature=temperature, lags=[1, 2])
+    kernels = TwoTimeKernels(x, depth=1, **NETWORK)
+    for place, lag in ((1, 0), (2, 0), (2, 1)):
+        correlation = math.exp(-temperature * (times[place] - times[place - lag - 1]))
+        expected = kernels.at(correlation).nngp / correlation
+        # 4 replicas: t_3 at 1e-4 is 11. Features move by 1/√N.
+        bound = 11 * found.error.kernel_lag[place, lag] + 1e-3 * expected.abs().max()
+        assert bool(((found.kernel_lag[place, lag] - expected).abs() < bound).all())
+    assert found.kernel_lag[0].isnan().all()
+    assert found.kernel_lag[1, 1].isnan().all()
 
 
 def test_error_from_particles_is_that_of_other_seeds():
@@ -302,6 +320,10 @@ REFUSED = {
     "a step beyond stability": ({"step": 1e3}, "step is 1000; give a positive one of at most"),
     "no step": ({"step": 0.0}, "step is 0; give a positive one"),
     "odd particles": ({"particles": 7}, "particles are 7"),
+    "half a particle": ({"particles": 6.0}, "particles are 6.0"),
+    "other test points": ({"x_test": torch.zeros(2, 1)}, r"inputs are \(6, 4\) and \(2, 1\)"),
+    "nothing to learn from": ({"x": torch.zeros(TRAIN, 4), "bias_variance": 0.0}, "kernel .* zero"),
+    "no lag": ({"lags": [0]}, "lags are"),
     "one replica": ({"replicas": 1}, "replicas are 1"),
     "no neuron": ({"width": 0.0}, "width is 0.0"),
     "a temperature below zero": ({"temperature": -1.0}, "temperature is -1.0"),
@@ -317,6 +339,7 @@ def test_what_is_refused_in_one_line(name):
     changes, message = REFUSED[name]
     x, y = data()
     settings = {"times": [1.0], "y": y, "width": 20.0, "temperature": 0.0} | NETWORK | changes
+    x = settings.pop("x", x[:TRAIN])
     with pytest.raises(ValueError, match=message) as refusal:
-        mean_field(x[:TRAIN], settings.pop("y"), settings.pop("times"), **settings)
+        mean_field(x, settings.pop("y"), settings.pop("times"), **settings)
     assert "\n" not in str(refusal.value)

@@ -192,7 +192,11 @@ def sampled(activation, variances, bias: float, width: int, seed: int) -> tuple[
 REFUSED = {
     "ridge": ({"ridge": 0.0}, "ridge is 0.0"),
     "targets": ({"y": torch.ones(2)}, "inputs are"),
+    "unknown targets": ({"y": torch.full((TRAIN,), math.nan)}, "not all finite"),
+    "other test points": ({"x_test": torch.ones(2, DIMENSION + 1)}, "inputs are .* of one"),
     "normals": ({"normals": torch.ones(5, 9)}, "normals are"),
+    "unknown normals": ({"normals": torch.full((5, DIMENSION), math.nan)}, "normals are not all"),
+    "three layers": ({"weight_variance": (1.0, 1.0, 1.0)}, "give those of w and of a"),
 }
 
 
@@ -200,7 +204,8 @@ REFUSED = {
 def test_what_is_refused_in_one_line(name):
     changes, message = REFUSED[name]
     x, y = data()
-    settings = {"y": y, "ridge": RIDGE, "normals": torch.ones(5, DIMENSION)} | changes
+    settings = {"y": y[:TRAIN], "ridge": RIDGE, "normals": torch.ones(5, DIMENSION)}
+    settings |= {"weight_variance": (1.0, 1.0)} | changes
     with pytest.raises(ValueError, match=message) as refusal:
-        shallow_corrections(x[:TRAIN], activation="erf", weight_variance=(1.0, 1.0), **settings)
+        shallow_corrections(x[:TRAIN], activation="erf", **settings)
     assert "\n" not in str(refusal.value)

@@ -257,6 +257,9 @@ BAD = [
     ({"activation": "quadratic", "weight_variance": 9.0, "depth": 20}, "a variance is"),
     ({"activation": "relu", "weight_variance": 1e200, "depth": 5}, "leaves what float64 holds"),
     ({"variance": torch.ones(2), "correlation": torch.zeros(3)}, "shapes do not broadcast"),
+    ({"activation": torch.ones_like}, "activation ones_like is constant, or not differentiated"),
+    ({"activation": torch.detach}, "activation detach is constant, or not differentiated"),
+    ({"weight_variance": "two"}, "weight_variance is 'two'; give a number"),
 ]
 
 

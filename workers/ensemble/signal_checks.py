@@ -1,0 +1,42 @@
+"""Random networks whose signals leave what their numbers hold, told before any is drawn."""
+
+from storage.campaign.data_spec import PLUGIN
+from storage.campaign.plugins import Plugins
+from storage.campaign.resolved import Sampled
+from storage.errors import CampaignError
+from workers.data.dataset import Dataset
+
+FEW = 16  # points that are looked at
+
+
+def check_signal(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
+    """Raise CampaignError where outputs of a prior have more variance than their numbers hold.
+
+    It is that of infinite width, at the first test points; kernels are of the same size.
+    """
+    network = spec.network
+    if spec.sampler.record.law != "prior" or network.architecture != "fcn":
+        return
+    import torch
+
+    from theory.kernels.fully_connected import nngp
+
+    name = network.activation
+    precision = spec.sampler.precision
+    limit = torch.finfo(getattr(torch, precision)).max
+    try:
+        kernel = nngp(
+            torch.as_tensor(data.x_test[:FEW], dtype=torch.float64),
+            depth=network.depth,
+            activation=plugins.get(name) if PLUGIN.fullmatch(name) else name,
+            weight_variance=network.physical_weight_variance,
+            bias_variance=network.bias_variance,
+        )
+    except ValueError as error:
+        raise CampaignError(f"random networks are not finite: {error}") from None
+    variance = float(kernel.diagonal().max())
+    if not variance < limit:
+        raise CampaignError(
+            f"outputs of random networks have variance {variance:.3g}, and {precision} ends at "
+            f"{limit:.2g}; take fewer layers or smaller weights"
+        )
