@@ -98,9 +98,9 @@ def estimate(
     lines += coverage(planned)
     if planned.cells:
         lines += ["", *_cell_lines(planned, prepared, costing, finished, every, width, of)]
-    for cell in planned.regressions[: None if every else columns.SHOWN]:
-        lines += _regression_lines(cell, prepared, on_gpu)
-    return "\n".join(lines)
+    shown = planned.regressions[: None if every else columns.SHOWN]
+    paragraphs = dict.fromkeys(_regression_lines(cell, prepared, on_gpu) for cell in shown)
+    return "\n".join([*lines, *paragraphs])  # cells that take the same are told of once
 
 
 def _time_lines(costing: Costs, finished: Mapping[Place, int]) -> list[str]:
@@ -236,7 +236,7 @@ class _Freedom:
         return torch.linalg.eigvalsh(kernel).clamp_min(0)
 
 
-def _regression_lines(cell: RegressionCell, prepared: Prepared, on_gpu: bool) -> list[str]:
+def _regression_lines(cell: RegressionCell, prepared: Prepared, on_gpu: bool) -> str:
     """Sizes and ridges, how they are computed, and what that takes."""
     regression = cell.spec.regression
     points = len(pool(cell.spec, prepared.plugins, prepared.sources).x)
@@ -259,7 +259,7 @@ def _regression_lines(cell: RegressionCell, prepared: Prepared, on_gpu: bool) ->
     if needed.decimated_seconds:
         most = duration(needed.decimated_seconds)
         lines.append(f"    then {most} at most for theories with a decimated kernel")
-    return lines
+    return "\n".join(lines)
 
 
 def _of_cores(needed: needs.Needs) -> str:

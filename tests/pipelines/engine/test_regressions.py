@@ -259,6 +259,10 @@ def test_a_plan_says_how_ridges_are_done_and_what_that_takes(finitewidth):
     assert status == 0
     assert "up to 20 of 30 points; above 0.3 of the pool" in out
     assert "ridges by one Cholesky factor of all sizes for 0.1, 1e-08\n" in out
+    swept = "sweep={noise: {data.label_noise: [0, 1, 2]}}"
+    _, out, _ = finitewidth("plan", "campaign.yaml", "--set", swept)
+    assert "3 of the regression" in out
+    assert out.count("of 30 points") == 1  # and no words thrice
     large = {
         "regression.pool": 10_000,
         "regression.train": [5000, 10_000],
