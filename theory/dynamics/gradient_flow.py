@@ -7,6 +7,8 @@ infinite width the tangent kernel Θ stays as it is, and outputs start as f_0 ~ 
 
 at the training and at other points, linear in f_0 and so Gaussian. Jacot et al. (2018), Lee et al.
 (2019, arXiv:1902.06720).
+
+In campaigns: `gradient_flow`.
 """
 
 from collections.abc import Sequence

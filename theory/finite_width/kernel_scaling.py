@@ -8,6 +8,8 @@ infinite width times a scale Q, which data determine:
 and predictions are those of regression with Q K and ridge T. With L layers of width N, one q each,
 it is Σ_l (q_l - ln q_l) and Q = Π_l q_l. For activations that are odd functions. Li and Sompolinsky
 (2021, arXiv:2012.04030), Pacelli et al. (2023, arXiv:2209.04882).
+
+In campaigns: `kernel_scaling`.
 """
 
 import math

@@ -9,6 +9,8 @@ width M = m mᵀ is the part of the mean m = σ_a E[φ]; it becomes Q (K - M) + 
 For every Q there is one P. Without mean P = Q, and it is the action of
 `theory.finite_width.kernel_scaling`. Pacelli et al. (2023, arXiv:2209.04882) and the authors'
 package deepbays, which has 1/P - 1 for an order parameter.
+
+In campaigns: `kernel_scaling`.
 """
 
 import math
