@@ -2,8 +2,9 @@
 
 Vehtari et al. (2021, arXiv:1903.08008).
 
-The formulas of ArviZ, on arrays (chain, draw, quantity): to import ArviZ and to call it for one
-scalar after another takes longer than many a campaign samples. A test holds them against it.
+The formulas of arviz-stats, on arrays (chain, draw, quantity): version 0.8 has the same numbers to
+3e-15, yet no R-hat of a single chain, takes three times as long for 1000 series of 8 x 200 draws
+and 0.7 s to import, where this takes none. A test holds the formulas against ArviZ.
 """
 
 import numpy as np

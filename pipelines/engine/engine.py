@@ -20,6 +20,7 @@ from pipelines.engine import devices, needs, selection
 from pipelines.engine.provenance import provenance
 from pipelines.engine.waves import Wave, merged
 from storage.campaign.data_spec import PLUGIN
+from storage.campaign.messages import rounded
 from storage.campaign.plugins import ALLOWED, Plugins, allow, named
 from storage.campaign.resolved import Sampled
 from storage.campaign.spec import Campaign, is_trajectory
@@ -314,7 +315,7 @@ class Drive:
 def _wave_name(kind: str, settings: dict[str, object]) -> str:
     if kind not in SAMPLED:
         return "regression"
-    named = ", ".join(f"{path.split('.')[-1]} {value}" for path, value in settings.items())
+    named = ", ".join(f"{path.split('.')[-1]} {rounded(value)}" for path, value in settings.items())
     return f"ensemble {named}".strip()
 
 

@@ -18,7 +18,7 @@ import torch
 from pipelines.engine import blocks, needs
 from pipelines.engine.engine import Prepared
 from pipelines.estimates import particles, predictions
-from pipelines.estimates.speeds import Speeds
+from pipelines.estimates.speeds import PATIENCE, Speeds
 from storage.arrays import schema
 from storage.campaign.network_spec import Kernel
 from storage.campaign.resolved import Sampled, sampled
@@ -42,7 +42,6 @@ from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAG
 from workers.models import nngp_of
 from workers.samplers.trajectory import NETWORKS
 
-PATIENCE = 2.0  # seconds for all that is timed
 LONG = 0.5  # seconds: what would take longer is not timed
 SLOW, USUAL = 2e9, 2e10  # products and sums per second: of a bad case, and in the mean
 POINTS, FEW_POINTS = 128, 16  # of a kernel that is timed, and of one of images
@@ -160,7 +159,7 @@ def costs(prepared: Prepared, planned: Plan, speeds: Speeds, measure: bool = Tru
         if cell.identity in planned.current:
             pair = kernel(cell, cell.spec.kernel)
             lanes |= _regression(cell, pair, products, slowness)
-    mean_field = partial(particles.seconds, prepared, speeds, measure)
+    mean_field = particles.MeanField(prepared, speeds, measure)
     stages = _stages(planned, kernel, mean_field, products, slowness)
     speeds.keep()
     return Costs(lanes, stages, slowness)

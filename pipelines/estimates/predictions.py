@@ -1,8 +1,9 @@
 """What theories take, from the products of their equations and kernels that were timed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pipelines.engine import blocks, needs
+from pipelines.theories.theory_groups import reasons_of
 from storage.campaign.network_spec import Kernel
 from storage.campaign.regression_spec import REGRESSION_THEORIES
 from storage.campaign.resolved import Sampled
@@ -19,7 +20,6 @@ NEURONS = 2e5  # n² flop of the adaptive kernel, which averages over draws of a
 DIAGONAL = 256  # kernels of as many points at a time are computed where the diagonal is wanted
 AVERAGED = 0.03  # of a theory that averages over data, a cell
 SPECTRAL = 0.05  # of a theory of a regression, a cell
-OF_CELLS = (*AVERAGED_THEORIES, *REGRESSION_THEORIES)  # the others take a dataset at a time
 
 Pairs = Callable[[Cell, Kernel], float]  # seconds for a kernel of two points
 MeanField = Callable[[EnsembleCell, Sequence[float]], float | None]  # seconds until the last time
@@ -28,26 +28,38 @@ MeanField = Callable[[EnsembleCell, Sequence[float]], float | None]  # seconds u
 def seconds(
     planned: Plan, kernel: Pairs, mean_field: MeanField, products: float, slowness: float
 ) -> float:
-    """Theories that are given the data take a dataset at a time, all others a cell."""
-    spec, total = planned.spec, PREDICT * slowness
-    given = [theory for theory in spec.theories if theory not in OF_CELLS]
+    """Theories that are given the data take a dataset at a time, all others a cell.
+
+    A theory takes nothing for cells that it does not fit.
+    """
+    total = PREDICT * slowness
+    datasets = planned.most("ensemble", "datasets") if planned.cells else 0
     pairs: dict[str, float] = {}
-    times = planned.times
-    for cell in planned.cells if given else ():
+    for cell, theories in _held(planned):
+        given = [theory for theory in theories if theory not in AVERAGED_THEORIES]
+        total += AVERAGED * slowness * (len(theories) - len(given))
+        if not given:
+            continue
         key = digest(cell.spec.data.model_dump(mode="json"))
         if (name := f"{key} {blocks.size_key(cell.spec)}") not in pairs:
             pairs[name] = kernel(cell, cell.spec.network)
         each = sum(_given(theory, cell.spec, pairs[name], products, slowness) for theory in given)
         if "mean_field" in given:
-            each += mean_field(cell, times) or 0.0
-        total += each * planned.most("ensemble", "datasets")
-    averaged = sum(theory in AVERAGED_THEORIES for theory in spec.theories)
-    total += AVERAGED * slowness * averaged * len(planned.cells)
+            each += mean_field(cell, planned.times) or 0.0
+        total += each * datasets
+    spectral = sum(theory in REGRESSION_THEORIES for theory in planned.spec.theories)
     for cell in planned.regressions:
-        spectral = sum(theory in REGRESSION_THEORIES for theory in spec.theories)
         total += SPECTRAL * slowness * spectral
         total += products * needs.needs_of(cell.spec).decimated_seconds
     return total
+
+
+def _held(planned: Plan) -> Iterator[tuple[EnsembleCell, list[str]]]:
+    """Each cell of the ensemble with the theories that predict something of it."""
+    theories = [name for name in planned.spec.theories if name not in REGRESSION_THEORIES]
+    reasons = {theory: reasons_of(theory, planned.cells) for theory in theories}
+    for place, cell in enumerate(planned.cells):
+        yield cell, [theory for theory in theories if not reasons[theory][place]]
 
 
 def _given(theory: str, spec: Sampled, pair: float, products: float, slowness: float) -> float:

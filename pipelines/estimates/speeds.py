@@ -18,6 +18,7 @@ from storage.planning.identity import digest
 from workers import numerics
 from workers.machine import cache
 
+PATIENCE = 2.0  # seconds for all of a kind that is timed
 FRESH = 30 * 24 * 3600.0  # seconds
 PRODUCT = 512  # rows of the matrices that are multiplied
 TURNS = 20_000  # of a loop of the interpreter

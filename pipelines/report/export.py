@@ -10,7 +10,7 @@ from xarray import DataTree
 from pipelines.analysis.verdict_rows import verdicts
 from pipelines.report import markdown, style
 from pipelines.report.class_balance import stored_balance
-from pipelines.report.columns import columns
+from pipelines.report.columns import Column, columns
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.panels import panels
 from pipelines.report.parts import part, tell
@@ -50,14 +50,19 @@ def export(store: Store, folder: Path) -> list[Path]:
         learn(tree)
         found = panels(tree)
         left_out = list(found.left_out)
+        alone = {panel.name: _columns(panel, left_out) for panel in found.made}
         written = [
-            path for panel in found.made for path in _panel(panel, planned, folder, left_out)
+            path
+            for panel in found.made
+            for path in _panel(panel, alone[panel.name], planned, folder, left_out)
         ]
         texts = _tables(tree, planned, left_out) | {
             "captions.md": _captions(
                 {panel.name: f"{panel.title}. {panel.caption}{panel.room}" for panel in found.made}
             ),
-            f"{COLUMN}/captions.md": _captions_of_columns(found.made, left_out),
+            f"{COLUMN}/captions.md": _captions(
+                {column.name: column.caption for columns in alone.values() for column in columns}
+            ),
             "methods.md": methods_page(store, planned, left_out),
         }
         for name, content in texts.items():
@@ -91,19 +96,20 @@ def _captions(said: Mapping[str, str]) -> str:
     return "\n\n".join(["# Captions", *lines]) + "\n"
 
 
-def _captions_of_columns(made: Sequence[Panel], left_out: list[str]) -> str:
-    said: dict[str, str] = {}
-    for panel in made:
-        with part(f"The captions of “{panel.title}” in columns", left_out):
-            said |= {column.name: column.caption for column in columns(panel)}
-    return _captions(said)
+def _columns(panel: Panel, left_out: list[str]) -> list[Column]:
+    found: list[Column] = []
+    with part(f"The columns of “{panel.title}”", left_out):
+        found.extend(columns(panel))
+    return found
 
 
-def _panel(panel: Panel, planned: Plan, folder: Path, left_out: list[str]) -> list[Path]:
+def _panel(
+    panel: Panel, alone: Sequence[Column], planned: Plan, folder: Path, left_out: list[str]
+) -> list[Path]:
     """A picture that cannot be drawn is left out with a line, its numbers are not."""
     contents: dict[str, bytes] = {}
     with part(f"The picture “{panel.title}”", left_out):
-        contents.update(_pictures(panel))
+        contents.update(_pictures(panel, alone))
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     data = folder / f"{panel.name}.nc"
@@ -111,10 +117,10 @@ def _panel(panel: Panel, planned: Plan, folder: Path, left_out: list[str]) -> li
     return [*(folder / name for name in contents), data]
 
 
-def _pictures(panel: Panel) -> Iterator[tuple[str, bytes]]:
+def _pictures(panel: Panel, alone: Sequence[Column]) -> Iterator[tuple[str, bytes]]:
     """The files of the whole panel and of each facet, with their names."""
     yield from _files(panel.name, panel.figure, style.PAGE)
-    for column in columns(panel):
+    for column in alone:
         yield from _files(f"{COLUMN}/{column.name}", column.figure(), style.COLUMN)
 
 

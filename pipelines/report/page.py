@@ -1,4 +1,7 @@
-"""Pieces of a web page that needs nothing but itself: no script, no request, all text escaped."""
+"""Pieces of a web page that needs nothing but itself: no script, no request, all text escaped.
+
+In Jinja the same pieces took as many lines, and tables twice the time.
+"""
 
 import base64
 import re

@@ -134,6 +134,13 @@ def short(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else clip(repr(value))
 
 
+def rounded(value: object) -> object:
+    """A value without the last digits of a sum of floats: 0.15 for 0.15000000000000002."""
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
 def word(name: str) -> str:
     """A name as it may stand in one line: as it is, or quoted where it is no word."""
     return (

@@ -105,7 +105,7 @@ def that_settles(cell: "Sampled") -> str | None:
 
 def gaussian_weights(cell: "Sampled") -> str | None:
     """Weights are Gaussian under the prior."""
-    return _one_of("prior", cell.network.prior, ("gaussian",))
+    return _one_of("network.prior", cell.network.prior, ("gaussian",))
 
 
 def one_direction(cell: "Sampled") -> str | None:
@@ -116,17 +116,18 @@ def one_direction(cell: "Sampled") -> str | None:
 
 def gaussian_inputs(cell: "Sampled") -> str | None:
     """Inputs are Gaussian."""
-    return _one_of("inputs", getattr(cell.data, "inputs", "gaussian"), ("gaussian",))
+    return _one_of("data.inputs", getattr(cell.data, "inputs", "gaussian"), ("gaussian",))
 
 
 def hermite_polynomials(cell: "Sampled") -> str | None:
     """The target is one of Hermite polynomials."""
-    return _one_of("basis", getattr(cell.data, "basis", "hermite"), ("hermite",))
+    return _one_of("data.basis", getattr(cell.data, "basis", "hermite"), ("hermite",))
 
 
 def points_as_drawn(cell: "Sampled") -> str | None:
     """Points are not normalized."""
-    return None if cell.data.normalize is None else "points that are normalized, wanted none"
+    drawn = cell.data.normalize is None
+    return None if drawn else "data.normalize, wanted points as they are drawn"
 
 
 def architecture_of_the_data(cell: "Sampled") -> str | None:
@@ -146,14 +147,19 @@ def odd_on_patches(cell: "Sampled") -> str | None:
 def two_inputs(cell: "Sampled") -> str | None:
     """There is a direction across the teacher."""
     inputs = cell.data.teacher_length
-    return None if inputs is None or inputs >= 2 else f"{inputs} input, wanted at least 2"
+    setting = "patch_size" if cell.data.in_patches else "dimension"
+    fits = inputs is None or inputs >= 2
+    return None if fits else f"data.{setting} {inputs}, wanted at least 2"
 
 
 def odd_target(cell: "Sampled") -> str | None:
     """The target has no even part."""
-    orders = getattr(cell.data, "teacher", {})
-    even = cell.data.even_part or any(order % 2 == 0 for order in orders)
-    return "an even part of the target, wanted none" if even else None
+    if cell.data.even_part:
+        return f"an even part of the target, data.source {cell.data.source}, wanted none"
+    for order in getattr(cell.data, "teacher", {}):
+        if order % 2 == 0:
+            return f"an even part of the target, data.teacher.{order}, wanted none"
+    return None
 
 
 def _in_time(cell: "Sampled") -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
+from storage.campaign.messages import rounded
 from storage.campaign.resolved import Regressed, Sampled, regressed, sampled
 from storage.campaign.spec import Campaign, is_trajectory
 from storage.planning.identity import (
@@ -44,7 +45,7 @@ class Cell:
     @property
     def words(self) -> str:
         """What the sweep sets in it: `network.width 4, data.train 20`; empty without a sweep."""
-        return ", ".join(f"{path} {value}" for path, value in self.settings.items())
+        return ", ".join(f"{path} {rounded(value)}" for path, value in self.settings.items())
 
     @property
     def key(self) -> str:

@@ -149,6 +149,11 @@ def test_no_file_is_longer_than_400_lines(path):
     assert len(path.read_text().splitlines()) <= 400
 
 
+def test_no_test_imports_from_another():
+    others = {path.stem for path in TESTS if path.stem.startswith("test_")}
+    assert not others.intersection(module for path in TESTS for module in imported(path))
+
+
 def test_any_is_rare():
     """What is Any is not checked: it is for what others give, and nobody says what it is."""
     words = [word for path in MODULES for word in re.findall(r"\w+", path.read_text())]

@@ -5,9 +5,16 @@ infinite width the tangent kernel Θ stays as it is, and outputs start as f_0 ~ 
 
     f(t) = y - e^{-Θt} (y - f_0),      f*(t) = f*_0 + Θ* Θ⁻¹ (1 - e^{-Θt}) (y - f_0)
 
+<<<<<<< HEAD
 at the training and at other points, linear in f_0 and so Gaussian: with f(t) = B(t) f_0 + c(t) the
 covariance between two times is C(t, s) = B(t) K B(s)ᵀ. Jacot et al. (2018), Lee et al. (2019,
 arXiv:1902.06720).
+=======
+at the training and at other points, linear in f_0 and so Gaussian. Jacot et al. (2018), Lee et al.
+(2019, arXiv:1902.06720).
+
+In campaigns: `gradient_flow`.
+>>>>>>> a13
 """
 
 from collections.abc import Sequence

@@ -12,6 +12,8 @@ In time σ_a² t this is the dynamical mean-field theory of Bordelon and Pehleva
 arXiv:2205.09653) of two layers, with γ_0² = 1/(N σ_a²): feature learning stays as it is where N
 grows with N σ_a² fixed (mean-field scaling with χ ∝ N, in which T σ_a⁻² is fixed, too), and fades
 where N grows alone, which leaves `theory.dynamics.volterra` or `gradient_flow`.
+
+In campaigns: `mean_field`.
 """
 
 import itertools

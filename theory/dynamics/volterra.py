@@ -22,6 +22,8 @@ dissipation, T G = -dC_∞/dτ, appear, and
     C(t, s) = C_∞(t - s) + X(t) (K + T) X(s)ᵀ.
 
 For t → 0 the mean is gradient flow with the NTK, for t → ∞ regression with the NNGP and ridge T.
+
+In campaigns: `volterra`.
 """
 
 import math

@@ -14,6 +14,8 @@ with the force A = t tᵀ - G on φφᵀ, and for l = 0 the mean field of Serous
 (2023, arXiv:2112.15383) and of Rubin, Seroussi and Ringel (2024, arXiv:2310.03789). D is the
 response of the hidden weights, as large as Q̃ where they adapt: without it the predictive variance
 comes out too small.
+
+In campaigns: `adaptive`.
 """
 
 from collections.abc import Callable, Sequence

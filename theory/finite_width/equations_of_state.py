@@ -15,6 +15,8 @@ sign in A that makes them the minimum of Γ. With one hidden layer this is
 `theory.finite_width.variational_gaussian`. The forces B_l are the unknowns, so that no kernel is
 inverted without the ridge. Left out are fluctuations, of relative order degrees of freedom over
 width in the mean.
+
+In campaigns: `equations_of_state`.
 """
 
 import math

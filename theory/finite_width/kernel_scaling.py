@@ -8,6 +8,8 @@ infinite width times a scale Q, which data determine:
 and predictions are those of regression with Q K and ridge T. With L layers of width N, one q each,
 it is Σ_l (q_l - ln q_l) and Q = Π_l q_l. For activations that are odd functions. Li and Sompolinsky
 (2021, arXiv:2012.04030), Pacelli et al. (2023, arXiv:2209.04882).
+
+In campaigns: `kernel_scaling`.
 """
 
 import math
@@ -16,10 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from theory.numerics.bracket import root
 from theory.regression.exact import Posterior, posterior
 
 STEP = 0.05  # of the search grid, in ln Q
-BISECTIONS = 60
 
 
 class KernelScale(NamedTuple):
@@ -107,16 +109,15 @@ def in_eigenbasis(kernel: Tensor, y: Tensor, ridge: float) -> Eigenbasis:
 
 
 def _minimise(basis: Eigenbasis, width: Tensor, depth: int) -> Tensor:
-    """ln Q of the lowest point of a grid, then bisection of the slope between its neighbours."""
+    """ln Q of the lowest point of a grid, then the root of the slope between its neighbours."""
+
+    def slope(log_scale: Tensor) -> Tensor:
+        return (log_scale / depth).exp() - 1 + basis.slope(log_scale) / width
+
     low, high = basis.range_of_minima(float(width.min()))
     count = 3 + math.ceil((high - low) * depth / STEP)
     layer = torch.linspace(low - STEP, high + STEP, count, dtype=torch.float64)  # ln q
     grid = depth * layer.to(width.device)
     action = depth * (layer.exp() - layer).to(width.device) + basis.action(grid) / width[:, None]
     lowest = action.argmin(1).clamp(1, count - 2)
-    left, right = grid[lowest - 1], grid[lowest + 1]
-    for _ in range(BISECTIONS):
-        middle = (left + right) / 2
-        rising = (middle / depth).exp() - 1 + basis.slope(middle) / width > 0
-        left, right = torch.where(rising, left, middle), torch.where(rising, middle, right)
-    return (left + right) / 2
+    return root(slope, grid[lowest - 1], grid[lowest + 1])

@@ -10,6 +10,8 @@ the derivative of the last two terms in Q. For one output and equal widths it is
 `theory.finite_width.kernel_scaling`, with a width for each layer otherwise. For activations that
 are odd functions. Li and Sompolinsky (2021, arXiv:2012.04030), Pacelli et al. (2023,
 arXiv:2209.04882).
+
+In campaigns: `kernel_scaling`.
 """
 
 from collections.abc import Sequence

@@ -9,6 +9,8 @@ width M = m mᵀ is the part of the mean m = σ_a E[φ]; it becomes Q (K - M) + 
 For every Q there is one P. Without mean P = Q, and it is the action of
 `theory.finite_width.kernel_scaling`. Pacelli et al. (2023, arXiv:2209.04882) and the authors'
 package deepbays, which has 1/P - 1 for an order parameter.
+
+In campaigns: `kernel_scaling`.
 """
 
 import math
@@ -17,6 +19,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from theory.numerics.bracket import root
 
 STEP = 0.05  # of the search grid, in ln Q
 BISECTIONS = 60
@@ -98,7 +102,7 @@ def mean_scaled(kernel: Tensor, left: Tensor, right: Tensor, scale: tuple[float,
 
 
 def _minimise(spectrum: _Spectrum, width: Tensor) -> Tensor:
-    """ln Q of the lowest point of a grid, then bisection of the slope between its neighbours."""
+    """ln Q of the lowest point of a grid, then the root of the slope between its neighbours."""
     least = float(width.min())
     data = float(spectrum.targets.square().sum()) / (least * spectrum.ridge)
     # Q (1 + Tr C/NT) ≥ 1 - 1/N, and Q ≤ 1 + |y|²/2NT, as in `_mean_factor`.
@@ -109,12 +113,7 @@ def _minimise(spectrum: _Spectrum, width: Tensor) -> Tensor:
     grid = torch.linspace(low - STEP, high + STEP, count, dtype=torch.float64).to(width.device)
     _, action, _ = spectrum.at(grid[:, None].expand(-1, len(width)), width)
     lowest = action.argmin(0).clamp(1, len(grid) - 2)
-    left, right = grid[lowest - 1], grid[lowest + 1]
-    for _ in range(BISECTIONS):
-        middle = (left + right) / 2
-        rising = spectrum.at(middle, width)[2] > 0
-        left, right = torch.where(rising, left, middle), torch.where(rising, middle, right)
-    return (left + right) / 2
+    return root(lambda x: spectrum.at(x, width)[2], grid[lowest - 1], grid[lowest + 1])
 
 
 def _mean_factor(scale: Tensor, width: Tensor, by_mean: Tensor, both_squared: Tensor) -> Tensor:

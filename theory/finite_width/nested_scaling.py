@@ -13,6 +13,8 @@ least in Q_l and greatest in P_l. Odd activations have m = 0 and P_l = Q_l (Pace
 arXiv:2209.04882); where κ is homogeneous, as of linear and relu, and without biases the Q_l
 multiply the kernel of infinite width. The solution is the one that infinite width goes over into;
 for a single layer `theory.finite_width.mean_scaling` finds the global one.
+
+In campaigns: `kernel_scaling`.
 """
 
 from collections.abc import Sequence

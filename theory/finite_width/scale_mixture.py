@@ -7,6 +7,8 @@ infinite width and s = |a|²/σ_a², so that prior and posterior are mixtures ov
 
 Exact at every width N, in one-dimensional integrals over ln s by the trapezoidal rule.
 Zavatone-Veth and Pehlevan (2021, arXiv:2111.11954), Hanin and Zlokapa (2023, arXiv:2212.14457).
+
+In campaigns: `scale_mixture`.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""The variational Gaussian approximation to the law of a neuron of one hidden layer."""
+"""The variational Gaussian approximation to the law of a neuron of one hidden layer.
+
+In campaigns: `vga`.
+"""
 
 from collections.abc import Sequence
 

@@ -5,6 +5,8 @@ Rasmussen and Williams (2006, doi:10.7551/mitpress/3206.001.0001), chapters 2 an
 Kernels are symmetric positive semi-definite, the ridge T is the variance of the observation noise,
 and everything is computed in float64. Nothing is added to a diagonal but the ridge: a matrix that
 is not positive definite to rounding is refused.
+
+In campaigns: `nngp`.
 """
 
 import math

@@ -6,6 +6,8 @@ and Λ modes kept one call costs 2n²Λ + n³/3 + n²Λ products, or 2nΛ² + 2�
 kept than points drawn; what the whole kernel predicts costs n³/3 + nΛ. Conventions are those of
 `rg`: T(Λ) = T + Σ_{k>Λ} λ_k, or the ridge of each point T(x) = T + K(x, x) - K_<(x, x); modes
 beyond Λ keep their prior.
+
+In campaigns: `rg_gpr`, `rg_gpr_position`.
 """
 
 from typing import NamedTuple

@@ -10,6 +10,8 @@ Three predictions follow from the same decimation and are kept apart by name: `r
 regression with the truncated kernel, `rg_ridge` the effective ridge on the truncated spectrum,
 `rg_ek` the equivalent kernel on it. Conventions are those of theory.spectrum.learning_curves;
 spectra are sorted, largest first, and a cutoff is the number of modes kept.
+
+In campaigns: `rg_ridge`, `rg_ek`.
 """
 
 from collections.abc import Callable

@@ -3,6 +3,8 @@
 For φ made of two rays from the origin, φ(z)² is k times a random number independent of the kernel
 k, so that k_{l+1} = σ_b² + s k_l X with the mean X of N independent copies, E[X] = 1, and
 s = σ_w² E[φ²]/K. Zavatone-Veth and Pehlevan (2021), arXiv:2104.11734.
+
+In campaigns: `exact_prior`.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 Given the layer before, pre-activations of one input are Gaussian of a variance that is itself
 random, k_{l+1} = σ_b² + (σ_w²/N) Σ_i φ(z_i)². At order 1/N its mean is K + G/N, its variance V/N.
+
+In campaigns: `width_corrections`.
 """
 
 from collections.abc import Sequence

@@ -17,6 +17,8 @@ GMFL-II, where neurons that are all at one q* still have a lower action than the
 nothing stays there. Rubin, Seroussi and Ringel (2024, arXiv:2310.03789).
 
 With q = √((1 + 2σ_w²)/2) tan θ the overlaps are g_k = C_k sin^k θ.
+
+In campaigns: `gmfl`.
 """
 
 import math

@@ -15,6 +15,8 @@ free energy at fixed discrepancy is not for relu. To leading order in 1/d, for e
 
 Rubin, Seroussi and Ringel (2024, arXiv:2310.03789). r = 1 is regression with the kernel of infinite
 width.
+
+In campaigns: `gfl`.
 """
 
 import math

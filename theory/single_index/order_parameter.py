@@ -15,6 +15,8 @@ Seroussi and Ringel (2024, arXiv:2310.03789). The solution is unique at a given 
 
 Averages over q are sums over a grid (`theory.single_index.order_grid`), which is made longer and
 finer for each cell until it holds the density of the cell to rounding.
+
+In campaigns: `order_parameter`.
 """
 
 import math

@@ -9,6 +9,8 @@ float64.
 Sollich (2001, arXiv:cond-mat/0106475), Bordelon, Canatar and Pehlevan (2020, arXiv:2002.02561),
 Simon et al. (2023, arXiv:2110.03922) for the effective ridge; Cohen, Malka and Ringel (2021,
 arXiv:1906.05301) for the equivalent kernel and its next order.
+
+In campaigns: `effective_ridge`, `equivalent_kernel`, `equivalent_kernel_next_order`.
 """
 
 import math

@@ -11,6 +11,8 @@ over training points, thermal and mean part, with T_eff and MSE those at the rid
 falls and with it the effect of u: 6uM ~ u n^(-α/(1+α)) in the range of the equivalent kernel, an
 irrelevant coupling. Cohen, Malka and Ringel (2021, arXiv:1906.05301) for such terms in perturbation
 theory.
+
+In campaigns: `quartic`.
 """
 
 from typing import NamedTuple

@@ -9,6 +9,7 @@ from xarray import DataTree
 from pipelines.report import style
 from pipelines.report.figures.cells import chosen, group, label, shown_of, spread
 from pipelines.report.figures.panel import Panel
+from pipelines.report.words import listed
 from pipelines.text.rounding import plain
 
 MOST = 4  # ridges
@@ -37,16 +38,14 @@ def _draw(data: xr.Dataset) -> Figure:
     colours = style.sequence(one.sizes["ridge"])
     for place, colour in enumerate(colours):
         at = one.isel(ridge=place)
-        name = f"T = {plain(float(at['ridge']))}"
-        axes[0].plot(at["flow_cutoff"], at["hard_ridge"], color=colour, label=name)
-        soft = at["soft_ridge"].isel(train=-1)
+        hard, soft = _ridges(at)
+        axes[0].plot(at["flow_cutoff"], hard, color=colour, label=_name(at))
         axes[0].plot(at["flow_cutoff"], soft, color=colour, ls=(0, (4, 2)))
         _pull(axes[1], at, colour)
         if "quartic" in at:
             strongest = at["quartic"].isel(coupling=-1)
             axes[2].plot(at["flow_cutoff"], strongest, color=colour)
-    top = float(one["hard_ridge"].max())
-    axes[0].set_ylim(max(float(one["soft_ridge"].min()), top / 10**DECADES) / 2, 2 * top)
+    axes[0].set_ylim(*_frame(one))
     axes[1].axhline(1, color=style.MUTED, lw=0.8)
     for each, name in zip(axes, rows, strict=True):
         each.set_yscale("log")
@@ -59,6 +58,33 @@ def _draw(data: xr.Dataset) -> Figure:
     axes[-1].set_xlabel("cutoff Λ, modes that are left")
     figure.align_ylabels()
     return figure
+
+
+def _name(at: xr.Dataset) -> str:
+    return f"T = {plain(float(at['ridge']))}"
+
+
+def _ridges(at: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """T(Λ) as it is drawn: modes removed with their prior variance, and their posterior one."""
+    return at["hard_ridge"], at["soft_ridge"].isel(train=-1)
+
+
+def _frame(one: xr.Dataset) -> tuple[float, float]:
+    """The ends of the axis of T(Λ); its top is above all curves, since modes add to the ridge."""
+    top = float(one["hard_ridge"].max())
+    return max(float(one["soft_ridge"].min()), top / 10**DECADES) / 2, 2 * top
+
+
+def _outside(one: xr.Dataset) -> str:
+    """Which curves of T(Λ) are below the axis as a whole."""
+    low, _ = _frame(one)
+    names = []
+    for place in range(one.sizes["ridge"]):
+        at = one.isel(ridge=place)
+        hard, soft = (bool(curve.max() < low) for curve in _ridges(at))
+        if hard or soft:  # the dashed curve is never above the other
+            names.append(_name(at) if hard else f"{_name(at)} (dashed)")
+    return f" Off the axis, below: {listed(names)}." if names else ""
 
 
 def _pull(axes: Axes, at: xr.Dataset, colour: str) -> None:
@@ -82,6 +108,7 @@ def _caption(data: xr.Dataset) -> str:
         f"{size}, which ends at the effective ridge. Below: the pull of the data r' = n λ/T(Λ) on "
         f"the mode at the cutoff, for n = {size}; with n points it is n/{size} of that, and dots "
         "mark the last mode learned k* of each size, where it has come down to 1."
+        f"{_outside(data.isel(cell=0))}"
     )
     if "quartic" in data:
         text += (

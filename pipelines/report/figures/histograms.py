@@ -12,6 +12,7 @@ from pipelines.report.figures.order import NAMES, farthest, shape
 from pipelines.report.figures.panel import Panel
 from pipelines.report.figures.statistics import chains, mean_and_error
 from pipelines.text.rounding import plain, uncertain
+from storage.arrays.coordinates import BIN_RANGE
 
 MOST_CELLS = 5
 MERGED = 3  # bins drawn as one
@@ -21,7 +22,7 @@ PRIOR = "nngp"
 TOLD = {"long_name": "whether variance, kurtosis and predictions are of this cell", "units": "1"}
 HEIGHTS = [2.2, 1.4]  # of the linear axes and of the logarithmic ones, in inches
 ROOM = 1.3  # above what is drawn, for the note
-LEFT_OUT = 1e-3  # share of the z beyond the axis that is told of
+LEFT_OUT = 1e-3  # share of the z in the end bins that is told of
 
 
 def panel(tree: DataTree) -> Panel | None:
@@ -34,7 +35,7 @@ def panel(tree: DataTree) -> Panel | None:
     data = density(cells.isel(cell=places))
     predicted = _predicted(tree, places)
     if predicted is not None:
-        data = data.assign(predicted=predicted)
+        data = data.assign(predicted.data_vars)
     data = data.assign(told=("cell", [int(place == told) for place in places], TOLD))
     data = data.isel(cell=data["density"].notnull().any(("layer", "direction", "bin")).values)
     if not bool((data["density"] > SEEN).any()):
@@ -75,8 +76,8 @@ def density(cells: xr.Dataset) -> xr.Dataset:
     return shape(cells).assign(arrays)
 
 
-def _predicted(tree: DataTree, places: list[int]) -> xr.DataArray | None:
-    """The same of every theory but the NNGP, which keeps the prior: (theory, cell, ..., bin)."""
+def _predicted(tree: DataTree, places: list[int]) -> xr.Dataset | None:
+    """Density and share beyond the bins of every theory but the NNGP, which keeps the prior."""
     node = tree.get("theory")
     rows: dict[str, xr.DataArray] = {}
     for name in node.children if node is not None else ():
@@ -85,14 +86,20 @@ def _predicted(tree: DataTree, places: list[int]) -> xr.DataArray | None:
             continue
         share = found["density"].isel(cell=places).mean("dataset")
         if bool(share.notnull().any()):
-            rows[name] = _merged(share)
+            rows[name] = share.drop_vars(set(share.coords) - {"layer", "direction", "bin"})
     if not rows:
         return None
-    kept = ("layer", "direction", "bin")
-    bare = [row.drop_vars(set(row.coords) - set(kept)) for row in rows.values()]
-    names = xr.DataArray(list(rows), dims="theory", name="theory")
-    words = {"long_name": "density of the pre-activation z as theories predict it", "units": "1"}
-    return xr.concat(bare, names).assign_attrs(words)
+    every = xr.concat(rows.values(), xr.DataArray(list(rows), dims="theory", name="theory"))
+    described = {
+        "predicted": (_merged(every), "density of the pre-activation z as theories predict it"),
+        "predicted_beyond": (_outermost(every), "share of the z that they put beyond the bins"),
+    }
+    return xr.Dataset(
+        {
+            name: values.assign_attrs(long_name=text, units="1")
+            for name, (values, text) in described.items()
+        }
+    )
 
 
 def _merged(counts: xr.DataArray) -> xr.DataArray:
@@ -103,7 +110,12 @@ def _merged(counts: xr.DataArray) -> xr.DataArray:
 
 def _beyond(counts: xr.DataArray) -> xr.DataArray:
     total = counts.sum(("unit", "bin"))
-    return counts.isel(bin=[0, -1]).sum(("unit", "bin")) / total.where(total > 0)
+    return _outermost(counts).sum("unit") / total.where(total > 0)
+
+
+def _outermost(shares: xr.DataArray) -> xr.DataArray:
+    """What is in the two bins that are open to infinity."""
+    return shares.isel(bin=[0, -1]).sum("bin", skipna=False)
 
 
 def _draw(data: xr.Dataset) -> Figure:
@@ -216,12 +228,21 @@ def _caption(data: xr.Dataset) -> str:
 
 
 def _out_of_sight(data: xr.Dataset) -> str:
-    """What the axis of z leaves out, where it is more than what cannot be seen anyway."""
-    most = data["beyond"].max()
-    if not most > LEFT_OUT:
+    """What lies in the end bins, where it is more than what cannot be seen anyway."""
+    said = _end_bins(data["beyond"], "the z")
+    if "predicted_beyond" not in data:
+        return said
+    for one in data["predicted_beyond"].isel(cell=_told(data)).transpose("theory", ...):
+        said += _end_bins(one, f"the z that {style.theory_title(str(one['theory'].item()))} has")
+    return said
+
+
+def _end_bins(share: xr.DataArray, what: str) -> str:
+    if not share.max() > LEFT_OUT:
         return ""
-    place = data.isel(data["beyond"].argmax(...))  # pyright: ignore[reportArgumentType]
+    most = share.isel(share.argmax(...))  # pyright: ignore[reportArgumentType]
+    direction = str(most["direction"].item())
     return (
-        f" Up to {plain(100 * float(most), 2)} % of the z are beyond the axis "
-        f"({NAMES.get(str(place['direction'].item()), '')} of layer {int(place['layer'])})."
+        f" Up to {plain(100 * float(most), 2)} % of {what} are beyond ±{BIN_RANGE:g}, which is not "
+        f"drawn ({NAMES.get(direction, direction)} of layer {int(most['layer'])})."
     )

@@ -87,3 +87,29 @@ def test_lobes_that_are_spoken_of_are_drawn_with_their_prediction(tree):
         assert density.max() == pytest.approx(top, rel=(step / WIDTH) ** 2 / 6)
     for axes in (linear, logarithmic):
         assert axes.get_ylim()[1] > norm.pdf(0)  # of the prior
+
+
+def test_what_lies_in_the_end_bins_is_told_of_what_was_measured_and_of_theories(tree):
+    """Half of what one direction has is put into its last bin, which is not drawn."""
+    before = histograms.panel(tree)
+    assert before is not None
+    assert "%" not in before.caption
+    far = 0.5 * (np.arange(len(tree["ensemble"]["bin"])) == len(tree["ensemble"]["bin"]) - 1)
+    said = {
+        "ensemble": "50 % of the z are beyond ±6, which is not drawn (target direction of layer 1)",
+        "theory/exact": "50 % of the z that exact has are beyond ±6, which is not drawn (random",
+    }
+    for group, (name, place) in {
+        "ensemble": ("histogram", 1), "theory/exact": ("density", 0),
+    }.items():  # fmt: skip
+        values = tree[group][name]
+        moved = values / 2 + values.sum("bin") * xr.DataArray(far, dims="bin")
+        here = xr.DataArray(np.arange(2) == place, dims="direction")
+        changed = moved.where(here, values).transpose(*values.dims)
+        tree[group] = tree[group].to_dataset().assign({name: changed})
+    panel = histograms.panel(tree)
+    assert panel is not None
+    for sentence in said.values():
+        assert f" Up to {sentence}" in panel.caption
+    told = panel.data["predicted_beyond"].isel(cell=histograms._told(panel.data), theory=0, layer=0)
+    np.testing.assert_allclose(told, [0.5, 0.0], atol=1e-3)

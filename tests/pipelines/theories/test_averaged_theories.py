@@ -126,8 +126,10 @@ def test_groups_have_cells_and_no_datasets(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "wanted"),
     [
-        (["data.inputs=sphere"], "found inputs sphere"),
-        (["data.basis=monomial"], "found basis monomial"),
+        (["data.inputs=sphere"], "found data.inputs sphere"),
+        (["data.basis=monomial"], "found data.basis monomial"),
+        (["data.normalize={squared_norm: 1}"], "found data.normalize, wanted points as they are"),
+        (["data.dimension=1"], "found data.dimension 1, wanted at least 2"),
         (["network.bias_variance=0.1"], "found bias_variance 0.1"),
         (["network.depth=2", "network.weight_variance=[1, 1, 1]"], "found depth 2"),
         (["network.activation=tanh"], "found activation tanh"),

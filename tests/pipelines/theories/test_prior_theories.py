@@ -233,7 +233,7 @@ def test_dead_relu_networks_are_counted_below_zero():
              "data.dimension=2", "network.prior=uniform"],
             "whose prior is Gaussian",
         ),
-        ([*PLANE, "theories=[width_corrections]"], "found prior uniform, wanted gaussian"),
+        ([*PLANE, "theories=[width_corrections]"], "found network.prior uniform, wanted gaussian"),
         ([*PLANE, "network.bias_variance=1", "data.dimension=3"], "found 4"),
         (
             ["network.architecture=cnn", "network.patches=3", "network.depth=1",

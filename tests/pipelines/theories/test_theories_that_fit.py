@@ -146,7 +146,11 @@ def test_reasons_are_text_and_flags_in_every_format(tmp_path):
             ["sampler={scheme: prior, temperature: 1, warmup: 0, draws: 2, segment: 2}"],
             "gfl does not hold: found scheme prior, wanted one that learns from data",
         ),
-        ("gmfl", ["data.teacher={2: 1.0}"], "gmfl does not hold: found an even part of the target"),
+        (
+            "gmfl",
+            ["data.teacher={2: 1.0}"],
+            "gmfl does not hold: found an even part of the target, data.teacher.2, wanted none",
+        ),
         ("my.own:theory", [DEPTH], ""),
     ],
 )

@@ -31,6 +31,16 @@ def widths(*values, **settings):
 QUICKSTART = validate(EXAMPLES["quickstart"])
 
 
+def test_words_of_a_cell_have_no_digits_of_a_rounding_error():
+    between = (0.1 + 0.2) / 2
+    spec = changed("quickstart", sweep={"heat": {"sampler.temperature": [0.1, between, 1.0]}})
+    cells = plan(spec).cells
+    assert f"{between}" == "0.15000000000000002"
+    assert cells[1].settings == {"sampler.temperature": between}
+    words = ["sampler.temperature 0.1", "sampler.temperature 0.15", "sampler.temperature 1.0"]
+    assert [cell.words for cell in cells] == words
+
+
 # -- shards and lanes -----------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ def test_series_of_erf_is_its_closed_form_at_any_variance(name):
         torch.testing.assert_close(found.diagonal(variance), scale, rtol=1e-10, atol=0)
         unit = torch.outer(scale, scale).sqrt().clamp_min(1e-300)
         features = found.features(variance)
-        for rho in CORRELATIONS:
+        for rho in CORRELATIONS[:: 4 if name == "of all sizes" else 1]:  # those take a second each
             covariance = rho * (rows * columns).sqrt()
             error = found.pairs(features, covariance, features) - closed(rows, covariance, columns)
             assert (error.abs() / unit).max() < 1e-9, rho

@@ -9,7 +9,6 @@ import torch
 from numpy.polynomial.hermite_e import HermiteE
 from scipy import integrate, special
 
-from theory.numerics.bracket import root
 from theory.single_index.hermite_overlap import overlaps, slope
 from theory.single_index.problems import (
     abs_target,
@@ -165,23 +164,6 @@ def test_a_wider_network_has_the_same_mean_field_values():
         product = getattr(other, name) * other.width
         torch.testing.assert_close(product, getattr(cells, name) * cells.width)
     torch.testing.assert_close(other.coupling(other.temperature), cells.coupling(cells.temperature))
-
-
-# -- roots ----------------------------------------------------------------------------------
-
-
-def test_roots_of_many_functions():
-    values = torch.linspace(0.01, 50, 500).double()
-    high = torch.full_like(values, 10.0)
-    cubes = root(lambda x: x**3 - values, 0 * high, high)
-    torch.testing.assert_close(cubes, values ** (1 / 3), rtol=1e-13, atol=1e-14)
-    falling = root(lambda x: values - x.exp(), -high, high)
-    torch.testing.assert_close(falling, values.log(), rtol=1e-13, atol=1e-13)
-
-
-def test_no_root_is_nan():
-    found = root(lambda x: x - torch.tensor([-1.0, 0.5]), torch.zeros(2), torch.ones(2))
-    assert found.isnan().tolist() == [True, False]
 
 
 # -- what a user can get wrong --------------------------------------------------------------

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from test_placement import FREELY, SCHEMES, TEXT
 
 from storage.campaign.plugins import Plugins
 from support.blocks import campaign, data_of, shard_of
+from support.placed import FREELY, SCHEMES, TEXT
 from workers.devices import graphs
 from workers.devices.placement import CPU
 from workers.ensemble import ensemble

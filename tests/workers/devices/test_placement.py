@@ -9,6 +9,7 @@ from torch import Tensor
 from storage.campaign.plugins import Plugins
 from support.blocks import campaign, data_of, shard_of
 from support.device_audit import DEVICE, Audit, MixedDevicesError
+from support.placed import FREELY, SCHEMES, TEXT
 from workers.devices.placement import Placement
 from workers.ensemble import ensemble
 from workers.ensemble.problem import Problem
@@ -25,16 +26,6 @@ THERE = Placement(device=DEVICE)
 LIMIT, LAYER, READOUT = 60, 25, 40
 BLOCK = 6
 
-TEXT = """
-version: 1
-name: placed
-data: {source: single_index, dimension: 6, teacher: {1: 1.0, 3: 0.3}, train: 20, test: 30}
-network: {depth: 1, width: 12, activation: erf, weight_variance: [1.0, 1.0], bias_variance: 0.1}
-sampler: {scheme: baoab, temperature: 0.1, step_size: 0.05, friction: 0.2, warmup: 4, draws: 3,
-  segment: 3}
-ensemble: {datasets: 1, chains: 6, block: 6, seed: 1}
-observe: {points: 8, histograms: true, kernels: true, overlaps: true, lags: [1, 2]}
-"""
 NETWORKS = {
     "one layer": [],
     "three layers": ["network.depth=3", "network.weight_variance=[1, 1, 1, 1]"],
@@ -45,21 +36,6 @@ NETWORKS = {
         " activation: relu, weight_variance: [1, 1, 1], pool_after: [1]}",
         "observe={points: 6, histograms: true, kernels: true}",
     ],
-}
-FREELY = "sampler.friction=null"
-SCHEMES = {
-    "baoab": [],
-    "ula": [FREELY],
-    "mala": [FREELY],
-    "collapsed": [],
-    "gibbs": ["sampler.moves=1"],
-    "neurons": [FREELY, "network.width=2"],
-    "exchange": ["sampler.ladder=[0.3, 1.0]"],
-    "sgld": [FREELY, "sampler.batch=5"],
-    "sgd": [FREELY, "sampler.batch=5"],
-    "gd": [FREELY],
-    "adam": [FREELY],
-    "prior": [FREELY, "sampler.step_size=null", "sampler.warmup=0"],
 }
 SHALLOW = ("collapsed", "neurons")  # schemes of one hidden layer
 DENSE = (*SHALLOW, "gibbs")  # of layers that are fully connected
