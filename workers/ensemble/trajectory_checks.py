@@ -9,7 +9,7 @@ from storage.campaign.spec import is_trajectory
 from storage.errors import CampaignError
 from workers.data.dataset import Dataset
 
-STABLE = 1.0  # of a step times the fastest rate: twice the step is taken, too, and 2 is the end
+STABLE_STEP = 1.0  # over the fastest time: twice the step is taken, too, and 2 is the end
 
 
 def check_step(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
@@ -39,9 +39,9 @@ def check_step(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     rate += sampler.dynamics == "langevin"
     if not rate < math.inf:
         raise CampaignError("the tangent kernel is not finite; look at the data")
-    if sampler.step_size * rate > STABLE:
+    if sampler.step_size * rate > STABLE_STEP:
         raise CampaignError(
             f"sampler.step_size is {sampler.step_size:g}, beyond stability: the fastest mode of "
             f"{len(tangent)} training points relaxes at the rate {rate:.3g}, and twice the step is "
-            f"taken, too; give at most {STABLE / rate:.2g}"
+            f"taken, too; give at most {STABLE_STEP / rate:.2g}"
         )
