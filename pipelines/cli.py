@@ -92,7 +92,7 @@ def list_(
 
         with connected() as client:
             found = runs.find(client, name, state and state.capitalize(), tag or (), store)
-            for line in runs.lines(found, None if every else columns.SHOWN):
+            for line in runs.lines(found, None if every else columns.SHOWN_ROWS):
                 print(line)
         return
     if name or state or tag or store or every:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from storage.campaign.frozen import MOST
+from storage.campaign.frozen import LARGEST_COUNT
 from storage.campaign.spec import Campaign
 from storage.reading.document import by_default
 
@@ -36,7 +36,7 @@ def reference() -> str:
         "# Settings of a campaign",
         "",
         "Made by `python -m pipelines.reference > pipelines/SETTINGS.md`. Whatever is counted is "
-        f"at most {MOST}. Targets have the unit y; points have none.",
+        f"at most {LARGEST_COUNT}. Targets have the unit y; points have none.",
     ]
     lines += ["", *_table(_rows(schema))]
     lines += _subsections("", schema, schema["$defs"], set())
@@ -136,7 +136,9 @@ def _kind(setting: Schema) -> str:
 
 
 def _bounds(setting: Schema) -> str:
-    limits = {key: setting[key] for key in BOUNDS if key in setting and setting[key] != MOST}
+    limits = {
+        key: setting[key] for key in BOUNDS if key in setting and setting[key] != LARGEST_COUNT
+    }
     return "".join(f" {BOUNDS[key].format(limit)}" for key, limit in limits.items())
 
 

@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 PATH = "sampler.temperature"
 TEMPERATURE = setting_name(PATH)
-FEWEST = 3  # temperatures
+FEWEST_TEMPERATURES = 3  # temperatures
 
 _MEASURED = ("cell", "dataset", TEMPERATURE)
 VARIABLES = {
@@ -56,7 +56,7 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
         return
     grid = [cell for cell in planned.cells if not cell.refined]
     temperatures = np.unique([number(cell.settings, PATH) for cell in grid])[::-1]
-    if len(temperatures) < FEWEST:
+    if len(temperatures) < FEWEST_TEMPERATURES:
         return
     together = list(planned.spec.sweep[axis])
     found = points(planned, -temperatures, lambda cell: -number(cell.settings, PATH), together)
@@ -77,7 +77,7 @@ def write(store: Store, planned: Plan, comparison: Comparison) -> None:
                 for position, cell in enumerate(point.cells)
                 if cell >= 0 and comparison.compared[cell, dataset]
             ]
-            if len(kept) < FEWEST:
+            if len(kept) < FEWEST_TEMPERATURES:
                 continue
             cells = point.cells[kept]
             at = (place, dataset, kept)

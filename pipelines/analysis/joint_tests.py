@@ -19,7 +19,7 @@ from scipy import stats
 
 from pipelines.analysis.comparison import Averages, Comparison
 from pipelines.analysis.mean_output import LINEAR, OBSERVABLE
-from pipelines.analysis.verdicts import REJECTED, size_of
+from pipelines.analysis.verdicts import REJECTED_P, size_of
 from storage.arrays.schema import Variable
 from storage.campaign.observables import split
 from storage.campaign.theory_spec import PARTICLE_THEORIES
@@ -93,7 +93,7 @@ def evaluate(comparison: Comparison, over: Averages) -> dict[str, Array]:
         for name in ("joint_statistic", "joint_p_value", "joint_seen", "criterion")
     }
     values["tested"] = np.zeros((theories, cells, len(comparison.observables)))
-    level = REJECTED / max(theories * cells, 1)
+    level = REJECTED_P / max(theories * cells, 1)
     for theory, cell in np.ndindex(theories, cells):
         found = tested(comparison, theory, cell)
         if found is None:
@@ -309,5 +309,5 @@ def _ranking(deviation: Array, p_value: Array) -> dict[str, Array]:
         score = np.sqrt(np.where(known, np.square(deviation), 0).sum(1) / count)
     rank = np.where(count > 0, score, np.nan).argsort(0).argsort(0) + 1.0
     p = p_value * np.isfinite(p_value).sum(1, keepdims=True)
-    broken = np.where(np.isfinite(p).any(1), (p < REJECTED).sum(1), np.nan)
+    broken = np.where(np.isfinite(p).any(1), (p < REJECTED_P).sum(1), np.nan)
     return {"score": score, "rank": np.where(count > 0, rank, np.nan), "broken": broken}

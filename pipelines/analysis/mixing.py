@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 FEWEST_DRAWS = 4
 TAILS = (0.05, 0.95)  # quantiles of which the tail's sample size is the smaller
-CONSTANT = 1e-15  # range of values that are all the same
+CONSTANT_RANGE = 1e-15  # range of values that are all the same
 
 
 def rhat(values: Array) -> Array:
@@ -83,7 +83,7 @@ def effective(values: Array) -> Array:
     found = [_sequence(correlation[:, each]) for each in range(quantities)]
     count = chains * draws
     sizes = count / np.maximum(found, 1 / np.log10(count))
-    constant = np.ptp(values, axis=(0, 1)) < CONSTANT
+    constant = np.ptp(values, axis=(0, 1)) < CONSTANT_RANGE
     return np.where(constant, count, sizes)
 
 

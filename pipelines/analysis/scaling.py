@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis.comparison import Averages, Comparison, over_datasets, widened
-from pipelines.analysis.verdicts import REJECTED, size_of
+from pipelines.analysis.verdicts import REJECTED_P, size_of
 from storage.arrays.coordinates import setting_name
 from storage.arrays.schema import Variable
 from storage.campaign.spec import Campaign
@@ -28,7 +28,7 @@ from storage.store.store import Store
 from theory.statistics import WeightedFit, bonferroni, law_in_inverse, p_value
 
 # What theories are asymptotic in: the setting of an axis that moves alone, or with others.
-ALONE = ("network.width", "network.chi", "data.dimension")
+SIZES_ALONE = ("network.width", "network.chi", "data.dimension")
 TOGETHER = ("data.dimension", "network.width", "network.chi")
 FEWEST_SIZES = 3
 FEWEST_FOR_CURVATURE = 4
@@ -65,7 +65,7 @@ VARIABLES = {
     "rejected": Variable(
         _SIZE,
         "u1",
-        f"whether the corrected p-value is below {REJECTED:g}",
+        f"whether the corrected p-value is below {REJECTED_P:g}",
         attrs={"flag_values": [0, 1], "flag_meanings": "not_rejected rejected"},
     ),
 }
@@ -81,7 +81,7 @@ class Point:
 
 def size_axis(spec: Campaign) -> tuple[str, str] | None:
     """The axis of the sweep that changes a size, and the path of the size; None without one."""
-    for path in ALONE:
+    for path in SIZES_ALONE:
         for axis, settings in spec.sweep.items():
             if list(settings) == [path]:
                 return axis, path
@@ -203,7 +203,7 @@ def _size_by_size(over: Averages, present: NDArray[np.bool_]) -> dict[str, Array
         "p_value": p,
     }
     table = {name: _spread(value, present, np.nan) for name, value in found.items()}
-    return table | {"rejected": _spread(p < REJECTED, present, 0)}
+    return table | {"rejected": _spread(p < REJECTED_P, present, 0)}
 
 
 def _spread(values: NDArray[np.generic], present: NDArray[np.bool_], fill: float) -> Array:
@@ -213,7 +213,7 @@ def _spread(values: NDArray[np.generic], present: NDArray[np.bool_], fill: float
 
 
 def _fails_below(over: Averages, sizes: Array) -> float:
-    rejected = sizes[bonferroni(over.p_value) < REJECTED]
+    rejected = sizes[bonferroni(over.p_value) < REJECTED_P]
     return float(rejected.max()) if len(rejected) else np.nan
 
 

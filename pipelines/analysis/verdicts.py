@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-REJECTED = 1e-3
+REJECTED_P = 1e-3
 DOUBTED = 0.05
 ROUNDING = 1e-4
 RESOLUTION = 0.1  # of the prediction
-SEEN = 1.645  # standard errors above the threshold: 19 cases of 20
+SEEN_ERRORS = 1.645  # standard errors above the threshold: 19 cases of 20
 
 Kind = Literal["rejected", "doubtful", "unresolved", "agrees", "missing", "silent"]
 KINDS: tuple[Kind, ...] = ("rejected", "doubtful", "unresolved", "agrees", "missing", "silent")
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 def kinds_of(p_value: ArrayLike, seen: ArrayLike) -> NDArray[np.object_]:
     """What corrected p-values say, where relative deviations of `seen` would have been found."""
     p, found = np.broadcast_arrays(np.asarray(p_value, float), np.asarray(seen, float))
-    conditions = [~np.isfinite(p), p < REJECTED, p < DOUBTED, found < RESOLUTION]
+    conditions = [~np.isfinite(p), p < REJECTED_P, p < DOUBTED, found < RESOLUTION]
     return np.select(
         conditions, ["missing", "rejected", "doubtful", "agrees"], "unresolved"
     ).astype(object)
@@ -44,5 +44,5 @@ def seen_of(error: ArrayLike, degrees: ArrayLike, comparisons: int) -> Array:
 
     Where so many comparisons are made, and the error has so many degrees of freedom.
     """
-    threshold = stats.t.isf(REJECTED / comparisons / 2, degrees)
-    return np.asarray(threshold + SEEN) * np.asarray(error, dtype=np.float64)
+    threshold = stats.t.isf(REJECTED_P / comparisons / 2, degrees)
+    return np.asarray(threshold + SEEN_ERRORS) * np.asarray(error, dtype=np.float64)

@@ -24,7 +24,7 @@ from storage.store import archive
 from storage.store.store import Store
 
 BEYOND_POOL = 0.3
-SHOWN = 20  # failures at most
+MOST_FAILURES = 20  # failures at most
 INTERVAL = 2.0  # seconds between two looks
 
 Finished = Counter[Place]
@@ -48,10 +48,12 @@ def status(store: Store, every: bool = False, width: int | None = None) -> str:
     ]
     lines += [
         f"failed    {name}: {failures[name].get('error', 'nobody knows why')}"
-        for name in sorted(failures)[:SHOWN]
+        for name in sorted(failures)[:MOST_FAILURES]
     ]
-    if len(failures) > SHOWN:
-        lines.append(f"          and {len(failures) - SHOWN} more in {store.url}/ledger/failures")
+    if len(failures) > MOST_FAILURES:
+        lines.append(
+            f"          and {len(failures) - MOST_FAILURES} more in {store.url}/ledger/failures"
+        )
     elif any(record.get("certain") for record in failures.values()):
         lines.append("          a run tries these again with --retry-failed alone")
     with explained(store.data):
@@ -145,7 +147,7 @@ def _state(planned: Plan, finished: Finished, cell: Cell) -> str:
 def _table(
     planned: Plan, store: Store, finished: Finished, every: bool, width: int | None
 ) -> list[str]:
-    shown = planned.cells if every else planned.cells[: columns.SHOWN]
+    shown = planned.cells if every else planned.cells[: columns.SHOWN_ROWS]
     rows, _ = cell_rows(planned, store, shown)
     found = []
     for cell, row in zip(shown, rows, strict=True):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from storage.planning.plan import Lane, Place, Shard
 from workers.shard import Outcome
 
-MOST = 100  # lines that people can look at
+MOST_WAVES = 100  # lines that people can look at
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Wave:
 
 def merged(waves: Sequence[Wave]) -> list[Wave]:
     """At most `MOST` of them, neighbours put together."""
-    size = -(-len(waves) // MOST)
+    size = -(-len(waves) // MOST_WAVES)
     if size <= 1:
         return [*waves]
     groups = [waves[i : i + size] for i in range(0, len(waves), size)]

@@ -42,8 +42,8 @@ from workers.ensemble.adaptation import FIRST_ITERATIONS, LATER_ITERATIONS, STAG
 from workers.models import nngp_of
 from workers.samplers.trajectory import NETWORKS
 
-LONG = 0.5  # seconds: what would take longer is not timed
-SLOW, USUAL = 2e9, 2e10  # products and sums per second: of a bad case, and in the mean
+LONG_TRIAL = 0.5  # seconds: what would take longer is not timed
+SLOW_RATE, USUAL_RATE = 2e9, 2e10  # products and sums per second: of a bad case, and in the mean
 POINTS, FEW_POINTS = 128, 16  # of a kernel that is timed, and of one of images
 PAIR = 1e-7  # seconds of a kernel that was never timed
 
@@ -255,7 +255,7 @@ def _time(kind: _Kind, prepared: Prepared, speeds: Speeds) -> list[float] | None
     from workers.ensemble.rehearsal import rehearse
 
     ensemble = kind.cell.spec.ensemble
-    most = LONG * SLOW / max(kind.step, kind.draw)
+    most = LONG_TRIAL * SLOW_RATE / max(kind.step, kind.draw)
     chains = min(ensemble.block, math.floor(most * ensemble.block))
     if chains < 1:
         return None
@@ -276,7 +276,7 @@ def _time(kind: _Kind, prepared: Prepared, speeds: Speeds) -> list[float] | None
 def _scaled(kind: _Kind, near: Sequence[_Kind], known: Mapping[str, Timing]) -> Timing:
     """From the nearest of those that were timed, or at a usual speed."""
     if not near:
-        return Timing(0.0, 0.0, 2 * kind.step / USUAL, 2 * kind.draw / USUAL)
+        return Timing(0.0, 0.0, 2 * kind.step / USUAL_RATE, 2 * kind.draw / USUAL_RATE)
     nearest = min(near, key=lambda other: abs(math.log(other.step / kind.step)))
     data, shard, step, draw = known[nearest.name]
     return Timing(data, shard, step * kind.step / nearest.step, draw * kind.draw / nearest.draw)

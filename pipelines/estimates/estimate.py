@@ -35,9 +35,9 @@ from workers.data.datasets import dataset, pool
 from workers.devices.placement import CUDA
 from workers.machine.cores import available_cores
 
-MANY = 1000  # shards of which it matters how long each takes
-TOO_MANY = 100_000  # objects in one store
-TOO_LONG = 7 * 24 * 3600.0  # seconds
+MANY_SHARDS = 1000  # shards of which it matters how long each takes
+TOO_MANY_OBJECTS = 100_000  # objects in one store
+TOO_LONG_TIME = 7 * 24 * 3600.0  # seconds
 PROFILE = 512  # training points from which the degrees of freedom are estimated at most
 
 
@@ -89,16 +89,16 @@ def estimate(
         lines += gpus.gpu_lines(costing, prepared, planned, finished)
     else:
         lines += _time_lines(costing, finished)
-    if on_gpu or shards > MANY:
+    if on_gpu or shards > MANY_SHARDS:
         lines += gpus.short_segments(costing, planned)
     lines += _room_warning(known.url, size)
-    if objects > TOO_MANY:
+    if objects > TOO_MANY_OBJECTS:
         lines.append(f"warning  {objects} objects are many for a file system; use larger blocks")
     lines += planned_balance(prepared, planned)
     lines += coverage(planned)
     if planned.cells:
         lines += ["", *_cell_lines(planned, prepared, costing, finished, every, width, of)]
-    shown = planned.regressions[: None if every else columns.SHOWN]
+    shown = planned.regressions[: None if every else columns.SHOWN_ROWS]
     paragraphs = dict.fromkeys(_regression_lines(cell, prepared, on_gpu) for cell in shown)
     return "\n".join([*lines, *paragraphs])  # cells that take the same are told of once
 
@@ -115,7 +115,7 @@ def _time_lines(costing: Costs, finished: Mapping[Place, int]) -> list[str]:
         f"{cores} core{'s' * (cores > 1)}",
         f"         {said}; the rest to start",
     ]
-    if wall > TOO_LONG:
+    if wall > TOO_LONG_TIME:
         lines.append(f"warning  {duration(wall)} is long: fewer draws, chains or cells take less")
     return lines
 
@@ -172,7 +172,7 @@ def _cell_lines(
     of: str,
 ) -> list[str]:
     """A table: settings, physical numbers, coupling, degrees of freedom, and what a cell takes."""
-    shown = planned.cells if every else planned.cells[: columns.SHOWN]
+    shown = planned.cells if every else planned.cells[: columns.SHOWN_ROWS]
     freedom = _Freedom(prepared)
     rows = []
     for cell in shown:
@@ -215,7 +215,7 @@ class _Freedom:
             return UNKNOWN
         data = cell.spec.data.model_dump(mode="json")
         key = digest([data, network.model_dump(mode="json", exclude={"width"})])
-        if key not in self._known and len(self._known) >= columns.SHOWN:
+        if key not in self._known and len(self._known) >= columns.SHOWN_ROWS:
             return UNKNOWN
         if key not in self._known:
             self._known[key] = self._eigenvalues(cell)

@@ -31,7 +31,7 @@ FACTORS, DECOMPOSITIONS = 0.5 * 66.9e12, 0.03 * 66.9e12  # flop a second, in flo
 MATRICES = 4  # of the draws, beside the kernel of the pool: K + T, L, the identity and L⁻¹
 MEMORY = 141e9  # bytes
 SHARD = 0.034  # seconds of each shard beside (deploy/SCALING.md)
-SHORT = 10.0  # seconds of a segment below which driver and store work more than the device
+SHORT_SEGMENT = 10.0  # seconds of a segment below which driver and store work more than the device
 
 
 class Step(NamedTuple):
@@ -127,9 +127,9 @@ def short_segments(costing: Costs, planned: Plan) -> list[str]:
     cells = {cell.key: cell for cell in planned.cells}
     lanes = [(of.each, cells[key]) for (kind, key), of in costing.lanes.items() if kind in SAMPLED]
     each, cell = min(lanes, key=lambda found: found[0], default=(math.inf, None))
-    if cell is None or each >= SHORT:
+    if cell is None or each >= SHORT_SEGMENT:
         return []
-    said = f"a segment takes {_seconds(each)}, wanted {SHORT:.0f} s"
+    said = f"a segment takes {_seconds(each)}, wanted {SHORT_SEGMENT:.0f} s"
     return [f"warning  {said}; {_advice(each, cell)}"]
 
 
@@ -137,7 +137,7 @@ def _advice(each: float, cell: EnsembleCell) -> str:
     """The smallest segment that divides the draws and is long enough."""
     sampler = cell.spec.sampler
     draw, draws = each / sampler.segment, sampler.draws
-    for segments in range(int(draws * draw / SHORT), 0, -1):
+    for segments in range(int(draws * draw / SHORT_SEGMENT), 0, -1):
         if draws % segments == 0:
             segment = draws // segments
             return f"sampler.segment={segment} would take {duration(segment * draw)}"
@@ -148,4 +148,4 @@ def _advice(each: float, cell: EnsembleCell) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds < SHORT else duration(seconds)
+    return f"{seconds:.2g} s" if seconds < SHORT_SEGMENT else duration(seconds)

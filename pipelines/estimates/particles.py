@@ -16,7 +16,7 @@ from theory.dynamics.mean_field import REPLICAS, pairs_of_steps
 from workers import numerics
 from workers.data.datasets import dataset
 
-FEW, PAIRS = 4096, 8  # particles and pairs of steps that are timed
+FEW_PARTICLES, PAIRS = 4096, 8  # particles and pairs of steps that are timed
 WORK = 3e7  # particles × inputs × training points of what is timed at most
 MAX_POINTS = 2000  # more of them take too long to be tried
 
@@ -68,7 +68,7 @@ def _few(prepared: Prepared, cell: EnsembleCell) -> tuple[float, float]:
     data = dataset(cell.spec, 0, prepared.plugins, prepared.sources)
     problem = Problem(cell.spec, data, prepared.plugins)
     width, entries = cell.spec.network.width, data.x_train.size
-    particles = min(FEW, 2 * max(1, int(WORK / entries / 2)))
+    particles = min(FEW_PARTICLES, 2 * max(1, int(WORK / entries / 2)))
     with numerics.fixed_threads():
         step = solved(problem, width, [0.0], particles=2, replicas=2).step
         began = time.process_time()

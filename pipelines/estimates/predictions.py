@@ -15,11 +15,11 @@ from theory.regression.curve_methods import DOUBLE
 # Seconds of one core, on the machine whose speeds are in `speeds.py`.
 PREDICT = 0.9
 DATASET = 0.07  # of a theory on a dataset
-DIRECT, LAYERS = 15.0, 1000.0  # n³ flop of a theory, and of one of Gaussian layers that adapt
+DIRECT_FLOP, LAYERS = 15.0, 1000.0  # n³ flop of a theory, and of one of Gaussian layers that adapt
 NEURONS = 2e5  # n² flop of the adaptive kernel, which averages over draws of a neuron
 DIAGONAL = 256  # kernels of as many points at a time are computed where the diagonal is wanted
-AVERAGED = 0.03  # of a theory that averages over data, a cell
-SPECTRAL = 0.05  # of a theory of a regression, a cell
+AVERAGED_CELL = 0.03  # of a theory that averages over data, a cell
+SPECTRAL_CELL = 0.05  # of a theory of a regression, a cell
 
 Pairs = Callable[[Cell, Kernel], float]  # seconds for a kernel of two points
 MeanField = Callable[[EnsembleCell, Sequence[float]], float | None]  # seconds until the last time
@@ -37,7 +37,7 @@ def seconds(
     pairs: dict[str, float] = {}
     for cell, theories in _held(planned):
         given = [theory for theory in theories if theory not in AVERAGED_THEORIES]
-        total += AVERAGED * slowness * (len(theories) - len(given))
+        total += AVERAGED_CELL * slowness * (len(theories) - len(given))
         if not given:
             continue
         key = digest(cell.spec.data.model_dump(mode="json"))
@@ -49,7 +49,7 @@ def seconds(
         total += each * datasets
     spectral = sum(theory in REGRESSION_THEORIES for theory in planned.spec.theories)
     for cell in planned.regressions:
-        total += SPECTRAL * slowness * spectral
+        total += SPECTRAL_CELL * slowness * spectral
         total += products * needs.needs_of(cell.spec).decimated_seconds
     return total
 
@@ -67,7 +67,7 @@ def _given(theory: str, spec: Sampled, pair: float, products: float, slowness: f
     train, test = spec.data.train, spec.data.test_points
     kernels = 2 * pair * train * (train + test) + pair * DIAGONAL * test
     cubic = products * train**3 / DOUBLE
-    seconds = slowness * DATASET + kernels + DIRECT * cubic
+    seconds = slowness * DATASET + kernels + DIRECT_FLOP * cubic
     if theory == "kernel_scaling":
         return seconds * spec.network.depth
     if theory == "adaptive":

@@ -19,7 +19,7 @@ from workers import numerics
 from workers.machine import cache
 
 PATIENCE = 2.0  # seconds for all of a kind that is timed
-FRESH = 30 * 24 * 3600.0  # seconds
+FRESH_SECONDS = 30 * 24 * 3600.0  # seconds
 PRODUCT = 512  # rows of the matrices that are multiplied
 TURNS = 20_000  # of a loop of the interpreter
 
@@ -100,7 +100,7 @@ def _fresh(entries: object) -> dict[str, Any]:
         and isinstance(entry.get("seconds"), list)
         and all(isinstance(each, int | float) for each in entry["seconds"])
         and isinstance(entry.get("when"), int | float)
-        and 0 <= now - entry["when"] < FRESH
+        and 0 <= now - entry["when"] < FRESH_SECONDS
     }
 
 

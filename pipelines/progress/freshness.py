@@ -16,7 +16,7 @@ from storage.campaign.plugins import Plugins
 from storage.files.sealed import seal, unseal
 from storage.store.store import Store
 
-FRESH = "provenance/stages.json"
+FRESH_STAGES = "provenance/stages.json"
 PACKAGES = ("pipelines", "storage", "theory", "workers")
 LIBRARIES = ("matplotlib", "numpy", "scipy", "torch", "xarray")
 
@@ -56,13 +56,13 @@ def forget(store: Store, names: Sequence[str]) -> None:
 def _records(store: Store) -> dict[str, tuple[str, list[str]]]:
     """What is remembered; nothing where nobody can read it any more."""
     try:
-        return unseal(store.objects.get(FRESH) or b"{}")
+        return unseal(store.objects.get(FRESH_STAGES) or b"{}")
     except ValueError:
         return {}
 
 
 def _put(store: Store, records: Mapping[str, object]) -> None:
-    store.objects.put(FRESH, seal(records, indent=1))
+    store.objects.put(FRESH_STAGES, seal(records, indent=1))
 
 
 def _written(store: Store) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pipelines.report import style
 from pipelines.report.figures.panel import Panel, drawn
 
-LONGEST = 80  # characters of a name, that every file system takes
+LONGEST_NAME = 80  # characters of a name, that every file system takes
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def columns(panel: Panel) -> Iterator[Column]:
 def file_name(words: str) -> str:
     """`learnability-he3-chit-0.01` for `learnability He₃, χT = 0.01`."""
     plain = "".join(map(_latin, unicodedata.normalize("NFKD", words.replace("−", "-"))))
-    return re.sub(r"[^a-z0-9.-]+", "-", plain.lower())[:LONGEST].strip("-.")
+    return re.sub(r"[^a-z0-9.-]+", "-", plain.lower())[:LONGEST_NAME].strip("-.")
 
 
 def _latin(letter: str) -> str:

@@ -15,7 +15,7 @@ from pipelines.report.gallery import Picture, pictures
 from pipelines.report.parts import part, tell
 from pipelines.report.provenance import runs
 from pipelines.report.ranking import ranking_rows
-from pipelines.report.sentences.conclusions import SHOWN, sentences
+from pipelines.report.sentences.conclusions import OPEN_SENTENCES, sentences
 from pipelines.report.sentences.extent import not_shown
 from pipelines.report.sentences.prose import abstract
 from pipelines.report.table import cell_rows
@@ -126,9 +126,11 @@ def _unfinished(finished: int, total: int) -> str:
 
 def _conclusions(tree: DataTree, left_out: list[str]) -> str:
     lines = sentences(tree, left_out)
-    content = page.heading("Conclusions") + page.bullets(line.text for line in lines[:SHOWN])
+    content = page.heading("Conclusions") + page.bullets(
+        line.text for line in lines[:OPEN_SENTENCES]
+    )
     folded: dict[str, list[str]] = {}
-    for line in lines[SHOWN:]:
+    for line in lines[OPEN_SENTENCES:]:
         folded.setdefault(line.theory, []).append(line.text)
     for theory, more in sorted(folded.items()):  # those of no theory in particular come first
         about = f" on {in_words(theory)}" if theory else ""

@@ -67,7 +67,7 @@ $body
 </html>
 """)
 
-LONG = 24  # characters that a cell of a table holds in one line
+LONG_ENTRY = 24  # characters that a cell of a table holds in one line
 
 
 def text(content: str) -> str:
@@ -118,7 +118,7 @@ def table(rows: Sequence[Mapping[str, str]], marked: Sequence[bool] = ()) -> str
 
 
 def _entry(content: str) -> str:
-    return f"<td{_class('long' if len(content) > LONG else '')}>{text(content)}</td>"
+    return f"<td{_class('long' if len(content) > LONG_ENTRY else '')}>{text(content)}</td>"
 
 
 def code(content: str) -> str:

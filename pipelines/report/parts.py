@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from storage.errors import in_one_line
 
-LONGEST = 200  # characters of a reason
+LONGEST_REASON = 200  # characters of a reason
 
 
 @contextmanager
@@ -27,7 +27,8 @@ def part(what: str, left_out: list[str]) -> Iterator[None]:
 def reason(error: Exception) -> str:
     """The error on one line."""
     text = in_one_line(error).removesuffix(":")
-    return f"{text if len(text) <= LONGEST else f'{text[: LONGEST - 1]}…'}".rstrip(".") + "."
+    shown = text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
+    return shown.rstrip(".") + "."
 
 
 def tell(left_out: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from storage.campaign.observables import learnabilities, split
 from storage.planning.plan import Cell, EnsembleCell, Plan
 from storage.store.store import Store
 
-NEEDED = {  # of each group, for the columns
+NEEDED_VARIABLES = {  # of each group, for the columns
     "/fits": ("measured", "standard_error"),
     "/progress": ("rhat", "ess_bulk", "diverged", "converged", "step_bias", "biased"),
     "/theory/nngp": ("coupling_times_width", "degrees_of_freedom"),
@@ -28,7 +28,7 @@ def cell_rows(
     By default of every cell of the ensemble.
     """
     tree = open_raw(store.url)
-    fits, progress, nngp = (_numbers(tree, path, len(planned.cells)) for path in NEEDED)
+    fits, progress, nngp = (_numbers(tree, path, len(planned.cells)) for path in NEEDED_VARIABLES)
     learned = learnabilities(planned.spec.data.components)
     rows, converged = [], []
     for cell in planned.cells if cells is None else cells:
@@ -52,7 +52,7 @@ def _numbers(tree: xr.DataTree, path: str, cells: int) -> xr.Dataset | None:
     if path not in tree.groups:
         return None
     data = tree[path].to_dataset()
-    kept = data[[name for name in NEEDED[path] if name in data]]
+    kept = data[[name for name in NEEDED_VARIABLES[path] if name in data]]
     settings = [n for n in kept.coords if n != "cell" and "cell" in kept[n].dims]  # in the plan
     return kept.drop_vars(settings).load().reindex(cell=range(cells))
 

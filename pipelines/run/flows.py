@@ -37,7 +37,7 @@ logging.raiseExceptions = False
 
 DRAIN = 10.0  # seconds for the last logs and events
 LOOK = 5.0  # seconds between two looks at whether the run was cancelled
-LAST = 5.0  # seconds for the waves of a run that ended to say so
+LAST_SECONDS = 5.0  # seconds for the waves of a run that ended to say so
 INCOMPLETE = "Incomplete"  # name of the state of a run that ended without some of its shards
 
 
@@ -62,7 +62,7 @@ def stage(name: str, driven: "engine.Drive") -> "State | None":
         return Failed(message=str(error))
 
 
-THREADS: Any = ThreadPoolTaskRunner(max_workers=waves.MOST)  # in each of them a wave waits
+THREADS: Any = ThreadPoolTaskRunner(max_workers=waves.MOST_WAVES)  # in each of them a wave waits
 
 
 @flow(
@@ -124,7 +124,7 @@ def _cancelled_in_the_ui(stop: threading.Event) -> Iterator[None]:
         yield
     finally:
         over.set()
-        looking.join(LAST)
+        looking.join(LAST_SECONDS)
 
 
 def _simulate(driven: engine.Drive, progress: Progress) -> None:
@@ -137,7 +137,7 @@ def _simulate(driven: engine.Drive, progress: Progress) -> None:
             began=lambda line: shown.append(wave.submit(line.wave.name, line)),
         )
     finally:
-        wait(shown, timeout=LAST)
+        wait(shown, timeout=LAST_SECONDS)
 
 
 def run(prepared: engine.Prepared, options: driving.Options) -> None:

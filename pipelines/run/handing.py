@@ -8,7 +8,7 @@ from storage.errors import CampaignError
 from storage.files.objects import Objects
 from storage.reading.document import dump_yaml
 
-MOST = 100_000  # bytes of a spec among the parameters of a run; Prefect takes half a million in all
+MOST_BYTES = 100_000  # of a spec among the parameters of a run; Prefect takes half a million in all
 FOLDER = "submitted"  # of the stores' root, for longer specs
 
 
@@ -27,7 +27,7 @@ def parameters(prepared: Prepared, options: Options) -> dict[str, object]:
 def _handed(text: str, root: Objects) -> str:
     """The spec itself, or the name under which it is kept: the digest of its text."""
     content = text.encode()
-    if len(content) <= MOST:
+    if len(content) <= MOST_BYTES:
         return text
     name = f"{FOLDER}/{hashlib.sha256(content).hexdigest()}.yaml"
     root.create(name, content)

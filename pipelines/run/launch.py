@@ -78,7 +78,7 @@ def _is_default(sign: signal.Signals) -> bool:
 
 
 def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
-    from pipelines.report.sentences.conclusions import SHOWN, conclusions
+    from pipelines.report.sentences.conclusions import OPEN_SENTENCES, conclusions
     from pipelines.report.sentences.extent import not_shown
     from storage.backend.reader import open_cells
     from storage.store.results import stored_plan
@@ -86,10 +86,10 @@ def _results(prepared: Prepared, keep: bool, ui: bool) -> None:
     store = prepared.store
     _say("")
     lines = conclusions(open_cells(store.url))
-    for line in [*lines[:SHOWN], *not_shown(stored_plan(store))]:
+    for line in [*lines[:OPEN_SENTENCES], *not_shown(stored_plan(store))]:
         _say(_wrapped(line))
-    if len(lines) > SHOWN:
-        _say(f"  ({len(lines) - SHOWN} more in the report)")
+    if len(lines) > OPEN_SENTENCES:
+        _say(f"  ({len(lines) - OPEN_SENTENCES} more in the report)")
     _say("")
     _say(f"report  {store.url}/report/report.html")
     _say(f"store   {store.data}")

@@ -23,7 +23,7 @@ from storage.store.store import Store
 if TYPE_CHECKING:
     from pipelines.engine.engine import Drive
 
-MOST = 200  # rows: a browser is slow with more of them
+MOST_ROWS = 200  # rows: a browser is slow with more of them
 VARYING = ("shards", "converged")  # columns that stay where all rows are alike
 REASON = 100  # letters of a failure for which a row has room
 
@@ -88,7 +88,7 @@ class LiveCells:
             self._measured[cell.key] = (planned.chains_of(cell, finished)[0], row)
         self._waiting = 0
 
-    def table(self, most: int = MOST) -> tuple[list[Row], str]:
+    def table(self, most: int = MOST_ROWS) -> tuple[list[Row], str]:
         """A row for each cell, and in a line what the rows do not say.
 
         Where there are too many, those that failed or are at work come first. All rows have the

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-SHOWN = 20  # rows, unless all are asked for
+SHOWN_ROWS = 20  # rows, unless all are asked for
 GAP, INDENT = "  ", "  "
 
 Row = Mapping[str, str]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from storage.arrays.variable import Variable
 
 BY_SEGMENT = ("status", "finished")  # of a shard as a whole
-LEFT_OUT = ("overlap", "overlap_histogram", "kernel_square")
+VARIABLES_LEFT_OUT = ("overlap", "overlap_histogram", "kernel_square")
 LONG_NAMES = {
     "output_mean": "output",
     "output_square": "mean squared output of the pair",
@@ -23,7 +23,9 @@ CHANGED = ("loss", "learnability", "output_mean")  # of which the error of the s
 
 def in_time(variables: Mapping[str, Variable]) -> dict[str, Variable]:
     """The variables of a trajectory, from those that the ensemble would have."""
-    found = {name: _timed(name, one) for name, one in variables.items() if name not in LEFT_OUT}
+    found = {
+        name: _timed(name, one) for name, one in variables.items() if name not in VARIABLES_LEFT_OUT
+    }
     output = found["output"]
     found["output_odd"] = replace(
         output, long_name="half the difference of the outputs of a pair at the probe points"

@@ -20,8 +20,8 @@ T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Strict(False)]  # a YAML list, kept as a tuple
 
 
-MOST = 10_000_000  # of anything that is counted: more than any machine holds
-Count = Annotated[int, Field(gt=0, le=MOST)]
+LARGEST_COUNT = 10_000_000  # of anything that is counted: more than any machine holds
+Count = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
 
 
 class Frozen(BaseModel):

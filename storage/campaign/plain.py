@@ -8,7 +8,7 @@ from storage.errors import CampaignError
 
 MAXIMUM_VALUES = 500_000
 MAXIMUM_DEPTH = 20
-LARGEST = 2**63 - 1  # what a stored integer can hold
+LARGEST_INTEGER = 2**63 - 1  # what a stored integer can hold
 
 
 def plain(value: object) -> object:
@@ -33,9 +33,9 @@ def _copy(value: object, path: tuple[str, ...], counter: Iterator[int]) -> objec
         return _copy_mapping(value, path, counter)
     if isinstance(value, list | tuple):
         return [_copy(item, (*path, str(i)), counter) for i, item in enumerate(value)]
-    if isinstance(value, int) and abs(value) > LARGEST:
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         found = f"a whole number of {value.bit_length()} bits"
-        raise CampaignError(f"{_place(path)}found {found}, wanted at most {LARGEST}")
+        raise CampaignError(f"{_place(path)}found {found}, wanted at most {LARGEST_INTEGER}")
     if isinstance(value, str):
         return _text(value, path)
     if value is None or isinstance(value, bool | int | float):

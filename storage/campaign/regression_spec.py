@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PositiveFloat, WithJsonSchema
 
-from storage.campaign.frozen import MOST, Count, Frozen, Many, refusal
+from storage.campaign.frozen import LARGEST_COUNT, Count, Frozen, Many, refusal
 from storage.campaign.theories import names
 
 # Of the loss with a quartic term.
@@ -23,7 +23,7 @@ class Quartic(Frozen):
 
     couplings: Annotated[Many[PositiveFloat], Field(min_length=1)]
     """Strengths u of the quartic term [1/y²]"""
-    chains: Annotated[int, Field(ge=2, le=MOST)]
+    chains: Annotated[int, Field(ge=2, le=LARGEST_COUNT)]
     """Chains of each size, ridge and coupling [chains]"""
     warmup: Count
     """First paths, thrown away, which find the step size [paths]"""
@@ -32,7 +32,7 @@ class Quartic(Frozen):
 
 
 def _cutoff(value: object) -> int | float:
-    if type(value) is int and 1 <= value <= MOST:
+    if type(value) is int and 1 <= value <= LARGEST_COUNT:
         return value
     if type(value) is float and 0 < value < 1:
         return value
@@ -45,7 +45,7 @@ Cutoff = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "integer", "minimum": 1, "maximum": MOST},
+                {"type": "integer", "minimum": 1, "maximum": LARGEST_COUNT},
                 {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
             ]
         }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from storage.campaign.frozen import MOST, Count, Frozen, Many, refusal
+from storage.campaign.frozen import LARGEST_COUNT, Count, Frozen, Many, refusal
 from storage.campaign.schemes import AUTO, BY_NAME, RECORDS, Scheme, names
 from storage.campaign.times_spec import Times
 
@@ -79,7 +79,7 @@ class Sampler(Frozen):
     """trajectory: when networks are looked at, once for each draw"""
     anneal: Anneal | None = None
     """How the temperature of the warm-up runs, with ensemble.start anneal"""
-    warmup: Annotated[int, Field(ge=0, le=MOST)]
+    warmup: Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
     """First steps of each chain, which are thrown away [steps]"""
     draws: Count
     """Draws kept of each chain, a multiple of segment; more go on in the same store [draws]"""

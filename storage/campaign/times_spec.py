@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
-from storage.campaign.frozen import MOST, Frozen
+from storage.campaign.frozen import LARGEST_COUNT, Frozen
 
 
 class Times(Frozen):
@@ -20,7 +20,7 @@ class Times(Frozen):
         """Pairs of steps up to each time: 2εk is as close to it as a whole number k comes."""
         wanted, found = self.first / (2 * step_size), []
         for _ in range(count):  # products are the same on every machine, which powers are not
-            found.append(max(1, round(min(wanted, 10 * MOST))))
+            found.append(max(1, round(min(wanted, 10 * LARGEST_COUNT))))
             wanted *= self.ratio
         return found
 
@@ -31,8 +31,8 @@ class Times(Frozen):
     def problem(self, step_size: float, count: int) -> str | None:
         """Why there are no such times; None where there are."""
         pairs = self.pairs(step_size, count)
-        if pairs[-1] > MOST:
-            return f"they need more than {MOST} pairs of steps; take fewer draws"
+        if pairs[-1] > LARGEST_COUNT:
+            return f"they need more than {LARGEST_COUNT} pairs of steps; take fewer draws"
         if any(one >= other for one, other in itertools.pairwise(pairs)):
             return (
                 "they do not increase: two of them fall into the same pair of steps; raise first "

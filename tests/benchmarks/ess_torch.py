@@ -10,7 +10,7 @@ from ess_problem import CHAINS, INPUTS, NEURONS, POINTS, WIDTH, Array, data
 from ess_serving import Chains, serve
 from torch import Tensor
 
-from workers.ensemble.adaptation import STABLE
+from workers.ensemble.adaptation import STABLE_STEP
 from workers.fused.network import fused, potential
 from workers.fused.noise import Noise
 from workers.networks.activations import ACTIVATIONS
@@ -62,7 +62,7 @@ def learned(posed: Problem, halvings: int) -> Tensor:
     """Positions that chains from the prior have come to."""
     noise = Noise(START, range(CHAINS), halvings)
     position = noise(0, (posed.network.size,), torch.float32)
-    step_size = STABLE / 2 / math.sqrt(1.5 * stiffness(posed.gradient, position))
+    step_size = STABLE_STEP / 2 / math.sqrt(1.5 * stiffness(posed.gradient, position))
     sampler = baoab(posed.gradient, step_size, FRICTION)
     state = sampler.init(position, noise.at(1))
     for step in range(2, 2 + LEARNING):
@@ -158,7 +158,7 @@ def adjusted(posed: Problem, position: Tensor, part: float) -> Chosen:
 
 def default(posed: Problem, position: Tensor, part: float) -> Chosen:
     """BAOAB, at the step of `step_size: auto`."""
-    reach = part * STABLE
+    reach = part * STABLE_STEP
     step_size = reach / math.sqrt(stiffness(posed.gradient, position))
     text = f"ε = {reach:.3g}/√λ, γ = {FRICTION}"
     return baoab(posed.gradient, step_size, FRICTION), text, math.ceil(INTERVAL / step_size)
@@ -171,7 +171,7 @@ def integrated_out(posed: Problem, position: Tensor, part: float) -> Chosen:
     none = position.new_zeros(CHAINS, normals_needed(POINTS, WIDTH))
     hidden = position[:, : WIDTH * INPUTS].contiguous()
     curvature = stiffness(lambda z: evaluate(z, none)[:2], hidden)
-    reach = part * STABLE
+    reach = part * STABLE_STEP
     step_size = reach / math.sqrt(curvature)
     sampler = collapsed(posed.network, x, y, posed.temperature, step_size, FRICTION)
     text = f"ε = {reach:.3g}/√λ = {step_size:.2g}, γ = {FRICTION}"

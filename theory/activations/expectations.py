@@ -16,15 +16,15 @@ from torch import Tensor
 
 from theory.activations.large_variance import Elementwise, interpolated, second_moment, table
 from theory.activations.records import Activation, Formula, known
-from theory.numerics.precision import MOST, in_range
+from theory.numerics.precision import LARGEST_NUMBER, in_range
 
 NODES = torch.linspace(-12.475, 12.475, 500, dtype=torch.float64)  # standard deviations; none is 0
 HIGHEST = 512  # Hermite order
-LARGE = 30.0  # variance that the nodes resolve for any g of scale 1
+LARGE_VARIANCE = 30.0  # variance that the nodes resolve for any g of scale 1
 BAND = 400.0  # the same for g whose series ends, so that nodes √400/20 = 1 apart suffice
 ENDS = 1e-9  # of the weight of g beyond the highest order
 FALLS = 0.1  # from half of that order to it: less smooth g, of a kink at least, keep more
-LARGEST = 1e6  # variance
+LARGEST_VARIANCE = 1e6  # variance
 
 
 class Moment(Protocol):
@@ -123,7 +123,7 @@ class HermiteSeries:
         """E[g(√k z)²], by quadrature."""
         variance64 = variance.double()
         found = self._values(variance64).square().sum(1)
-        large = variance64 > LARGE
+        large = variance64 > LARGE_VARIANCE
         if not self.homogeneous and bool(large.any()):
             found[large] = second_moment(self.function, _checked(variance64[large]))
         return in_range(found.to(variance.dtype), variance)
@@ -187,15 +187,15 @@ def _is_enough(
     left, earlier = (part.square().sum(1) for part in (rest, before))
     if bool((left <= ends * values.square().sum(1)).all()):
         return largest <= BAND
-    return largest <= LARGE and bool((left > FALLS * earlier).any())
+    return largest <= LARGE_VARIANCE and bool((left > FALLS * earlier).any())
 
 
 def _checked(variance: Tensor) -> Tensor:
     largest = float(variance.max())
-    if largest > LARGEST:
+    if largest > LARGEST_VARIANCE:
         raise ValueError(
             f"a pre-activation has variance {largest:.3g}, and expectations of this activation are "
-            f"known up to {LARGEST:.0e}; scale the inputs or the weights down"
+            f"known up to {LARGEST_VARIANCE:.0e}; scale the inputs or the weights down"
         )
     return variance
 
@@ -238,7 +238,7 @@ def derivative_moment(activation: Activation) -> Moment:
 def most_in_single(activation: Activation, value: Moment) -> float:
     """The largest variance for which covariances in single precision do, `value` being E[φφ]."""
     homogeneous = isinstance(value, HermiteSeries) and value.homogeneous
-    return MOST if homogeneous else known(activation).most_in_single
+    return LARGEST_NUMBER if homogeneous else known(activation).most_in_single
 
 
 def derivative_of(function: Elementwise) -> Elementwise:

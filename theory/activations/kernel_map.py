@@ -15,7 +15,7 @@ from torch import Tensor
 
 from theory.activations.closed_forms import TINY
 from theory.activations.expectations import (
-    LARGEST,
+    LARGEST_VARIANCE,
     Activation,
     Elementwise,
     Moment,
@@ -28,8 +28,8 @@ from theory.numerics.precision import in_range
 STEP = 1e-3  # relative, of a fourth-order difference: its error and its rounding are below 1e-12
 
 # Standard deviations, and nodes over them, as in theory.activations.expectations.
-REACH, FEWEST = 12.475, 500
-CLOSE = 0.25  # of nodes in u, for φ of scale 1
+REACH, FEWEST_NODES = 12.475, 500
+NODE_SPACING = 0.25  # of nodes in u, for φ of scale 1
 POINTS = 256  # variances at a time
 
 
@@ -83,12 +83,15 @@ class KernelMap:
         if self.known.mean is not None:
             return self.known.mean(variance)
         function = self.known.phi
-        if float(variance.max()) > LARGEST:
+        if float(variance.max()) > LARGEST_VARIANCE:
             raise ValueError(
                 f"a pre-activation has variance {float(variance.max()):.3g}, and means of this "
-                f"activation are known up to {LARGEST:.0e}; scale the inputs or the weights down"
+                f"activation are known up to {LARGEST_VARIANCE:.0e}; scale the inputs or the "
+                "weights down"
             )
-        count = max(FEWEST, math.ceil(2 * REACH / CLOSE * math.sqrt(float(variance.max()))))
+        count = max(
+            FEWEST_NODES, math.ceil(2 * REACH / NODE_SPACING * math.sqrt(float(variance.max())))
+        )
         nodes = torch.linspace(-REACH, REACH, count, dtype=torch.float64).to(variance)
         weight = torch.softmax(-nodes.square() / 2, 0)
         roots = variance.sqrt()[:, None].split(POINTS)

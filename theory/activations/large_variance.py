@@ -28,17 +28,17 @@ CORRELATIONS = 72
 SHARPNESS = 2.0  # sinh t = √(k (1 - ρ)/2) times this, at the greatest k
 VARIANCES = 16  # and so many more for each factor of e between the least and the greatest
 MORE = 5
-FEW = 4  # variances, of which each is a node of its own
+FEW_VARIANCES = 4  # variances, of which each is a node of its own
 ROUNDED = 1.0  # factors of e to which the ends are, so that like variances have the same nodes
 KEPT = 32  # laws, of a few megabytes each
 ROOM = 1 << 21  # numbers at a time
 CHECKED = 12  # variances
 CLOSER = 0.6  # nodes of the check, in steps
 NEARLY = 0.01  # (1 - ρ) k
-ACCEPTED = 1e-9  # relative error, above which more variances are tried
+ACCEPTED_ERROR = 1e-9  # relative error, above which more variances are tried
 DOUBLINGS = 2
-REFUSED = 1e-3
-LEAST = 1e-12  # variance, below which g is as good as its first terms
+REFUSED_ERROR = 1e-3
+LEAST_VARIANCE = 1e-12  # variance, below which g is as good as its first terms
 
 
 def second_moment(function: Elementwise, variance: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ def table(function: Elementwise, parities: tuple[int, ...], variance: Tensor) ->
     √k of the greatest variance, then √E[g²]. Raises ValueError where g is not smooth enough by
     1e-3.
     """
-    known, place = variance.clamp_min(LEAST).unique(return_inverse=True)
-    if len(known) > FEW:
+    known, place = variance.clamp_min(LEAST_VARIANCE).unique(return_inverse=True)
+    if len(known) > FEW_VARIANCES:
         least, greatest = _range(variance)
         law = _law_of_range(function, parities, least, greatest, variance.dtype, variance.device)
         weights, factors, sharpness = law.weights(variance), law.factors, law.sharpness
@@ -120,14 +120,14 @@ def _law_of_range(
         factors = _factors(function, parities, nodes.expm1(), sharpness)
         told = _told(function, parities, some, weights(some), factors, sharpness)
         error = _error(function, parities, some, told)
-        if error <= ACCEPTED or count == most:
+        if error <= ACCEPTED_ERROR or count == most:
             _refuse(error, sharpness)
             return Law(weights, factors, sharpness)
         count *= 2
 
 
 def _lagrange_in_log(nodes: Tensor, barycentric: Tensor, variance: Tensor) -> Tensor:
-    return _lagrange(variance.clamp_min(LEAST).log1p(), nodes, barycentric)
+    return _lagrange(variance.clamp_min(LEAST_VARIANCE).log1p(), nodes, barycentric)
 
 
 def _told(
@@ -146,7 +146,7 @@ def _told(
 
 
 def _refuse(error: float, sharpness: float) -> None:
-    if error > REFUSED:
+    if error > REFUSED_ERROR:
         raise ValueError(
             f"the expectations of the activation are uncertain by {error:.1g} at variances up to "
             f"{sharpness**2:.3g}; scale the inputs down, or give a smoother activation"
@@ -227,7 +227,7 @@ def _error(
     """Of the table with closer nodes, for u and v that coincide but for their variances and nearly
     do, where a structure much below scale 1 shows; in units of √(E[g²]E[g²]).
     """
-    told = variance >= LEAST
+    told = variance >= LEAST_VARIANCE
     variance, points = variance[told], points[told]
     some = variance.argsort()[:: -(-len(variance) // CHECKED)]
     errors, scale = [], variance.new_ones(())

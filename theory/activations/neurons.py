@@ -21,7 +21,7 @@ BANDWIDTH = 0.2  # likewise, by which the table is smoothed
 REACH = (4.0, 16.0)  # standard deviations of the two Gaussians that look for other peaks
 SEARCHING = 0.25  # share of the draws that do so
 MOST_DIRECTIONS = 16
-LEAST = 0.01  # variance, in units of the prior's
+LEAST_VARIANCE = 0.01  # variance, in units of the prior's
 NOISE = 3.0  # how far an eigenvalue of Σ is from the bulk, in its random error, to be told from it
 
 
@@ -94,7 +94,9 @@ def adapted(neurons: Neurons, weight: Tensor, axis: Tensor) -> Proposal:
     bulk = float(moments.trace() - variances.sum()) / max(1, len(values) - len(variances))
     coordinate = neurons.weights @ directions[:, 0]
     density = _spread(_smoothed(coordinate, weight))
-    return Proposal(directions, variances.clamp_min(LEAST), max(bulk, LEAST), density)
+    return Proposal(
+        directions, variances.clamp_min(LEAST_VARIANCE), max(bulk, LEAST_VARIANCE), density
+    )
 
 
 def effective(weight: Tensor) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theory.activations import closed_forms as closed
 from theory.activations.large_variance import Elementwise
-from theory.numerics.precision import ANY_SCALE, MOST, ONE_SCALE
+from theory.numerics.precision import ANY_SCALE, LARGEST_NUMBER, ONE_SCALE
 from theory.words import check_word
 
 Activation = str | Elementwise
@@ -50,7 +50,7 @@ RECORDS = {
         value=closed.linear_expectation,
         slope=closed.linear_derivative_expectation,
         curvature=closed.linear_curvature,
-        most_in_single=MOST,
+        most_in_single=LARGEST_NUMBER,
     ),
     "erf": Known(
         torch.erf,
@@ -67,7 +67,7 @@ RECORDS = {
         curvature=closed.relu_curvature,
         mean=closed.relu_mean,
         mean_slope=closed.relu_mean_slope,
-        most_in_single=MOST,
+        most_in_single=LARGEST_NUMBER,
     ),
     "sin": Known(
         torch.sin,
@@ -82,7 +82,7 @@ RECORDS = {
         slope=closed.quadratic_derivative_expectation,
         mean=closed.quadratic_mean,
         mean_slope=torch.ones_like,
-        most_in_single=MOST,
+        most_in_single=LARGEST_NUMBER,
     ),
     "tanh": Known(torch.tanh, odd=True, most_in_single=ONE_SCALE),
     "gelu": Known(

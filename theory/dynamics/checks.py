@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-STABLE = 1.0  # of a step times the fastest rate: twice the step is taken, too, and 2 is the end
+STABLE_STEP = 1.0  # over the fastest time: twice the step is taken, too, and 2 is the end
 SHARE = 0.1  # of the fastest time, where no step is given
 
 
@@ -56,9 +56,9 @@ def checked_step(step: float | None, fastest: float) -> float:
         )
     if step is None:
         return SHARE / fastest
-    if not 0 < step * fastest <= STABLE:
+    if not 0 < step * fastest <= STABLE_STEP:
         raise ValueError(
-            f"step is {step:g}; give a positive one of at most {STABLE / fastest:.3g}, beyond "
+            f"step is {step:g}; give a positive one of at most {STABLE_STEP / fastest:.3g}, beyond "
             "which the fastest mode is not stable"
         )
     return float(step)

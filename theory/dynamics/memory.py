@@ -16,7 +16,7 @@ from torch import Tensor
 
 from theory.dynamics.two_time import TwoTimeKernels
 
-FEWEST, MOST = 16, 512  # intervals between the points
+FEWEST_INTERVALS, MOST_INTERVALS = 16, 512  # intervals between the points
 PRECISION = 1e-11  # of the largest element
 
 
@@ -53,9 +53,9 @@ class MemoryKernel:
 
 def _resolved(kernels: TwoTimeKernels) -> tuple[Tensor, Tensor]:
     """Points u, and R/ρ at them as rows, so many that as many more would not tell more."""
-    nodes = _points(FEWEST)
+    nodes = _points(FEWEST_INTERVALS)
     slope = _slopes(kernels, nodes)
-    while len(nodes) <= MOST:
+    while len(nodes) <= MOST_INTERVALS:
         between = _points(2 * (len(nodes) - 1))[1::2]
         found = _slopes(kernels, between)
         missed = float((_lagrange(between, nodes) @ slope - found).abs().max())
@@ -64,8 +64,8 @@ def _resolved(kernels: TwoTimeKernels) -> tuple[Tensor, Tensor]:
         both, order = torch.cat([nodes, between]).sort()
         nodes, slope = both, torch.cat([slope, found])[order]
     raise ValueError(
-        f"kernels between two times are not resolved by {MOST} correlations of the weights; scale "
-        "the inputs or the weights down"
+        f"kernels between two times are not resolved by {MOST_INTERVALS} correlations of the "
+        "weights; scale the inputs or the weights down"
     )
 
 

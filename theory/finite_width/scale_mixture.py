@@ -21,7 +21,7 @@ from theory.finite_width.kernel_scaling import Eigenbasis, in_eigenbasis
 
 NODES = 2001
 NEGLIGIBLE = 45.0  # nats below the maximum
-ENOUGH = 300  # nodes above that
+ENOUGH_NODES = 300  # nodes above that
 
 
 class ScaleMixture(NamedTuple):
@@ -100,7 +100,7 @@ def _posterior_of_scale(basis: Eigenbasis, width: float) -> tuple[Tensor, Tensor
         density = width * (log_scale - log_scale.exp()) / 2 - basis.action(log_scale) / 2
         density = density - density.max()
         seen = torch.nonzero(density > -NEGLIGIBLE).flatten()
-        if len(seen) >= ENOUGH:
+        if len(seen) >= ENOUGH_NODES:
             return log_scale.exp(), torch.softmax(density, 0)
         low, high = (
             float(log_scale[i]) for i in (max(seen[0] - 1, 0), min(seen[-1] + 1, NODES - 1))

@@ -23,7 +23,7 @@ from theory.kernels.convolution import WINDOW, Positions, equal_positions, posit
 from theory.numerics.precision import check_diagonals, in_range
 
 ROOM = 1 << 22  # covariances at a time
-FEW = 4  # points at a time where only each with itself is wanted
+FEW_POINTS = 4  # points at a time where only each with itself is wanted
 OUTSIDE = torch.iinfo(torch.int64).min  # which is the number of no position
 
 Known = Callable[[int, Tensor], tuple[Positions, Positions]]
@@ -92,8 +92,8 @@ def _reaches(depth: int, pool_after: Collection[int]) -> list[int]:
 def _variances(network: _Network, images: Tensor, same: list[Tensor]) -> list[Tensor]:
     """Variances of pre-activations at each position, by layer: (n, height, width)."""
     parts: list[list[Tensor]] = []
-    for part in range(0, len(images), FEW):
-        some = slice(part, part + FEW)
+    for part in range(0, len(images), FEW_POINTS):
+        some = slice(part, part + FEW_POINTS)
 
         def own(level: int, covariance: Tensor, some: slice = some) -> tuple[Positions, Positions]:
             found = _positions(network.value, _variance(covariance), same[level][some])

@@ -19,8 +19,8 @@ from theory.activations.records import Activation
 from theory.numerics.precision import in_range, single_does
 
 NARROW = 1 / 256  # sin² of half an angle below which single precision would not tell it from zero
-CLOSE = 1 / 64  # sine of half an angle below which it is the difference of two directions
-FEW = 1 / 64  # of a tile: so many narrow angles are found one by one
+NARROW_SINE = 1 / 64  # sine of half an angle below which it is the difference of two directions
+FEW_OF_A_TILE = 1 / 64  # of a tile: so many narrow angles are found one by one
 PAIRS = 64  # of points, in double precision
 ROWS = 256
 SUM = 256  # products that single precision adds one by one
@@ -206,8 +206,8 @@ def _by_difference(
     """Sines and cosines of half of the angles near 0 and π anew."""
     rows, columns = _directions(network, first), _directions(network, second)
     for part, others in ((sine, columns), (cosine, -columns)):
-        narrow = part < CLOSE
-        if int(narrow.sum()) > FEW * narrow.numel():
+        narrow = part < NARROW_SINE
+        if int(narrow.sum()) > FEW_OF_A_TILE * narrow.numel():
             mode = "donot_use_mm_for_euclid_dist"
             part.copy_(torch.where(narrow, torch.cdist(rows, others, compute_mode=mode) / 2, part))
             continue
@@ -294,7 +294,7 @@ def _exactly(network: Network, first: Points, second: Points, below: Tensor, abo
     narrow = (below < NARROW) | (above < NARROW)
     scale = network.weights[0] / first.x.shape[1]
     inverse, others = _inverse_root(first), _inverse_root(second)
-    if int(narrow.sum()) > FEW * narrow.numel():
+    if int(narrow.sum()) > FEW_OF_A_TILE * narrow.numel():
         covariance = first.x.double() @ second.x.double().T * scale + network.offset(0)
         halved = covariance * inverse[:, None] * others / 2
         below.copy_((0.5 - halved).clamp_(0, 1))

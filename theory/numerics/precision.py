@@ -7,7 +7,7 @@ from torch import Tensor
 
 # Variances whose covariances single precision holds. Its rounding of a correlation near 1 reaches
 # E[φφ] magnified by √k where φ has one scale, and by k where it has no end, as sin.
-LEAST, MOST = 1e-30, 1e30
+LEAST_NUMBER, LARGEST_NUMBER = 1e-30, 1e30
 ONE_SCALE, ANY_SCALE = 1e3, 30.0
 
 
@@ -35,7 +35,9 @@ def check_diagonals(diagonals: Iterable[Tensor], dtype: torch.dtype) -> None:
 
 def single_does(variances: Iterable[Tensor], most: float) -> bool:
     """Whether single precision does for all of these variances, of which `most` is the greatest."""
-    return all(bool((((some >= LEAST) | (some == 0)) & (some <= most)).all()) for some in variances)
+    return all(
+        bool((((some >= LEAST_NUMBER) | (some == 0)) & (some <= most)).all()) for some in variances
+    )
 
 
 def _end(dtype: torch.dtype) -> str:

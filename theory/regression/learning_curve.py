@@ -20,7 +20,7 @@ from theory.regression.on_device import (
     unheard,
 )
 from theory.regression.pool import Array, Panels, Places, Pool, panels_of
-from theory.regression.refinement import ACCEPTED, TRUSTED, Factor, Fit, fitted
+from theory.regression.refinement import ACCEPTED_RESIDUAL, TRUSTED_RESIDUAL, Factor, Fit, fitted
 from theory.words import check_word
 
 # How (K + T)⁻¹ is found: a Cholesky factor of all sizes of one ridge, in double or, with the error
@@ -181,14 +181,16 @@ def _try(
     for place, factor in enumerate(factors, start=1):
         usable = method == "spectrum" or bool(factor.sound.all())
         fit = fitted(factor, table.task.labels) if usable else None
-        if method == "single" and (fit is None or not (fit.first_residual <= TRUSTED).all()):
+        if method == "single" and (
+            fit is None or not (fit.first_residual <= TRUSTED_RESIDUAL).all()
+        ):
             left[float(factor.ridges[0])] = len(sizes)
         elif fit is None:
             left[float(factor.ridges[0])] = int(factor.sound.sum())
         else:
             table.record(factor, _measured(factor, fit, table.task))
             if method == "spectrum":  # a factor is one size of all ridges
-                missed = factor.ridges[~(fit.residual <= ACCEPTED)]
+                missed = factor.ridges[~(fit.residual <= ACCEPTED_RESIDUAL)]
                 left |= dict.fromkeys(missed.tolist(), place)
     return left
 
@@ -209,7 +211,9 @@ def _measured(factor: Factor, fit: Fit, task: _Task) -> dict[str, Array]:
     """What is stored of a fit, by column."""
     sizes, outputs = factor.sizes, task.labels.shape[1]
     labels = task.labels[: len(fit.weights)]
-    refused = np.where(fit.residual <= ACCEPTED, REFUSED["accepted"], REFUSED["inaccurate"])
+    refused = np.where(
+        fit.residual <= ACCEPTED_RESIDUAL, REFUSED["accepted"], REFUSED["inaccurate"]
+    )
     missed = np.square(fit.predicted - task.targets[:, None, :]).sum(axis=2)  # (M, column)
     evidence = np.einsum("no,nco->c", labels, fit.weights) + outputs * (
         factor.log_determinant() + sizes * math.log(2 * math.pi)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from theory.regression.pool import Array, Places, Pool
 
 ACCURATE = 1e-11  # residual below which weights are not refined any further
-ACCEPTED = 1e-6  # residual of a regression that is worth anything: about its error of predictions
-TRUSTED = 1e-3  # first residual of a factor in single precision that is good enough for the rest
+ACCEPTED_RESIDUAL = 1e-6  # of a regression worth anything: about its error of predictions
+TRUSTED_RESIDUAL = 1e-3  # the first, of a factor in single precision that does for the rest
 ROUNDS = 8
 
 

@@ -31,8 +31,8 @@ RINGS = torch.linspace(0, RADIUS, 7, dtype=torch.float64)  # ends of panels in r
 ENDS = torch.cat([torch.tensor([0.25, 0.5, 1, 2]), torch.arange(4, 65, 4)]).double()  # in √K r
 FAR_ENDS = 2.0 ** torch.arange(7, 14).double()
 ORDER = 16  # nodes of a panel
-FEWEST, FEWEST_KINKED = 128, 512  # angles over half a turn
-MOST = 8192
+FEWEST_ANGLES, FEWEST_ANGLES_OF_KINKS = 128, 512  # angles over half a turn
+MOST_ANGLES = 8192
 TAIL, TAIL_KINKED = 1e-14, 1e-5  # of Σ m² A_m, in the upper half of the orders
 
 
@@ -79,13 +79,13 @@ def _waves(shape: Shape, variance: float) -> Waves:
     cosine = (kinks / reach).clamp(-1, 1)
     angle, jump = cosine.acos(), bends * reach * (1 - cosine.square()).sqrt()
     angle, jump = angle[:, bends != 0], jump[:, bends != 0]
-    count, tail = (FEWEST_KINKED, TAIL_KINKED) if len(kinks) else (FEWEST, TAIL)
+    count, tail = (FEWEST_ANGLES_OF_KINKS, TAIL_KINKED) if len(kinks) else (FEWEST_ANGLES, TAIL)
     while True:
         smooth, bent = _transform(shape, reach, angle, jump, count)
         power = weight @ (smooth * (smooth + 2 * bent)) / 2
         power[0] *= 2
         rising = (power * torch.arange(count).square()).abs()
-        if count >= MOST or float(rising[count // 2 :].sum()) <= tail * float(rising.sum()):
+        if count >= MOST_ANGLES or float(rising[count // 2 :].sum()) <= tail * float(rising.sum()):
             return Waves(weight, power, angle, jump)
         count *= 2
 

@@ -14,10 +14,10 @@ from theory.signal.propagation import Expectations, expectations_of
 from theory.signal.tables import MomentTable
 
 NOISE = 1e-11  # relative, of differences of moments
-SAME = 1e-12  # relative, of variances that are equal but for rounding
-DEPARTS = 1e-9  # relative, at which E[φ²] is told from its slope at 0 times K
+SAME_VARIANCE = 1e-12  # relative, of variances that are equal but for rounding
+DEPARTURE = 1e-9  # relative, at which E[φ²] is told from its slope at 0 times K
 
-SCALE_INVARIANT, AT_ZERO, HALF_STABLE, NONE = "scale-invariant", "K* = 0", "half-stable", "none"
+SCALE_INVARIANT, AT_ZERO, HALF_STABLE, NO_POINT = "scale-invariant", "K* = 0", "half-stable", "none"
 
 
 class CriticalPoint(NamedTuple):
@@ -60,7 +60,7 @@ def critical_bias(activation: Activation, weight_variance: Number) -> Tensor:
     check_positive(weight_variance=weights)
     expectations, w = expectations_of(activation), weights.flatten()
     at_zero = _slope_at_zero(expectations)
-    end = torch.full_like(w, math.nan).masked_fill((w * at_zero - 1).abs() <= SAME, 0.0)
+    end = torch.full_like(w, math.nan).masked_fill((w * at_zero - 1).abs() <= SAME_VARIANCE, 0.0)
     if expectations.table is None:
         return end.reshape(weights.shape)
     line = _line(expectations.table, w)
@@ -98,7 +98,7 @@ def _classified(expectations: Expectations) -> tuple[str, CriticalPoint]:
         return AT_ZERO, CriticalPoint(1 / slope, 0.0, 0.0)
     for point in _half_stable(expectations.table):
         return HALF_STABLE, point
-    return NONE, CriticalPoint(math.nan, math.nan, math.nan)
+    return NO_POINT, CriticalPoint(math.nan, math.nan, math.nan)
 
 
 def _slope_at_zero(expectations: Expectations) -> float:
@@ -113,7 +113,7 @@ def _runs_to_zero(table: MomentTable, slope: float) -> bool:
     if not slope > 0:  # φ(0) ≠ 0, or φ has no slope at 0
         return False
     departure = table(table.variance).second / (slope * table.variance) - 1
-    told = departure[departure.abs() > DEPARTS]
+    told = departure[departure.abs() > DEPARTURE]
     return bool(len(told)) and float(told[0]) < 0
 
 

@@ -17,8 +17,10 @@ from theory.signal.elementwise import Shape
 REACH = 12.0  # standard deviations
 PANELS = 20  # of equal length, before they are cut
 ORDER = 16  # nodes of a panel
-NEAR, FAR = 2.0 ** torch.arange(-5, 1), 2.0 ** torch.arange(7, 12)
-ENDS = torch.cat([NEAR, torch.arange(2, 65, 2), FAR]).double()  # of panels, in u
+NEAR_VARIANCES, FAR_VARIANCES = 2.0 ** torch.arange(-5, 1), 2.0 ** torch.arange(7, 12)
+ENDS = torch.cat(
+    [NEAR_VARIANCES, torch.arange(2, 65, 2), FAR_VARIANCES]
+).double()  # of panels, in u
 ROOM = 1 << 21  # numbers at a time
 OUTER = 11.0  # standard deviations, beyond which no more than rounding may come from
 ROUNDING = 1e-14

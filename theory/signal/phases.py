@@ -15,7 +15,7 @@ from theory.signal.tables import MomentTable
 
 NOISE = 1e-12  # relative, of σ_b² + σ_w² E[φ²] - K
 CELLS = 4096  # at a time
-LEAST = 1e-300  # variance
+LEAST_VARIANCE = 1e-300  # variance
 
 
 class FixedPoint(NamedTuple):
@@ -103,7 +103,7 @@ def _roots(table: MomentTable, weights: Tensor, biases: Tensor) -> Tensor:
     def change(variance: Tensor, w: Tensor, b: Tensor) -> Tensor:
         return b + w * table(variance).second - variance
 
-    grid = torch.cat([torch.tensor([LEAST], dtype=torch.float64), table.variance])
+    grid = torch.cat([torch.tensor([LEAST_VARIANCE], dtype=torch.float64), table.variance])
     second = torch.cat([table.at_zero[None], table(table.variance).second])
     rise = biases[:, None] + weights[:, None] * second
     ends = crossings(rise - grid, NOISE * (rise + grid))

@@ -33,8 +33,8 @@ from theory.single_index.problems import Problem
 
 PHASES = ("GFL", "GMFL-I", "GMFL-II")
 ANGLES = (torch.arange(256, dtype=torch.float64) + 0.5) * (math.pi / 512)
-FEW = (torch.arange(64, dtype=torch.float64) + 0.5) * (math.pi / 128)  # none in ANGLES
-WIDEST = 1e6  # T over or under that of the cell, where a threshold is sought
+FEW_ANGLES = (torch.arange(64, dtype=torch.float64) + 0.5) * (math.pi / 128)  # none in ANGLES
+WIDEST_RATIO = 1e6  # T over or under that of the cell, where a threshold is sought
 TOUCHING = 1e-12  # rounding of h
 
 
@@ -130,7 +130,7 @@ def threshold(cells: Problem) -> Tensor:
     """
     _check(cells)
     start = cells.temperature.log()
-    width = math.log(WIDEST)
+    width = math.log(WIDEST_RATIO)
 
     def excess(log_temperature: Tensor) -> Tensor:
         largest, _, _ = _gaussian(_limit(cells._replace(temperature=log_temperature.exp())))
@@ -203,7 +203,7 @@ def _gaussian(limit: _Limit) -> tuple[Tensor, Tensor, _State]:
 
 def _mixed(limit: _Limit, first: Tensor) -> _State:
     """The lowest F over r, A and q, where droplets form; they start to at the angles `first`."""
-    grid = torch.cat([FEW.expand(len(first), -1), first[:, None]], 1).sort(1).values
+    grid = torch.cat([FEW_ANGLES.expand(len(first), -1), first[:, None]], 1).sort(1).values
     variance, weight, delta = _balance(limit, grid, weigh=True)
     value = _value(limit, variance, weight, delta)
 

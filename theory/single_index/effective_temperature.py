@@ -22,7 +22,7 @@ from theory.words import check_word
 
 ITERATIONS = 100
 FRUITLESS = 8  # iterations on which `solve` fails one after another: a cell is then given up
-PRECISION, ACCEPTED = 1e-13, 1e-9  # of ln T_eff
+PRECISION, ACCEPTED_ERROR = 1e-13, 1e-9  # of ln T_eff
 SLOPES = 0.02, 1.0  # between which that of the fixed-point equation is kept
 
 State = TypeVar("State")
@@ -100,7 +100,7 @@ def at_ridge(
             failures = torch.where(solved(state), 0, failures + 1)
         reached = excess.abs() <= PRECISION * (1 + point.abs())
         if steps == ITERATIONS or bool((reached | (failures >= FRUITLESS)).all()):
-            return torch.where(excess.abs() <= ACCEPTED, point.exp(), torch.nan), state
+            return torch.where(excess.abs() <= ACCEPTED_ERROR, point.exp(), torch.nan), state
         moved = point - before
         slope = torch.where(moved != 0, (excess - excess_before) / moved, 1.0)
         following = torch.maximum(point - excess / slope.clamp(*SLOPES), low)

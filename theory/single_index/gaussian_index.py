@@ -33,10 +33,10 @@ from theory.words import check_word
 
 NODES = torch.linspace(-9.0, 9.0, 73, dtype=torch.float64)  # z = x/√r: sums exact to rounding
 WEIGHTS = torch.softmax(-NODES.square() / 2, 0)
-LEAST = 0.3  # r: data do not narrow p(q) so far
+LEAST_RATIO = 0.3  # r: data do not narrow p(q) so far
 SCAN = 24  # values of ln r, between which there is at most one minimum
 CELLS = 64  # at a time
-ACCEPTED = 1e-8  # residual
+ACCEPTED_RESIDUAL = 1e-8  # residual
 
 
 Branch = Literal["lowest", "narrow", "wide"]  # which minimum of F, where there are several
@@ -102,7 +102,7 @@ def _found(cells: Problem, temperature: Tensor, state: _State) -> GaussianFeatur
     force = (cells.train / temperature).square() / cells.width  # m² = (n/T)² (σ_a²/PN) (δ·g)²
     learned = (delta[:, None] @ eigenvalues.block @ delta[..., None])[:, 0, 0]
     residual = 2 * state.slope / cells.width
-    sound = (residual.abs() <= ACCEPTED) & temperature.isfinite()
+    sound = (residual.abs() <= ACCEPTED_RESIDUAL) & temperature.isfinite()
 
     def marked(value: Tensor) -> Tensor:
         return value.where(sound if value.ndim == 1 else sound[:, None], torch.nan)
@@ -127,7 +127,7 @@ def _minimise(cells: Problem, temperature: Tensor, branch: Branch) -> _State:
     # (r - 1 - ln r) N/2 is at most F(1), and r/2 - ln 2 is at most r - 1 - ln r.
     highest = torch.log(4 * start / cells.width[:, None] + 1.5)
     steps = torch.linspace(0, 1, SCAN, dtype=torch.float64)
-    grid = math.log(LEAST) + (highest - math.log(LEAST)) * steps
+    grid = math.log(LEAST_RATIO) + (highest - math.log(LEAST_RATIO)) * steps
     _, _, value, slope = _free_energy(cells, temperature, grid)
     rising = (slope[:, :-1] < 0) & (slope[:, 1:] >= 0)
     if branch == "lowest":

@@ -36,7 +36,7 @@ SPACING = 0.25  # prior deviations
 SETTLING = 8  # times that the top of the barrier is looked for again
 DOUBLINGS = 16  # of μ, from 1/4 nat
 BISECTIONS = 40
-EMPTY = 40.0  # nats by which a well without neurons is above the others
+EMPTY_WELL = 40.0  # nats by which a well without neurons is above the others
 
 
 class Branch(NamedTuple):
@@ -203,7 +203,7 @@ def _share(grid: _Grid, state: _State) -> Tensor:
 
 def _emptied(state: _State, sign: int) -> Tensor:
     """Whether the wells that neurons leave hold none any more."""
-    return sign * (state.potential + state.inner - state.outer) > EMPTY
+    return sign * (state.potential + state.inner - state.outer) > EMPTY_WELL
 
 
 def _where(condition: Tensor, new: _State, old: _State) -> _State:

@@ -32,12 +32,12 @@ from theory.single_index.order_grid import Grid
 from theory.single_index.problems import Problem, Ridge, learnability
 from theory.single_index.saddle_point import Neurons, Saddle, saddle_point
 
-ACCEPTED = 1e-9  # residual
+ACCEPTED_RESIDUAL = 1e-9  # residual
 NEGLIGIBLE = 34.0  # nats below the maximum, where a density ends
 BEYOND = (torch.arange(256, dtype=torch.float64) + 0.5) * (math.pi / 512)  # q ∝ tan of these
 BEND = 0.6  # greatest -d²l of neighbours: a Gaussian is summed to rounding
-FIRST = (0.5, 16.0)  # spacing and reach of the first grid, in prior deviations
-MOST = 2**16  # points
+FIRST_GRID = (0.5, 16.0)  # spacing and reach of the first grid, in prior deviations
+MOST_POINTS = 2**16  # points
 FAILURES = (
     3  # grids on which the closure is not solved one after another: then others are not tried
 )
@@ -75,12 +75,12 @@ def order_parameter(cells: Problem, ridge: Ridge) -> OrderParameter:
     found: list[tuple[Tensor, OrderParameter]] = []
     stretch = stretch_of(cells.activation)
     longer_by = 2 if math.isinf(stretch) else 64
-    pending = [(Grid(*FIRST, stretch), torch.arange(count), torch.zeros(count))]
+    pending = [(Grid(*FIRST_GRID, stretch), torch.arange(count), torch.zeros(count))]
     while pending:
         grid, where, failures = pending.pop()
         part = cells.of(where)
         found_here, longer, finer = _on_grid(part, ridge, grid)
-        solved = (found_here.residual <= ACCEPTED) & found_here.temperature.isfinite()
+        solved = (found_here.residual <= ACCEPTED_RESIDUAL) & found_here.temperature.isfinite()
         failures = torch.where(solved, 0, failures + 1)
         refused = failures >= FAILURES
         longer, finer = longer & ~refused, finer & ~refused
@@ -88,7 +88,7 @@ def order_parameter(cells: Problem, ridge: Ridge) -> OrderParameter:
             wanted = (longer == grows) & (finer == halves)
             reach = grid.reach * (longer_by if grows else 1)
             following = Grid(grid.spacing / (2 if halves else 1), reach, stretch)
-            if following.size > MOST:
+            if following.size > MOST_POINTS:
                 refused |= wanted
             elif bool(wanted.any()):
                 pending.append((following, where[wanted], failures[wanted]))
@@ -166,7 +166,7 @@ def _on_grid(cells: Problem, ridge: Ridge, grid: Grid) -> tuple[OrderParameter, 
         return spectrum(cells, overlap, square, saddle.probability)
 
     def solved(saddle: Saddle) -> Tensor:
-        return saddle.residual <= ACCEPTED
+        return saddle.residual <= ACCEPTED_RESIDUAL
 
     temperature, saddle = at_ridge(cells, ridge, solve, eigenvalues, solved)
     weight, readout = saddle.probability, saddle.mean_readout

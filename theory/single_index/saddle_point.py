@@ -18,7 +18,7 @@ from torch import Tensor
 STEPS = 60
 SOFTNESS = (1024.0, 256.0, 64.0, 16.0, 4.0, 1.0)
 ROUGH = 1e-10  # residual above which softer actions are tried
-SHORTEST = 1e-18  # step
+SHORTEST_STEP = 1e-18  # step
 PRECISION = 1e-13  # of δ, in units of y
 SUFFICIENT = 1e-4  # Armijo's share of the expected increase
 CHUNK = 2**15  # numbers per mode that stay in cache
@@ -170,6 +170,6 @@ def _line_search(
     while True:
         following = _at(neurons, point.discrepancy + length[:, None] * step)
         low = following.value < point.value + SUFFICIENT * length * slope - rounding
-        if not bool((low & (length > SHORTEST)).any()):
-            return following, length > SHORTEST
+        if not bool((low & (length > SHORTEST_STEP)).any()):
+            return following, length > SHORTEST_STEP
         length = torch.where(low, length / 2, length)

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 RISE = 3  # standard errors of a step of a learning curve
 BINS = 24  # of a window, evenly spaced in ln k
-FIRST = 3  # leading modes are not yet on a law
+LEADING_MODES = 3  # leading modes are not yet on a law
 FLATTEST, STEEPEST = 1e-3, 50.0  # exponents of a fit
 SPECTRUM_SHARE, TARGET_SHARE = 20, 10  # a window ends at this part of the pool
 
@@ -67,7 +67,7 @@ def spectral_law(
     exponentials, which have b beyond its end and p without bound.
     """
     values = np.asarray(eigenvalues, dtype=np.float64)
-    chosen = window or (FIRST, len(values) // SPECTRUM_SHARE)
+    chosen = window or (LEADING_MODES, len(values) // SPECTRUM_SHARE)
     return _law(values, chosen, offset, points, by_mode=False)
 
 
@@ -84,7 +84,7 @@ def target_law(
     goes from rank 3 to a tenth of the modes. Standard errors and ValueErrors as in `spectral_law`.
     """
     values = np.asarray(coefficients_squared, dtype=np.float64)
-    chosen = window or (FIRST, len(values) // TARGET_SHARE)
+    chosen = window or (LEADING_MODES, len(values) // TARGET_SHARE)
     return _law(values, chosen, offset, None, by_mode=True)
 
 

@@ -23,7 +23,7 @@ from storage.files.sealed import seal, unseal
 from storage.planning.plan import SAMPLED, Lane, Shard
 from workers import numerics
 from workers.cluster.card import Card, Gpu
-from workers.cluster.packing import MOST, Packing, Ran
+from workers.cluster.packing import MOST_LANES, Packing, Ran
 from workers.cluster.pool import Began, Ending, Request, Seconds, Size, alike, unheard
 from workers.cluster.remote import RayExecutor, Reply, attempted, failed, node
 from workers.faults import Fault
@@ -169,7 +169,7 @@ class GpuExecutor(RayExecutor):
         there, most = _counted(self._ray)
         wanted = min(max(most, there), max(there + len(self._waiting), 1))
         while len(self._gpus) + len(self._unfit) < wanted:
-            actor: Any = self._runner.options(max_concurrency=MOST + 1).remote(self._card)
+            actor: Any = self._runner.options(max_concurrency=MOST_LANES + 1).remote(self._card)
             self._gpus.append(_Gpu(actor, actor.describe.remote().future()))
         self._welcome()
         return Size(sum(self._most_lanes(gpu) for gpu in self._gpus), 1)

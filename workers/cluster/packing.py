@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 SHARE = 0.85  # of the free memory of a GPU
 RISE = 1.1  # of the rate, for which twice as many lanes are kept
-MOST = 16  # lanes of a GPU: so many blocks of the usual size fill the largest one
+MOST_LANES = 16  # lanes of a GPU: so many blocks of the usual size fill the largest one
 
 
 class Ran(NamedTuple):
@@ -32,7 +32,7 @@ class Packing:
         self._room = SHARE * free
         known = known or {}
         self.lanes = known.get("lanes", 1)
-        self._most = known.get("most", MOST)
+        self._most = known.get("most", MOST_LANES)
         self._bytes = known.get("bytes", 0)  # of a lane
         self._growing = not known
         self._fewer, self._rate = 1, 0.0  # what was tried before, and what it did a second
@@ -68,7 +68,7 @@ class Packing:
     @property
     def _fitting(self) -> int:
         """Lanes that memory takes: one has to be tried in any case."""
-        by_memory = int(self._room / self._bytes) if self._bytes else MOST
+        by_memory = int(self._room / self._bytes) if self._bytes else MOST_LANES
         return max(min(self._most, by_memory), 1)
 
     def _compare(self, rate: float) -> None:

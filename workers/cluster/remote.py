@@ -34,8 +34,8 @@ CONNECT = 10  # seconds
 HOST = "127.0.0.1"  # where a cluster of this machine's own listens
 # Characters of a folder for temporary files. A socket's path has at most 107, on macOS 103, and
 # Ray takes for it /fwabcdefgh/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.
-LONGEST = 26
-OPEN = "r"  # what Ray opens to everybody, in a folder that lets nobody in
+LONGEST_PATH = 26
+OPEN_FOLDER = "r"  # what Ray opens to everybody, in a folder that lets nobody in
 LOCK = "driver"  # held by the process whose folder it is
 YOUNG = 60  # seconds: a folder as new as that may not be locked yet
 
@@ -257,14 +257,15 @@ def _short_folder() -> str:
     with suppress(FileNotFoundError):  # no such place can be written
         places.insert(0, tempfile.gettempdir())
     for place in places:
-        if 0 < len(os.fsencode(place)) <= LONGEST:
+        if 0 < len(os.fsencode(place)) <= LONGEST_PATH:
             with suppress(OSError):
                 _sweep(Path(place))
                 return _locked(tempfile.mkdtemp(prefix="fw", dir=place))
     raise CampaignError(
-        f"Ray needs a folder for its sockets with a path of at most {LONGEST} characters; found "
-        f"TMPDIR={os.environ.get('TMPDIR', '')}, and none in {', '.join(filter(None, places))} "
-        "that can be written; set TMPDIR to a short folder, or use --executor inline"
+        f"Ray needs a folder for its sockets with a path of at most {LONGEST_PATH} characters; "
+        f"found TMPDIR={os.environ.get('TMPDIR', '')}, and none in "
+        f"{', '.join(filter(None, places))} that can be written; set TMPDIR to a short folder, or "
+        "use --executor inline"
     )
 
 
@@ -334,7 +335,7 @@ def _start(ray: ModuleType, cpus: int, folder: str) -> None:
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=OBJECT_STORE,
-            _temp_dir=os.path.join(folder, OPEN),
+            _temp_dir=os.path.join(folder, OPEN_FOLDER),
             _node_ip_address=HOST,
             logging_level=logging.ERROR,
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 from workers.philox import Noise
 from workers.sampler import Sampler, State
 
-MOST = 20  # steps in a graph: further ones save nothing
+MOST_STEPS = 20  # steps in a graph: further ones save nothing
 # Lanes share a GPU, each in a thread: what waits for all of it must not meet a capture.
 CAPTURING = threading.Lock()
 

@@ -38,8 +38,8 @@ STAGES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)  # of the warm-up, and its
 REMEMBERED = 3  # of the last curvatures, whose largest decides
 FIRST_ITERATIONS, LATER_ITERATIONS = 12, 4  # of the power method: later ones begin where it was
 PROBE = 0.1  # length of the finite difference, in prior standard deviations
-STABLE = 1.6  # ε √λ of the underdamped schemes, which are stable below 2
-LONGEST = 0.8  # of them: where the data say little, 1.6 is stable and makes that little wrong
+STABLE_STEP = 1.6  # ε √λ of the underdamped schemes, which are stable below 2
+LONGEST_STEP = 0.8  # of them: where the data say little, 1.6 is stable and makes that little wrong
 TOLERATED = 0.005  # bias of the training loss that they are given, relative to it
 MEASURED, DRAINED, STEEP, SOFT = 0.056, 0.4, 2.6, 0.4  # of that bias: factor, and powers
 INDEFINITE = 0.6  # share of the outputs where the readout is integrated out
@@ -168,7 +168,9 @@ class Adaptation:
         elif self.problem.settings.bias_order == 1:
             self.step_size = 2 * BIAS / stiffest
         else:
-            self.step_size = min(STABLE / math.sqrt(stiffest), LONGEST, self._unbiased(stiffest))
+            self.step_size = min(
+                STABLE_STEP / math.sqrt(stiffest), LONGEST_STEP, self._unbiased(stiffest)
+            )
 
     def _unbiased(self, stiffest: float) -> float:
         """The longest step whose bias is tolerated, by the last traces together."""

@@ -21,7 +21,7 @@ from workers.data.balance import stored_counts
 from workers.data.dataset import Dataset
 from workers.data.datasets import dataset
 from workers.devices.backends import backend_of
-from workers.devices.graphs import MOST, Steps
+from workers.devices.graphs import MOST_STEPS, Steps
 from workers.devices.placement import CPU, CUDA, Placement
 from workers.ensemble import trajectories
 from workers.ensemble.adaptation import CALM, WINDOW, Adaptation, stages
@@ -113,7 +113,7 @@ def _advancing(
     thin = problem.settings.thin
     if problem.placement.device != CUDA or not scheme_of(problem).captured:
         return lambda state: _advance(sampler, noise, state, thin)
-    count = max(count for count in range(1, MOST + 1) if thin % count == 0)
+    count = max(count for count in range(1, MOST_STEPS + 1) if thin % count == 0)
     steps = Steps(sampler, noise, count, state.chains)
 
     def advance(state: _State) -> _State:

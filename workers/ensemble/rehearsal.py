@@ -20,8 +20,8 @@ from workers.ensemble.schemes import sampler_of
 from workers.measurement.instant import Instant
 from workers.measurement.record import Observed, Record
 
-ENOUGH = 0.1  # seconds that steps are repeated for
-MOST = 40  # steps at most
+ENOUGH_SECONDS = 0.1  # seconds that steps are repeated for
+MOST_STEPS = 40  # steps at most
 CAREFUL = 1e-3  # a step size at which nothing diverges: what a step takes does not depend on it
 
 
@@ -75,7 +75,7 @@ def _each(act: Callable[[], object]) -> float:
     Unless it is long: then it stands for all.
     """
     seconds = [_timed(act)]
-    while sum(seconds) < ENOUGH and len(seconds) < MOST:
+    while sum(seconds) < ENOUGH_SECONDS and len(seconds) < MOST_STEPS:
         seconds.append(_timed(act))
     return statistics.median(seconds[1:] or seconds)
 

@@ -32,7 +32,8 @@ from workers.samplers.ula import ULAState, ula
 T = TypeVar("T")
 
 LARGEST_RUNG_STEP = 1.0  # ε of a hot replica: the prior's own curvature is 1
-ACCEPTED = 0.574  # of mala's proposals: Roberts and Rosenthal (1998, doi:10.1111/1467-9868.00123)
+# Of mala's proposals: Roberts and Rosenthal (1998, doi:10.1111/1467-9868.00123).
+ACCEPTED_SHARE = 0.574
 TURNED, KICKED = 0.6, 0.9  # of the turns of neurons, and of those that are kicked: as measured
 
 
@@ -242,7 +243,7 @@ def _given(value: T | None) -> T:
 
 
 def _of_mala(problem: Problem, step_size: float) -> Proposals:
-    return Proposals(ACCEPTED, math.inf, 1)
+    return Proposals(ACCEPTED_SHARE, math.inf, 1)
 
 
 def _of_neurons(problem: Problem, angle: float) -> Proposals:

@@ -9,7 +9,7 @@ from storage.campaign.spec import is_trajectory
 from storage.errors import CampaignError
 from workers.data.dataset import Dataset
 
-STABLE = 1.0  # of a step times the fastest rate: twice the step is taken, too, and 2 is the end
+STABLE_STEP = 1.0  # of a step times the fastest rate: twice the step is taken, too, and 2 is the end
 MOST_POINTS = 2048  # of which eigenvalues are computed; those of more points grow as their number
 
 
@@ -46,9 +46,9 @@ def check_step(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     rate += sampler.dynamics == "langevin"
     if not rate < math.inf:
         raise CampaignError("the tangent kernel is not finite; look at the data")
-    if sampler.step_size * rate > STABLE:
+    if sampler.step_size * rate > STABLE_STEP:
         raise CampaignError(
             f"sampler.step_size is {sampler.step_size:g}, beyond stability: the fastest mode of "
             f"{count} training points relaxes at the rate {rate:.3g}, and twice the step is taken, "
-            f"too; give at most {STABLE / rate:.2g}"
+            f"too; give at most {STABLE_STEP / rate:.2g}"
         )

@@ -24,7 +24,7 @@ from workers.machine import cache
 Make = Callable[[NDArray[np.floating]], None]  # fills an array in its place
 
 PANEL = 256  # rows
-USED, MAKING, PARTIAL = ".used", ".making", ".partial"
+USED_NAME, MAKING_NAME, PARTIAL_NAME = ".used", ".making", ".partial"
 
 
 class SharedArray:
@@ -63,7 +63,7 @@ def shared(name: str, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> S
         cache.private(path.parent)
         used = _sharing(path)
         while True:
-            with _beside(path, MAKING).open("ab") as making:
+            with _beside(path, MAKING_NAME).open("ab") as making:
                 fcntl.flock(making, fcntl.LOCK_EX)
                 if not path.exists():
                     _make(path, shape, dtype, make)
@@ -91,26 +91,26 @@ def remove(names: list[str]) -> None:
 
 def sweep() -> None:
     """Take away what no living process uses."""
-    for lock in folder().glob(f"*{USED}"):
-        _clear_unused(lock.with_name(lock.name.removesuffix(USED)))
+    for lock in folder().glob(f"*{USED_NAME}"):
+        _clear_unused(lock.with_name(lock.name.removesuffix(USED_NAME)))
 
 
 def _clear_unused(path: Path) -> None:
-    with suppress(FileNotFoundError, BlockingIOError), _beside(path, USED).open("rb") as used:
+    with suppress(FileNotFoundError, BlockingIOError), _beside(path, USED_NAME).open("rb") as used:
         fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _clear_partials(path)
         cache.forget(path)
-        for each in (_beside(path, MAKING), _beside(path, USED)):
+        for each in (_beside(path, MAKING_NAME), _beside(path, USED_NAME)):
             each.unlink(missing_ok=True)
 
 
 def _sharing(path: Path) -> BinaryIO:
     """The lock of those who use a file, which nobody has removed in the meantime."""
     while True:
-        used = _beside(path, USED).open("ab")
+        used = _beside(path, USED_NAME).open("ab")
         fcntl.flock(used, fcntl.LOCK_SH)
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(used.fileno()), _beside(path, USED).stat()):
+            if os.path.samestat(os.fstat(used.fileno()), _beside(path, USED_NAME).stat()):
                 return used
         used.close()
 
@@ -118,7 +118,7 @@ def _sharing(path: Path) -> BinaryIO:
 def _make(path: Path, shape: tuple[int, int], dtype: DTypeLike, make: Make) -> None:
     """Make a file, after what a killed maker has left is taken away."""
     _clear_partials(path)
-    partial = _beside(path, f".{os.getpid()}{PARTIAL}")
+    partial = _beside(path, f".{os.getpid()}{PARTIAL_NAME}")
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
     try:
         with partial.open("w+b") as file:
@@ -141,7 +141,7 @@ def _reserve(file: BinaryIO, size: int) -> None:
 
 
 def _clear_partials(path: Path) -> None:
-    for partial in path.parent.glob(f"{path.name}.*{PARTIAL}"):
+    for partial in path.parent.glob(f"{path.name}.*{PARTIAL_NAME}"):
         partial.unlink(missing_ok=True)
 
 

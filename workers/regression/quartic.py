@@ -25,8 +25,8 @@ from workers.samplers.metropolis import MetropolisState
 ROUNDS = 60  # of the iteration for T_u
 STREAM = 16  # of a repeat's randomness, the first of one for each size, ridge and coupling
 LEAPS = 4  # of a proposal
-LONGEST = math.pi / 2 / LEAPS  # step size: a quarter of a period where the curvature is 1
-WANTED = 0.7  # share of the proposals accepted, which a smaller step size serves where it must
+LONGEST_STEP = math.pi / 2 / LEAPS  # step size: a quarter of a period where the curvature is 1
+WANTED_SHARE = 0.7  # of the proposals, which a smaller step size serves where it must
 # Of ln ε, as GAIN/step^DECAY: Robbins and Monro (1951, doi:10.1214/aoms/1177729586).
 GAIN, DECAY = 2.0, 0.6
 LEAST_ACCEPTED = 0.1  # below that chains stand still
@@ -132,7 +132,7 @@ def quartic_sample(
 
     mean = posterior.mean
     position = mean + noise(0, mean.shape, mean.dtype)
-    state = hmc(gradient, LONGEST, LEAPS).init(position, noise.at(0))
+    state = hmc(gradient, LONGEST_STEP, LEAPS).init(position, noise.at(0))
     state, step_size = _warm_up(gradient, state, noise, warmup)
     sampler, before = hmc(gradient, step_size, LEAPS), state.accepted
     total = torch.zeros_like(state.position)
@@ -173,12 +173,12 @@ def _warm_up(
     gradient: Gradient, state: MetropolisState, noise: Noise, steps: int
 ) -> tuple[MetropolisState, float]:
     """The chains after so many steps, and the step size at which `WANTED` are accepted."""
-    step_size = LONGEST
+    step_size = LONGEST_STEP
     for step in range(1, steps + 1):
         moved = hmc(gradient, step_size, LEAPS).step(state, noise.at(step))
         share = float((moved.accepted - state.accepted).double().mean())
-        step_size *= math.exp(GAIN / step**DECAY * (share - WANTED))
-        step_size, state = min(step_size, LONGEST), moved
+        step_size *= math.exp(GAIN / step**DECAY * (share - WANTED_SHARE))
+        step_size, state = min(step_size, LONGEST_STEP), moved
     return state, step_size
 
 

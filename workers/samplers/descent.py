@@ -14,7 +14,8 @@ from workers.philox import Normals
 from workers.sampler import Gradient, Sampler
 from workers.samplers.sgld import minibatch_gradient
 
-FIRST, SECOND, FLOOR = 0.9, 0.999, 1e-8  # β1, β2 and ε of Kingma and Ba (2015, arXiv:1412.6980)
+# β1, β2 and ε of Kingma and Ba (2015, arXiv:1412.6980).
+FIRST_DECAY, SECOND_DECAY, FLOOR = 0.9, 0.999, 1e-8
 
 
 class GDState(NamedTuple):
@@ -87,12 +88,12 @@ def adam(gradient: Gradient, step_size: float) -> Sampler[AdamState]:
         return AdamState(position, *gradient(position), none, none.clone(), steps)
 
     def step(state: AdamState, noise: Normals) -> AdamState:
-        first = torch.lerp(state.gradient, state.first, FIRST)
-        second = torch.lerp(state.gradient.square(), state.second, SECOND)
+        first = torch.lerp(state.gradient, state.first, FIRST_DECAY)
+        second = torch.lerp(state.gradient.square(), state.second, SECOND_DECAY)
         steps = state.steps + 1
         k = steps[:, None].double()
-        mean = first / (1 - FIRST**k).to(first)
-        size = (second / (1 - SECOND**k).to(second)).sqrt_().add_(FLOOR)
+        mean = first / (1 - FIRST_DECAY**k).to(first)
+        size = (second / (1 - SECOND_DECAY**k).to(second)).sqrt_().add_(FLOOR)
         position = torch.addcdiv(state.position, mean, size, value=-step_size)
         return AdamState(position, *gradient(position), first, second, steps)
 

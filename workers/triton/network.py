@@ -19,7 +19,7 @@ from workers.triton.activations import UNITS
 from workers.triton.gradient import backward, forward, total
 from workers.triton.kernels import launch
 
-LEAST = 16  # columns of a product of tensor cores
+LEAST_COLUMNS = 16  # columns of a product of tensor cores
 MOST_INPUTS = 64  # with more of them a program's numbers do not fit the registers
 
 
@@ -105,5 +105,5 @@ def constants(points: int, model: Network, name: str, tiles: Tiles) -> dict[str,
         "PHI": name,
         "NEURONS": tiles.neurons,
         "SLICE": tiles.points,
-        "COLUMNS": max(LEAST, triton.next_power_of_2(model.inputs)),
+        "COLUMNS": max(LEAST_COLUMNS, triton.next_power_of_2(model.inputs)),
     }

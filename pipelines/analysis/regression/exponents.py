@@ -25,7 +25,7 @@ from storage.store.store import Store
 from theory.renormalization import rg
 from theory.spectrum.curve_fit import Profile, errors_at, profile
 from theory.spectrum.exponents import (
-    FIRST,
+    LEADING_MODES,
     SPECTRUM_SHARE,
     TARGET_SHARE,
     PowerLaw,
@@ -137,9 +137,9 @@ def _laws(eigenvalues: torch.Tensor, power: torch.Tensor) -> dict[str, Array]:
     rank = int((eigenvalues > ROUNDING * eigenvalues[0]).sum())
     rows = []
     for offset in (False, True):
-        window = (FIRST, min(points // SPECTRUM_SHARE, rank))
+        window = (LEADING_MODES, min(points // SPECTRUM_SHARE, rank))
         kernel = _known(spectral_law, eigenvalues.numpy(), points, window, offset=offset)
-        window = (FIRST, min(points // TARGET_SHARE, rank))
+        window = (LEADING_MODES, min(points // TARGET_SHARE, rank))
         target = _known(target_law, power.numpy(), window, offset=offset)
         alpha, beta = kernel.exponent - 1, target.exponent - 1
         rows.append(

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 STEPS = 61  # cutoffs
 INTERVALS = 4  # at most, from the highest cutoffs down
 ROUNDING = 1e-12  # of the largest eigenvalue: smaller ones are zero
-FEWEST = 16  # modes of a flow
+FEWEST_MODES = 16  # modes of a flow
 BIN = 1.5  # ratio of the ends of a bin in which a dimension is measured
 
 _RIDGE = ("cell", "ridge")
@@ -68,7 +68,7 @@ def write(store: Store, planned: Plan) -> None:
     for cell in planned.regressions:
         eigenvalues, squares = regression_theories.stored_spectrum(store, cell.index)
         known = int((eigenvalues > ROUNDING * eigenvalues[0]).sum())
-        if known < FEWEST:
+        if known < FEWEST_MODES:
             continue
         alpha, beta = (
             float(np.asarray(laws[name][cell.index])[0])

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis.chains import Arrays
-from pipelines.analysis.verdicts import REJECTED
+from pipelines.analysis.verdicts import REJECTED_P
 from pipelines.theories.regression_theories import beyond_pool
 from pipelines.theories.theory_groups import group_name
 from storage.arrays.schema import Variable
@@ -97,7 +97,7 @@ def write(store: Store, planned: Plan) -> None:
     names = [entry.name for entry in entries]
     finished = np.asarray(measured["finished"][...]) > 0  # (cell, repeat)
     cells, ridges = len(finished), len(measured_ridges(planned))
-    level = REJECTED / max(len(theories) * len(names) * cells * ridges, 1)
+    level = REJECTED_P / max(len(theories) * len(names) * cells * ridges, 1)
     shape = {
         "theory": len(theories),
         "observable": len(names),

@@ -16,7 +16,7 @@ from pipelines.report.figures.panel import Panel
 from pipelines.report.words import listed
 
 ERROR = "pool_error"
-MOST = 3  # pairs of a cell and a ridge
+MOST_PAIRS = 3  # pairs of a cell and a ridge
 ROOM = 2.5  # factor above and below what was measured
 
 
@@ -32,18 +32,18 @@ def panel(tree: DataTree) -> Panel | None:
     shaded = group(tree, f"theory/{data['theory'].values[0]}")
     assert shaded is not None
     data["beyond_pool"] = shaded["beyond_pool"]
-    room = shown_pairs(data, MOST)
+    room = shown_pairs(data, MOST_PAIRS)
     return Panel(
         "theories", "Theories of the learning curve", _caption(data), _draw, data, _facets, room
     )
 
 
 def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
-    return by_ridge(data, MOST)
+    return by_ridge(data, MOST_PAIRS)
 
 
 def _draw(data: xr.Dataset) -> Figure:
-    shown = pairs(data, MOST)
+    shown = pairs(data, MOST_PAIRS)
     figure = style.figure(1.2 + 2.5 * len(shown))
     rows = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (cell, ridge) in zip(rows, shown, strict=True):
@@ -98,7 +98,7 @@ def _frame(one: xr.Dataset) -> tuple[float, float] | None:
 
 def _outside(data: xr.Dataset) -> Iterator[str]:
     """Which theories are off the axis at each ridge that is shown, and on which side."""
-    for cell, ridge in pairs(data, MOST):
+    for cell, ridge in pairs(data, MOST_PAIRS):
         one = data.isel(cell=cell, ridge=ridge)
         if (frame := _frame(one)) is None:
             continue

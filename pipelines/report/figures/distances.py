@@ -10,7 +10,7 @@ from pipelines.report.figures.cells import at_ridge, by_ridge, group, pairs, sho
 from pipelines.report.figures.panel import Panel
 
 THEORIES = ("rg_gpr", "rg_gpr_position")
-MOST = 4  # pairs of a cell and a ridge
+MOST_PAIRS = 4  # pairs of a cell and a ridge
 
 
 def panel(tree: DataTree) -> Panel | None:
@@ -27,18 +27,18 @@ def panel(tree: DataTree) -> Panel | None:
     )
     if bool(data["distance_square"].isnull().all()):
         return None
-    room = shown_pairs(data, MOST)
+    room = shown_pairs(data, MOST_PAIRS)
     return Panel(
         "distances", "One ridge, or one at each point", _caption(), _draw, data, _facets, room
     )
 
 
 def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
-    return by_ridge(data, MOST)
+    return by_ridge(data, MOST_PAIRS)
 
 
 def _draw(data: xr.Dataset) -> Figure:
-    shown = pairs(data, MOST)
+    shown = pairs(data, MOST_PAIRS)
     figure = style.figure(0.9 + 1.9 * len(shown))
     rows = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (cell, ridge) in zip(rows, shown, strict=True):

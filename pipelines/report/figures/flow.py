@@ -12,7 +12,7 @@ from pipelines.report.figures.panel import Panel
 from pipelines.report.words import listed
 from pipelines.text.rounding import plain
 
-MOST = 4  # ridges
+MOST_RIDGES = 4  # ridges
 DECADES = 12  # of the ridge, below its largest value
 
 
@@ -22,7 +22,7 @@ def panel(tree: DataTree) -> Panel | None:
     if found is None:
         return None
     data = found.isel(cell=chosen(found, 1))
-    data = data.isel(ridge=spread(data.sizes["ridge"], MOST))
+    data = data.isel(ridge=spread(data.sizes["ridge"], MOST_RIDGES))
     if bool(data["hard_ridge"].isnull().all()):
         return None
     room = shown_of(1, found.sizes["cell"], "cells")

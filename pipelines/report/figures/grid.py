@@ -16,7 +16,7 @@ from pipelines.text.settings import named as setting_in_words
 
 MOST_MAPS = 12
 COLUMNS = 2
-FEW = 5  # columns of squares up to which numbers stand in them
+FEW_COLUMNS = 5  # columns of squares up to which numbers stand in them
 HIGHEST = 2.0  # inches of a map
 MOST_NAMES = 5  # of values below a map, and twice as many beside it
 LETTERS = 9  # along an inch
@@ -94,7 +94,7 @@ def _draw(data: xr.Dataset) -> Figure:
         here = axes.flat[place]
         table = np.full((len(y), len(x)), np.nan)
         table[row, column] = one
-        squares(here, table, len(x) <= FEW)
+        squares(here, table, len(x) <= FEW_COLUMNS)
         style.title(here, str(title), columns)
     style.taken(axes, count, style.wrapped(setting_in_words(path(data, along)), ROOM))
     words = style.wrapped(setting_in_words(path(data, across)), int(LETTERS * height))

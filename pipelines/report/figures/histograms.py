@@ -15,14 +15,17 @@ from pipelines.text.rounding import plain, uncertain
 from storage.arrays.coordinates import BIN_RANGE
 
 MOST_CELLS = 5
-MERGED = 3  # bins drawn as one
-SEEN = 1e-4  # density up to which the axis of z reaches
+MERGED_BINS = 3  # bins drawn as one
+SEEN_DENSITY = 1e-4  # density up to which the axis of z reaches
 FLOOR = 1e-5  # of the logarithmic axis
 PRIOR = "nngp"
-TOLD = {"long_name": "whether variance, kurtosis and predictions are of this cell", "units": "1"}
+TOLD_ATTRIBUTES = {
+    "long_name": "whether variance, kurtosis and predictions are of this cell",
+    "units": "1",
+}
 HEIGHTS = [2.2, 1.4]  # of the linear axes and of the logarithmic ones, in inches
 ROOM = 1.3  # above what is drawn, for the note
-LEFT_OUT = 1e-3  # share of the z in the end bins that is told of
+UNTOLD_SHARE = 1e-3  # share of the z in the end bins that is told of
 
 
 def panel(tree: DataTree) -> Panel | None:
@@ -36,9 +39,9 @@ def panel(tree: DataTree) -> Panel | None:
     predicted = _predicted(tree, places)
     if predicted is not None:
         data = data.assign(predicted.data_vars)
-    data = data.assign(told=("cell", [int(place == told) for place in places], TOLD))
+    data = data.assign(told=("cell", [int(place == told) for place in places], TOLD_ATTRIBUTES))
     data = data.isel(cell=data["density"].notnull().any(("layer", "direction", "bin")).values)
-    if not bool((data["density"] > SEEN).any()):
+    if not bool((data["density"] > SEEN_DENSITY).any()):
         return None  # nothing is there, or all of it beyond the axis
     layers = data.sizes["layer"]
     data = data.isel(layer=sorted({0, layers - 1}))
@@ -104,7 +107,7 @@ def _predicted(tree: DataTree, places: list[int]) -> xr.Dataset | None:
 
 def _merged(counts: xr.DataArray) -> xr.DataArray:
     """What is in the inner bins over their width, a few of them as one."""
-    inner: xr.DataArray = counts.isel(bin=slice(1, -1)).coarsen(bin=MERGED).reduce(np.sum)  # pyright: ignore
+    inner: xr.DataArray = counts.isel(bin=slice(1, -1)).coarsen(bin=MERGED_BINS).reduce(np.sum)  # pyright: ignore
     return inner / float(inner["bin"][1] - inner["bin"][0])
 
 
@@ -167,10 +170,10 @@ def _highest(data: xr.Dataset) -> float:
 
 def _reach(data: xr.Dataset) -> float:
     """How far from zero anything is seen that was measured or is predicted."""
-    seen = (data["density"] > SEEN).any(("cell", "layer", "direction"))
+    seen = (data["density"] > SEEN_DENSITY).any(("cell", "layer", "direction"))
     if "predicted" in data:
         one = data["predicted"].isel(cell=_told(data))
-        seen |= (one > SEEN).any(("theory", "layer", "direction"))
+        seen |= (one > SEEN_DENSITY).any(("theory", "layer", "direction"))
     return float(np.abs(data["bin"].values[seen]).max())
 
 
@@ -238,7 +241,7 @@ def _out_of_sight(data: xr.Dataset) -> str:
 
 
 def _end_bins(share: xr.DataArray, what: str) -> str:
-    if not share.max() > LEFT_OUT:
+    if not share.max() > UNTOLD_SHARE:
         return ""
     most = share.isel(share.argmax(...))  # pyright: ignore[reportArgumentType]
     direction = str(most["direction"].item())

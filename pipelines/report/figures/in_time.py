@@ -13,7 +13,8 @@ from pipelines.report.figures.panel import Panel
 from pipelines.text.rounding import plain
 
 MOST_CELLS = 3
-BEST = ("mean_field", "volterra", "gradient_flow", "nngp")  # residuals are those of the first
+# Residuals are those of the first.
+BEST_THEORIES = ("mean_field", "volterra", "gradient_flow", "nngp")
 ROWS = {"loss": "loss $L$", "learnability": "learnability"}
 COLOURS = (style.SKY, style.YELLOW, style.PURPLE)
 
@@ -23,7 +24,7 @@ def panel(tree: DataTree) -> Panel | None:
     cells = group(tree, "ensemble")
     if cells is None or "time" not in cells.dims or not bool(cells["loss"].notnull().any()):
         return None
-    found = {name: group(tree, f"theory/{name}") for name in BEST}
+    found = {name: group(tree, f"theory/{name}") for name in BEST_THEORIES}
     theories = {name: one for name, one in found.items() if one is not None}
     data = compare(cells, theories).isel(cell=chosen(cells, MOST_CELLS))
     room = shown_of(data.sizes["cell"], cells.sizes["cell"], "cells")

@@ -13,7 +13,7 @@ from storage.campaign.observables import layers_of, name_of
 
 MOST_CELLS = 3
 MOST_PAIRS = 6  # of points, one in each dataset
-FEWEST = 3  # layers
+FEWEST_LAYERS = 3  # layers
 ROWS = {"kernel_mean": "mean kernel", "correlation": "correlation"}
 THEORY = "nngp"
 
@@ -21,7 +21,7 @@ THEORY = "nngp"
 def panel(tree: DataTree) -> Panel | None:
     """Mean kernel and correlation against the layer, a colour for each pair of points."""
     fits = group(tree, "fits")
-    if fits is None or f"correlation {FEWEST}" not in fits["observable"].values:
+    if fits is None or f"correlation {FEWEST_LAYERS}" not in fits["observable"].values:
         return None
     data = by_layer(fits, [*ROWS]).isel(cell=chosen(fits, MOST_CELLS))
     if not bool(data["measured"].notnull().any()):

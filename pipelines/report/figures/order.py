@@ -28,8 +28,8 @@ from pipelines.text.rounding import uncertain
 
 MOST_SERIES = 3
 TARGET = "target"
-SEEN = 5  # standard errors that a variance must be away from the prior's
-FEWEST = 3  # widths through which a line is drawn
+SEEN_ERRORS = 5  # standard errors that a variance must be away from the prior's
+FEWEST_WIDTHS = 3  # widths through which a line is drawn
 COLOURS = {
     "random": style.MUTED, "top": style.SKY, "target": style.YELLOW, "point": style.PURPLE,
 }  # fmt: skip
@@ -90,7 +90,7 @@ def farthest(found: xr.Dataset) -> int | None:
         return None
     along = found.isel(layer=-1).sel(direction=TARGET)
     variance, error = along["variance"].values, along["variance_error"].values
-    seen = (np.abs(variance - 1) > SEEN * error) & (variance > 0)
+    seen = (np.abs(variance - 1) > SEEN_ERRORS * error) & (variance > 0)
     if not seen.any():
         return None
     return int(np.argmax(np.abs(np.log(variance, where=seen, out=np.zeros_like(variance)))))
@@ -109,7 +109,11 @@ def _overlap(cells: xr.Dataset) -> dict[str, xr.DataArray]:
 def _with_line(data: xr.Dataset, along: Abscissa) -> xr.Dataset:
     """The slope c of variance = 1 + c/N by weighted least squares, where all cells share it."""
     seen = data[along.name].values[data["variance"].notnull().any(("layer", "direction")).values]
-    if not along.is_width or len(np.unique(seen)) < FEWEST or len(series(data, along, 2)) > 1:
+    if (
+        not along.is_width
+        or len(np.unique(seen)) < FEWEST_WIDTHS
+        or len(series(data, along, 2)) > 1
+    ):
         return data
     inverse = 1 / data[along.name]
     weight = (data["variance_error"] ** -2).where(np.isfinite(data["variance_error"]))

@@ -13,7 +13,7 @@ from pipelines.report.figures.statistics import chains, mean_and_error
 
 MOST_CELLS = 3
 FLOOR = 1e-5  # of the logarithmic axis
-SEEN = 3e-5  # density up to which the axis of q reaches
+SEEN_DENSITY = 3e-5  # density up to which the axis of q reaches
 
 
 def panel(tree: DataTree) -> Panel | None:
@@ -25,7 +25,7 @@ def panel(tree: DataTree) -> Panel | None:
     data = density(cells.isel(cell=places))
     there = data["density"].notnull().any("overlap_bin").values
     data, places = data.isel(cell=there), places[there]
-    if not bool((data["density"] > SEEN).any()):
+    if not bool((data["density"] > SEEN_DENSITY).any()):
         return None
     theories = _predicted(tree, places)
     if theories is not None:
@@ -106,7 +106,7 @@ def _drawn(data: xr.Dataset) -> list[xr.DataArray]:
 
 def _reach(data: xr.Dataset) -> float:
     """How far from zero anything is seen: a lobe that theory alone has is on the axis, too."""
-    seen = [np.abs(each["overlap_bin"].where(each > SEEN)).max() for each in _drawn(data)]
+    seen = [np.abs(each["overlap_bin"].where(each > SEEN_DENSITY)).max() for each in _drawn(data)]
     return float(np.nanmax(seen))
 
 

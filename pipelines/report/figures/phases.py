@@ -18,7 +18,7 @@ from theory.signal import critical_bias, fixed_point
 
 WEIGHT, BIAS = "network_weight_variance", "network_bias_variance"
 MOST_PANELS = 3
-FEWEST = 3  # values along each axis
+FEWEST_VALUES = 3  # values along each axis
 ALONG_LINE, GRID = 200, 90  # places at which the theory is evaluated
 DEPTHS = (3, 10, 30)  # layers, of the contours of ξ_c
 ACCURACIES = ("test_accuracy", "pool_accuracy")
@@ -77,7 +77,7 @@ def _is_map(cells: xr.Dataset) -> bool:
     if not {WEIGHT, BIAS} <= set(swept(cells)):
         return False
     numbers = all(np.issubdtype(cells[name].dtype, np.number) for name in (WEIGHT, BIAS))
-    return numbers and all(len(np.unique(cells[name])) >= FEWEST for name in (WEIGHT, BIAS))
+    return numbers and all(len(np.unique(cells[name])) >= FEWEST_VALUES for name in (WEIGHT, BIAS))
 
 
 def _panels(cells: xr.Dataset) -> dict[str, list[int]]:

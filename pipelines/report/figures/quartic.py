@@ -12,7 +12,7 @@ from pipelines.report.figures.panel import Panel
 from pipelines.text.rounding import plain
 from theory.statistics import jackknife_error
 
-MOST = 3  # ridges
+MOST_RIDGES = 3  # ridges
 
 
 def panel(tree: DataTree) -> Panel | None:
@@ -25,7 +25,7 @@ def panel(tree: DataTree) -> Panel | None:
     if bool(data["ratio"].isnull().all()):
         return None
     room = shown_of(1, measured.sizes["cell"], "cells")
-    room += shown_of(min(data.sizes["ridge"], MOST), data.sizes["ridge"], "ridges")
+    room += shown_of(min(data.sizes["ridge"], MOST_RIDGES), data.sizes["ridge"], "ridges")
     title = "A quartic term in the loss"
     return Panel("quartic", title, _caption(data), _draw, data, _facets, room)
 
@@ -33,7 +33,7 @@ def panel(tree: DataTree) -> Panel | None:
 def _facets(data: xr.Dataset) -> dict[str, xr.Dataset]:
     return {
         f"ridge {plain(float(data['ridge'][place]))}": data.isel(ridge=[place])
-        for place in spread(data.sizes["ridge"], MOST)
+        for place in spread(data.sizes["ridge"], MOST_RIDGES)
     }
 
 
@@ -66,7 +66,7 @@ def ratios(
 
 def _draw(data: xr.Dataset) -> Figure:
     one = data.isel(cell=0)
-    shown = spread(one.sizes["ridge"], MOST)
+    shown = spread(one.sizes["ridge"], MOST_RIDGES)
     figure = style.figure(1.1 + 2.2 * len(shown))
     rows = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axes, ridge in zip(rows, shown, strict=True):

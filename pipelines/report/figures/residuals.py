@@ -13,7 +13,7 @@ from pipelines.report.figures.squares import colour_bar, named, squares
 from pipelines.text.rounding import plain
 
 ERROR = "pool_error"
-FEW = 9  # sizes up to which numbers stand in the squares
+FEW_SIZES = 9  # sizes up to which numbers stand in the squares
 
 
 def panel(tree: DataTree) -> Panel | None:
@@ -53,7 +53,7 @@ def _draw(data: xr.Dataset) -> Figure:
 
 
 def _squares(axes: Axes, t: xr.DataArray) -> None:
-    squares(axes, t.transpose("ridge", "train").values, t.sizes["train"] <= FEW)
+    squares(axes, t.transpose("ridge", "train").values, t.sizes["train"] <= FEW_SIZES)
     axes.set_yticks(
         np.arange(t.sizes["ridge"]) + 0.5, [plain(float(ridge)) for ridge in t["ridge"].values]
     )

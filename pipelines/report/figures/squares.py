@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pipelines.report import style
 from pipelines.text.rounding import plain
 
-LINEAR, LARGEST = 3.0, 300.0  # standard errors
+LINEAR_ERROR, LARGEST_ERROR = 3.0, 300.0  # standard errors
 COLOURS = "RdBu_r"
 DARK = 30  # standard errors, beyond which ink cannot be read on the colour
 TICKS = (-100, -10, -3, 0, 3, 10, 100)
@@ -60,7 +60,7 @@ def colour_bar(figure: Figure, axes: Sequence[Axes]) -> None:
 
 def _norm() -> SymLogNorm:
     """A new one each time, since axes and colour bars may change what they are given."""
-    return SymLogNorm(LINEAR, vmin=-LARGEST, vmax=LARGEST)
+    return SymLogNorm(LINEAR_ERROR, vmin=-LARGEST_ERROR, vmax=LARGEST_ERROR)
 
 
 def _short(value: float) -> str:

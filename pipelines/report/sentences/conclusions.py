@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Said = str | Line
 
 MOST_NAMED = 3
-SHOWN = 10  # sentences that a summary has room for
+OPEN_SENTENCES = 10  # sentences that a summary has room for
 
 
 def conclusions(tree: "DataTree") -> list[str]:

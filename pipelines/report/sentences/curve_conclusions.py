@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-FIRST = "pool_error"
+FIRST_ERROR = "pool_error"
 DECIDES = 10.0  # a difference of Akaike's criterion: the right theory is so far behind in < 1 %
 SCATTERS = 3.0  # standard deviations of it between theories that come equally close: 0.3 %
 
@@ -30,8 +30,8 @@ def curve_lines(tree: "DataTree") -> Iterator[str | Line]:
     curves = group(tree, "learning_curve")
     yield from _distances(tree)
     yield from quartic_lines(tree)
-    if curves is not None and FIRST in curves["observable"].values:
-        yield from _ranking(curves.sel(observable=FIRST))
+    if curves is not None and FIRST_ERROR in curves["observable"].values:
+        yield from _ranking(curves.sel(observable=FIRST_ERROR))
     yield from law_lines(tree)
     yield from of_curves(tree)
     yield from free_lines(tree)

@@ -22,7 +22,7 @@ MOST_NAMED = 3
 ZERO = "that part of the target is zero at the test points"
 ALIKE = {"overlap_kurtosis": "all overlaps are alike"}
 FEW_POINTS = "there are fewer test points than parts of the target"
-FEW = (
+TOO_FEW_CHAINS = (
     f"no error bar is known with {FEWEST_CHAINS} chains, {FEWEST_FOR_PAIRS} would do: what takes "
     "pairs of chains leaves none of them out"
 )
@@ -43,7 +43,7 @@ def undefined(tree: "DataTree") -> list[str]:
     reasons = ALIKE | dict.fromkeys(learned, FEW_POINTS if points < len(learned) else ZERO)
     lines = [*_without(fits, "measured", sampled, reasons)]
     few = sampled & (progress["chains"] < FEWEST_FOR_PAIRS).transpose("cell", "dataset").values
-    pairs = {"mse_mean": FEW, "predictive_variance": FEW}
+    pairs = {"mse_mean": TOO_FEW_CHAINS, "predictive_variance": TOO_FEW_CHAINS}
     return [*lines, *_without(fits, "standard_error", few, pairs)]
 
 

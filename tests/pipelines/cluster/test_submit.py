@@ -157,7 +157,7 @@ def test_a_short_spec_travels_with_the_run_and_a_long_one_is_kept_in_the_root(
     given = handing.parameters(campaign, OPTIONS)
     assert given["spec"] == text
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(handing, "MOST", 100)
+    monkeypatch.setattr(handing, "MOST_BYTES", 100)
     given = handing.parameters(campaign, OPTIONS)
     assert len(given["spec"]) < 100
     assert parse(handing.spec(given["spec"], given["root"])) == campaign.spec

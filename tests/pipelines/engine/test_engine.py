@@ -10,7 +10,7 @@ import torch
 import zarr
 
 from pipelines.engine.engine import Choice, Inline, Prepared, drive, prepare, run
-from pipelines.engine.waves import MOST, Wave, merged
+from pipelines.engine.waves import MOST_WAVES, Wave, merged
 from storage.arrays.schema import STATUS
 from storage.errors import CampaignError, IncompleteError
 from storage.files.checkpoint import load
@@ -284,12 +284,12 @@ def test_a_run_that_is_stopped_ends_after_the_shard_and_goes_on_later(tmp_path):
     assert first.shard.name not in {outcome.shard.name for outcome in simulate(campaign)}
 
 
-@pytest.mark.parametrize("count", [1, MOST, MOST + 1, 7 * MOST - 1])
+@pytest.mark.parametrize("count", [1, MOST_WAVES, MOST_WAVES + 1, 7 * MOST_WAVES - 1])
 def test_many_waves_become_few_and_keep_their_lanes(count):
     shard = first_block()
     waves = [Wave(f"wave {i}", ((shard,) * (i % 3 + 1),)) for i in range(count)]
     fewer = merged(waves)
-    assert len(fewer) <= MOST
+    assert len(fewer) <= MOST_WAVES
     assert [lane for wave in fewer for lane in wave.lanes] == [w.lanes[0] for w in waves]
 
 

@@ -280,6 +280,7 @@ def test_what_no_machine_holds_is_refused_by_plan_and_run_alike(what, monkeypatc
 def test_millions_of_draws_are_planned_without_listing_them(monkeypatch):
     rehearsals(monkeypatch)
     monkeypatch.setattr(Plan, "lanes", no_shards)
+    monkeypatch.setattr(memory, "available", lambda: 10**11)
     text = estimate(widths(4, 8, sampler={**SAMPLER, "draws": 9 * 10**6}))
     assert line(text, "shards")[0].startswith(str(2 * 5 * (1 + 3 * 10**6)))
     assert "warning" in text

@@ -71,10 +71,12 @@ def test_the_segment_that_is_named_is_the_smallest_that_is_long_enough(each, dra
     (cell,) = made.plan.cells
     costing = Costs({("ensemble", cell.key): Lanes(1, 0.0, draws // 10, each)}, {}, 1.0)
     said = gpus.short_segments(costing, plan(made.spec))
-    if each >= gpus.SHORT:
+    if each >= gpus.SHORT_SEGMENT:
         assert said == []
         return
-    enough = [n for n in range(1, draws + 1) if draws % n == 0 and n * each / 10 >= gpus.SHORT]
+    enough = [
+        n for n in range(1, draws + 1) if draws % n == 0 and n * each / 10 >= gpus.SHORT_SEGMENT
+    ]
     if enough:
         assert f"sampler.segment={enough[0]} would take" in said[0]
     else:

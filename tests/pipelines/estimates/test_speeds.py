@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pipelines.estimates import speeds
-from pipelines.estimates.speeds import FRESH, Speeds
+from pipelines.estimates.speeds import FRESH_SECONDS, Speeds
 
 
 def counting():
@@ -35,7 +35,7 @@ def test_what_is_old_is_measured_again(tmp_path, monkeypatch):
     first = Speeds(tmp_path / "s")
     first.measure("step", act)
     first.keep()
-    later = time.time() + FRESH + 1
+    later = time.time() + FRESH_SECONDS + 1
     monkeypatch.setattr(time, "time", lambda: later)
     assert Speeds(tmp_path / "s").measure("step", act) == [len(calls)]
 

@@ -11,7 +11,7 @@ from theory.regression import nested
 from theory.regression.exact import posterior
 from theory.regression.learning_curve import REFUSED, LearningCurve, learning_curve
 from theory.regression.pool import Pool, panels_of
-from theory.regression.refinement import ACCEPTED, TRUSTED, fitted
+from theory.regression.refinement import ACCEPTED_RESIDUAL, TRUSTED_RESIDUAL, fitted
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -41,7 +41,7 @@ def test_smallest_ridges_are_solved_and_say_how_well():
     # Rounding of K α leaves points · ε · |K| |α| of the labels, and |α| is at most |y|/T.
     largest = torch.linalg.eigvalsh(kernel)[-1]
     assert (curve.residual < 200 * EPS * largest / torch.tensor([1e-8, 1e-2])).all()
-    assert (curve.residual < ACCEPTED).all()
+    assert (curve.residual < ACCEPTED_RESIDUAL).all()
 
 
 @pytest.mark.parametrize("method", ["double", "single"])
@@ -72,7 +72,7 @@ def test_what_cannot_be_met_is_refused():
     kernel, y = smooth(60, 0.3)
     curve = learning_curve(1e6 * kernel, y, shuffled(60), [40], [1e-7])
     assert curve.refused[0, 0] == REFUSED["inaccurate"]
-    assert curve.residual[0, 0] > ACCEPTED
+    assert curve.residual[0, 0] > ACCEPTED_RESIDUAL
     assert curve.pool_error[0, 0].isnan()
     assert curve.log_evidence[0, 0].isnan()
 
@@ -97,7 +97,7 @@ def test_refinement_takes_the_rounding_out():
     factor = next(nested.factors(pool, [50, 150], [1e-2], np.float32))
     fit = fitted(factor, y.numpy()[pool.order][:, None])
     assert (fit.first_residual > 1e-8).all()
-    assert (fit.first_residual < TRUSTED).all()
+    assert (fit.first_residual < TRUSTED_RESIDUAL).all()
     assert (fit.residual < 1e-12).all()
     part = pool.order[:50]
     exact = posterior(kernel[part][:, part], kernel[:, part], kernel.diagonal(), y[part], 1e-2)

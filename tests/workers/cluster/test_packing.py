@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.cluster.packing import MOST, RISE, SHARE, Packing, Ran
+from workers.cluster.packing import MOST_LANES, RISE, SHARE, Packing, Ran
 
 GIB = 1 << 30
 
@@ -25,8 +25,8 @@ def test_lanes_are_doubled_while_the_rate_rises_and_then_stay(full):
     seen = packed(packing, lambda lanes: min(lanes, full))
     assert seen[-1] == seen[-2] == seen[-3]
     best = min(seen[-1], full)
-    assert min(MOST, full) <= best * RISE * 2  # no more than one doubling is left out
-    assert max(seen) <= 2 * min(MOST, 2 * full)  # and at most one tried in vain
+    assert min(MOST_LANES, full) <= best * RISE * 2  # no more than one doubling is left out
+    assert max(seen) <= 2 * min(MOST_LANES, 2 * full)  # and at most one tried in vain
 
 
 @pytest.mark.parametrize("free", [0.5, 3.0, 7.9])
@@ -38,14 +38,14 @@ def test_lanes_fit_the_memory_that_the_first_segment_was_seen_to_take(free):
 def test_a_lane_that_lacks_memory_beside_others_halves_them_once_and_for_good():
     packing = Packing(1000 * GIB)
     packed(packing, float)
-    assert packing.lanes == MOST
+    assert packing.lanes == MOST_LANES
     assert packing.short(13)
-    assert all(packing.short(beside) for beside in (MOST, 14, 15))  # that ran beside it
-    assert packing.lanes == MOST // 2
+    assert all(packing.short(beside) for beside in (MOST_LANES, 14, 15))  # that ran beside it
+    assert packing.lanes == MOST_LANES // 2
     packed(packing, float)
-    assert packing.lanes == MOST // 2
+    assert packing.lanes == MOST_LANES // 2
     again = Packing(1000 * GIB, packing.kept)  # in another run
-    assert packed(again, float)[-1] == MOST // 2
+    assert packed(again, float)[-1] == MOST_LANES // 2
 
 
 def test_lanes_halve_down_to_one_which_then_has_all_memory():

@@ -125,7 +125,7 @@ def test_a_cluster_has_a_short_folder_and_a_worker_for_each_core(long, monkeypat
 def test_the_folder_for_sockets_is_private(long):
     folder = Path(remote._short_folder())
     try:
-        assert len(str(folder.parent)) <= remote.LONGEST
+        assert len(str(folder.parent)) <= remote.LONGEST_PATH
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     finally:
         remote._remove(str(folder))

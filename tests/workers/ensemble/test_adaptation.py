@@ -13,10 +13,10 @@ from workers.ensemble import adaptation
 from workers.ensemble.adaptation import (
     DRAINED,
     FIRST_ITERATIONS,
-    LONGEST,
+    LONGEST_STEP,
     MEASURED,
     SOFT,
-    STABLE,
+    STABLE_STEP,
     STEEP,
     TOLERATED,
     Traces,
@@ -26,7 +26,7 @@ from workers.ensemble.adaptation import (
     traces,
     unbiased,
 )
-from workers.ensemble.schemes import ACCEPTED, KICKED, TURNED, moving
+from workers.ensemble.schemes import ACCEPTED_SHARE, KICKED, TURNED, moving
 from workers.samplers import neurons
 
 torch.set_num_threads(1)  # as in a worker
@@ -137,7 +137,7 @@ def test_the_step_is_that_of_the_learned_state():
     step_size = float(found.fixed["step_size"])
     probes = [normals(size, stream) for stream in range(3, 43)]
     held = share(traces(problem.gradient, learned, probes), len(problem.y), definite=True)
-    wanted = min(STABLE / math.sqrt(stiff.max()), unbiased(float(stiff.max()), held, 1.0))
+    wanted = min(STABLE_STEP / math.sqrt(stiff.max()), unbiased(float(stiff.max()), held, 1.0))
     assert step_size == pytest.approx(wanted, rel=0.2)
     assert step_size < 2 / math.sqrt(stiff.max())  # which is where it would be unstable
 
@@ -189,7 +189,7 @@ def test_where_all_stiff_modes_are_alike_the_step_is_shorter_than_stability_asks
 def test_where_the_data_say_nothing_the_step_is_bounded():
     """The prior is white, λ = 1: the step is not the longest stable one, 1.6 of its deviations."""
     found = block_of(campaign(LEARNS, "sampler.temperature=1e6", "sampler.warmup=32"))
-    assert float(found.fixed["step_size"]) == LONGEST
+    assert float(found.fixed["step_size"]) == LONGEST_STEP
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_mala_accepts_as_often_as_it_should(chi):
     _, state = step(shard_of(spec))
     _, last = step(shard_of(spec, 0), state)
     accepted = (last["accepted"] - state["accepted"]).mean() / 500
-    assert accepted == pytest.approx(ACCEPTED, abs=0.06)
+    assert accepted == pytest.approx(ACCEPTED_SHARE, abs=0.06)
 
 
 NEURONS = "sampler={scheme: neurons, step_size: auto, warmup: 200, draws: 50, segment: 50, "

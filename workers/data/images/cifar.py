@@ -10,7 +10,7 @@ from workers.data.collection import Images
 from workers.data.files import existing_folder, unpacked
 
 RECORD = 1 + 3 * 32 * 32  # bytes
-MOST = 100_000  # records of a packed file, ten times those of an official one
+MOST_RECORDS = 100_000  # records of a packed file, ten times those of an official one
 TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 SUBSETS = {"train": TRAIN, "test": ("test_batch.bin",), "all": (*TRAIN, "test_batch.bin")}
 UNPACKED = "cifar-10-batches-bin"  # the folder in the official archive
@@ -42,7 +42,7 @@ def load(folder: str | Path, subset: str) -> Images:
 
 def content(path: Path) -> bytes:
     """The bytes of a file."""
-    return unpacked(path, lambda _: MOST * RECORD)
+    return unpacked(path, lambda _: MOST_RECORDS * RECORD)
 
 
 def _refuse(folder: Path, name: str, accepted: tuple[str, ...]) -> None:
