@@ -9,7 +9,7 @@ from storage.campaign.spec import is_trajectory
 from storage.errors import CampaignError
 from workers.data.dataset import Dataset
 
-STABLE_STEP = 1.0  # of a step times the fastest rate: twice the step is taken, too, and 2 is the end
+STABLE_STEP = 1.0  # over the fastest time: twice the step is taken, too, and 2 is the end
 MOST_POINTS = 2048  # of which eigenvalues are computed; those of more points grow as their number
 
 

@@ -69,7 +69,7 @@ def test_a_theory_that_is_wrong_by_what_could_be_seen_is_rejected():
     seen = [evaluated(comparison(rng, TRUE[None, None]))["joint_seen"][0, 0] for _ in range(100)]
     wrong = TRUE * (1 + np.median(seen))
     p = [evaluated(comparison(rng, wrong[None, None]))["joint_p_value"][0, 0] for _ in range(400)]
-    assert np.mean(np.array(p) < joint_tests.REJECTED) == pytest.approx(0.95, abs=0.06)
+    assert np.mean(np.array(p) < joint_tests.REJECTED_P) == pytest.approx(0.95, abs=0.06)
 
 
 def test_too_few_units_give_no_verdict():
