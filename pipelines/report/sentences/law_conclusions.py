@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from xarray import Dataset, DataTree
 
 
+MANY_CELLS = 6  # whose ends are told, and not each of them
+
+
 def law_lines(tree: "DataTree") -> Iterator[str]:
     """Exponents of spectrum and target, and those of the error beside what is predicted."""
     found, flow = group(tree, "exponents"), group(tree, "flow")
     if found is None:
         return
+    exist = (found["spectral_exponent"].sel(law="power") > 0).values  # else there is no sum
+    if many := exist.sum() > MANY_CELLS:
+        yield _spectra(found, np.flatnonzero(exist))
     for cell in range(found.sizes["cell"]):
         one = found.isel(cell=cell)
         where = f"at {name}, " if (name := label(found, cell)) else ""
-        if float(one["spectral_exponent"].sel(law="power")) > 0:  # a sum exists
+        if exist[cell] and not many:
             yield _spectrum(one, where)
         if not bool(one["slope"].isnull().all()):
             yield _slopes(one, None if flow is None else flow.isel(cell=cell), where)
@@ -61,6 +67,25 @@ def _spectrum(one: "Dataset", where: str) -> str:
             f"and α = {_value(shifted, 'spectral_exponent')}"
         )
     return f"{text}."
+
+
+def _spectra(found: "Dataset", cells: np.ndarray) -> str:
+    """The least and the largest exponents of many cells."""
+    laws = found.sel(law="power")
+
+    def ends(name: str) -> str:
+        known = cells[np.isfinite(laws[name].values[cells])]
+        if not len(known):
+            return "unknown"
+        ordered = known[np.argsort(laws[name].values[known])]
+        said = [f"{_value(laws.isel(cell=c), name)} at {label(found, c)}" for c in ordered[[0, -1]]]
+        return f"between {' and '.join(said)}"
+
+    return (
+        f"in {len(cells)} cells kernel eigenvalues fall as k to minus 1 + α with α "
+        f"{ends('spectral_exponent')}, squared coefficients of the target with β "
+        f"{ends('target_exponent')}."
+    )
 
 
 def _slopes(one: "Dataset", flow: "Dataset | None", where: str) -> str:
