@@ -1,5 +1,6 @@
 """A Prefect server of the user's own, on loopback, for the length of a run or longer."""
 
+import base64
 import ctypes
 import os
 import re
@@ -12,8 +13,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from storage.errors import CampaignError
@@ -23,6 +25,7 @@ FIRST_PORT = 4200  # of Prefect
 PR_SET_PDEATHSIG = 1  # of Linux
 START = 120  # seconds; a fresh database on a busy machine needs its time
 CONNECT = 10  # seconds
+ATTEMPTS = 3  # at a port that is free, which another run may take first
 LOG = "server.log"
 KEY = "password"  # the file that holds that of the last server
 
@@ -95,7 +98,19 @@ def start(
     Unless it is to survive this process, it ends with it, even where this process is killed. Its
     database, its log and its password are for this user alone.
     """
-    port = port or (free_port() if host == HOST else FIRST_PORT)
+    if port is not None or host != HOST:
+        return _started(folder, port or FIRST_PORT, survive, host)
+    for _ in range(ATTEMPTS - 1):
+        with suppress(_TakenError):
+            return _started(folder, free_port(), survive, host)
+    return _started(folder, free_port(), survive, host)
+
+
+class _TakenError(CampaignError):
+    """Somebody else has taken the port in the meantime."""
+
+
+def _started(folder: Path, port: int, survive: bool, host: str) -> Server:
     _make_private(folder)
     password = _password(folder, keep=host != HOST)
     (folder / KEY).write_text(f"{password}\n")
@@ -122,7 +137,7 @@ def start(
             preexec_fn=None if survive else _end_with_parent,
         )
     try:
-        _wait(process, f"http://{host}:{port}", folder)
+        _wait(process, host, port, password, folder)
     except BaseException:
         stop(process)
         raise
@@ -155,18 +170,28 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait(process: subprocess.Popen[bytes], address: str, folder: Path) -> None:
+def _wait(
+    process: subprocess.Popen[bytes], host: str, port: int, password: str, folder: Path
+) -> None:
+    """Until it answers to its password; what answers to another one is not ours."""
     deadline, log = time.monotonic() + START, folder / LOG
+    address, key = f"http://{host}:{port}", base64.b64encode(password.encode()).decode()
+    ask = urllib.request.Request(  # noqa: S310  ours
+        f"{address}/api/admin/version", headers={"Authorization": f"Basic {key}"}
+    )
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise CampaignError(
-                f"the Prefect server ended with status {process.returncode}; see {log}"
-            )
+            ended = f"the Prefect server ended with status {process.returncode}; see {log}"
+            raise CampaignError(ended) if _is_free(port) else _TakenError(ended)
         try:
-            urllib.request.urlopen(f"{address}/api/health", timeout=2).close()  # noqa: S310  ours
+            urllib.request.urlopen(ask, timeout=2).close()  # noqa: S310  ours
             return
+        except urllib.error.HTTPError as error:
+            if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+                raise _TakenError(f"somebody else's Prefect server is at {address}") from None
         except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
+            pass  # it has not begun to listen
+        time.sleep(0.3)
     raise CampaignError(f"the Prefect server did not answer in {START} s; see {log}")
 
 
@@ -222,10 +247,15 @@ def local_server(root: str, keep: bool) -> Iterator[Server]:
 def free_port() -> int:
     """A port of loopback that nobody uses now, away from those that Ray takes."""
     for port in range(FIRST_PORT, FIRST_PORT + 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
+        if _is_free(port):
             return port
     raise CampaignError("no free port between 4200 and 4299 on loopback; close a server there")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

@@ -54,7 +54,7 @@ def bucket(proxy, request, monkeypatch) -> Objects:
     """A place that is sound, with an object and an array in it."""
     retries = {"max_retries": 3, "retry_timeout": timedelta(seconds=8)}
     monkeypatch.setattr(objects, "RETRIES", retries)
-    monkeypatch.setattr(objects, "RETRY_TIMEOUT", retries["retry_timeout"])
+    monkeypatch.setattr(objects, "RETRY_TIMEOUT", timedelta(seconds=2))
     proxy.break_("")
     place = Objects(f"s3://campaigns/{request.node.name.translate(str.maketrans('[]', '--'))}")
     place.put("a", b"1" * 100)

@@ -15,7 +15,7 @@ def tree(spectral: list[float], target: list[float]) -> xr.DataTree:
         both = np.repeat(np.array(values)[:, None], 2, axis=1)
         made |= {name: (laws, both), f"{name}_error": (laws, np.abs(both) / 10)}
     nothing = np.zeros((len(spectral), 2))
-    made |= {name: (laws, nothing) for name in ("offset", "offset_error")}
+    made |= dict.fromkeys(("offset", "offset_error"), (laws, nothing))
     made["slope"] = (("cell", "ridge"), np.full((len(spectral), 1), np.nan))
     axis = ("cell", temperatures, {"long_name": "sampler.temperature"})
     coordinates = {"law": ["power", "zipf_mandelbrot"], "sampler_temperature": axis}

@@ -2,6 +2,9 @@
 
 import os
 import re
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +40,48 @@ def test_a_server_of_ones_own_has_a_new_password_each_time_and_says_it(started):
     assert one.password != other.password
     assert re.fullmatch(r"finitewidth:[0-9a-f]{16}", one.password)
     assert one.password in str(one)
+
+
+class _Answers(BaseHTTPRequestHandler):
+    status = HTTPStatus.OK
+
+    def do_GET(self):
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is said."""
+
+
+class _Refuses(_Answers):
+    status = HTTPStatus.UNAUTHORIZED
+
+
+@pytest.fixture
+def ports():
+    """Of a server that knows no password of ours, and of one that does."""
+    servers = [ThreadingHTTPServer((server.HOST, 0), each) for each in (_Refuses, _Answers)]
+    for each in servers:
+        threading.Thread(target=each.serve_forever, daemon=True).start()
+    yield [each.server_address[1] for each in servers]
+    for each in servers:
+        each.shutdown()
+        each.server_close()
+
+
+@pytest.mark.parametrize("ended", [None, 1])
+def test_a_port_that_somebody_else_took_in_the_meantime_is_left_to_them(
+    ended, ports, monkeypatch, tmp_path
+):
+    theirs, ours = ports
+    found, stopped = iter([theirs, ours]), []
+    polls = iter([ended])  # the first one may see that the port is not free, and end
+    process = SimpleNamespace(poll=lambda: next(polls, None), returncode=ended)
+    monkeypatch.setattr(server, "free_port", lambda: next(found))
+    monkeypatch.setattr(server.subprocess, "Popen", lambda *_, **__: process)
+    monkeypatch.setattr(server, "stop", stopped.append)
+    assert server.start(tmp_path / ".prefect").port == ours
+    assert stopped == [process]
 
 
 def test_a_server_for_others_keeps_its_password_in_a_file_of_its_user_and_does_not_say_it(started):

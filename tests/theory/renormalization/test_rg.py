@@ -158,7 +158,7 @@ def test_regression_with_truncated_gaussian_features():
 def legendre(x: Tensor, modes: int) -> Tensor:
     """√(2k + 1) P_k(x), orthonormal for x uniform on [-1, 1]: (n, modes)."""
     values = np.polynomial.legendre.legvander(x.numpy(), modes - 1)
-    return torch.from_numpy(values * np.sqrt(2 * np.arange(modes) + 1))
+    return torch.from_numpy(values * np.sqrt(2 * np.arange(int(modes)) + 1))
 
 
 def test_ridge_of_legendre_modes_depends_on_the_position():
