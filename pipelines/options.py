@@ -1,4 +1,7 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands have.
+
+What drives runs is imported where it is used: help needs none of it.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 

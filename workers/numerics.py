@@ -1,4 +1,7 @@
-"""What decides the bits of a shard: threads, versions and device, fixed once per campaign."""
+"""What decides the bits of a shard: threads, versions and device, fixed once per campaign.
+
+Libraries are imported where they are used: threads are set before, and a driver asks for few.
+"""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""One shard from beginning to end: compute it, write its region, and then its receipt."""
+"""One shard from beginning to end: compute it, write its region, and then its receipt.
+
+Kinds of shards are imported where they are used: no worker needs all.
+"""
 
 import os
 import socket

@@ -2,6 +2,8 @@
 
 There is one for each work pool, named as the pool. Workers find the flow by the path of its module,
 so they need the package installed and no source code beside it.
+
+Prefect is imported where it is used: it takes seconds, and most commands need none.
 """
 
 from typing import TYPE_CHECKING, cast

@@ -1,4 +1,7 @@
-"""The campaigns that come with the package."""
+"""The campaigns that come with the package.
+
+What reads a spec is imported where it is used: names alone need none.
+"""
 
 from pathlib import Path
 

@@ -4,6 +4,8 @@ A campaign goes prepare (nothing is written), simulate, predict, fit, report; on
 itself adds cells and goes back, within its budget. All of it may be repeated: what has a receipt is
 never computed again. A shard that fails ends its lane; the others go on, what they give is
 analyzed, and the failure is told at the end.
+
+Numerical modules, xarray and the stages are imported where they are used: a plan needs few of them.
 """
 
 import os

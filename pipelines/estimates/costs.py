@@ -3,6 +3,8 @@
 Steps, draws and kernels are timed here and now, within `PATIENCE`; what is too large or too much is
 scaled from the nearest kind that was timed, by its products. All else (imports, files, theories,
 fits, the report) was measured once, and is scaled by how fast this machine is.
+
+Rehearsals are imported where they are used: a campaign without an ensemble needs no samplers.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 The file holds numbers by machine (processor, versions) and by what was timed; those that are old
 are measured again. A cache that cannot be read or written is none: all is measured each time.
+
+torch is imported where it is used: what is known already needs none.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""What a run says while it goes on: bars on a terminal, plain lines otherwise."""
+"""What a run says while it goes on: bars on a terminal, plain lines otherwise.
+
+rich is imported where it is used: it is for terminals alone.
+"""
 
 import sys
 import threading

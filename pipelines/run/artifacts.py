@@ -1,4 +1,7 @@
-"""What a campaign shows in the Prefect UI while it runs: progress, the table of cells, verdicts."""
+"""What a campaign shows in the Prefect UI while it runs: progress, the table of cells, verdicts.
+
+The report is imported where it is used: it takes seconds, and a run that ends at once shows little.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""Driving a campaign on an executor: Ray, or this process."""
+"""Driving a campaign on an executor: Ray, or this process.
+
+Regressions are imported where they are used: other campaigns need none.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping

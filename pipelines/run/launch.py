@@ -1,4 +1,7 @@
-"""Runs from the command line: with or without Prefect, and what is printed at the end."""
+"""Runs from the command line: with or without Prefect, and what is printed at the end.
+
+Prefect and the report are imported where they are used: they take seconds.
+"""
 
 import os
 import shlex

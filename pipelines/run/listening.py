@@ -1,4 +1,7 @@
-"""Who hears of a run beside the people at its terminal: Prometheus, and collectors of logs."""
+"""Who hears of a run beside the people at its terminal: Prometheus, and collectors of logs.
+
+Prometheus is imported where it is used: few runs ask for it.
+"""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Rows of text under a head, aligned: what `plan` and `status` print of cells."""
+"""Rows of text under a head, aligned: what `plan` and `status` print of cells.
+
+rich is imported where it is used: a table that is watched needs it, others do not.
+"""
 
 import shutil
 import sys

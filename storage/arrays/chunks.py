@@ -2,6 +2,8 @@
 
 What Zarr spends goes into handing each request to a thread of its own and back. Only arrays of
 numbers and of text are meant, packed as this project packs them.
+
+Codecs are imported where they are used: most commands read no chunk.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""Opening campaigns: as a labelled grid, or as they are stored."""
+"""Opening campaigns: as a labelled grid, or as they are stored.
+
+xarray is imported where it is used: it takes long, and the store itself needs none.
+"""
 
 import os
 from typing import TYPE_CHECKING

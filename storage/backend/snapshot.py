@@ -1,4 +1,7 @@
-"""The Zarr hierarchy of a campaign as it was when it was opened; a reader needs nothing else."""
+"""The Zarr hierarchy of a campaign as it was when it was opened; a reader needs nothing else.
+
+Zarr is imported where it is used: what is only passed on needs none.
+"""
 
 import json
 import os

@@ -2,6 +2,8 @@
 
 Credentials and endpoint of S3 come from the AWS_* variables of the process that opens the place;
 what travels between processes is the URL alone.
+
+Zarr is imported where it is used: all but reading by xarray goes without it.
 """
 
 import errno

@@ -154,6 +154,21 @@ def test_no_test_imports_from_another():
     assert not others.intersection(module for path in TESTS for module in imported(path))
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "cli.py"], ids=name)
+def test_what_is_imported_late_says_why(path):
+    text = path.read_text()
+    lines, tree = text.splitlines(), ast.parse(text)
+    late = [
+        each
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for each in ast.walk(function)
+        if isinstance(each, ast.Import | ast.ImportFrom)
+    ]
+    told = "imported where" in " ".join((ast.get_docstring(tree) or "").split())
+    assert told or all("#" in "".join(lines[each.lineno - 2 : each.lineno]) for each in late)
+
+
 def test_any_is_rare():
     """What is Any is not checked: it is for what others give, and nobody says what it is."""
     words = [word for path in MODULES for word in re.findall(r"\w+", path.read_text())]

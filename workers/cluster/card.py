@@ -1,4 +1,7 @@
-"""What an actor asks of the GPU that Ray gave it; tests have one that is none."""
+"""What an actor asks of the GPU that Ray gave it; tests have one that is none.
+
+torch is imported where it is used: on the worker, not by a driver that only names the class.
+"""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,4 +1,8 @@
-"""Shards as Ray tasks. The only module that knows Ray."""
+"""Shards as Ray tasks. The only module that knows Ray.
+
+It is imported where it is used, after its settings are in the environment, from which it reads
+them.
+"""
 
 import fcntl
 import logging

@@ -1,4 +1,7 @@
-"""What computes gradients and noise, by the name of a backend."""
+"""What computes gradients and noise, by the name of a backend.
+
+Each is imported where it is used: one needs a compiler, the other a GPU.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,7 @@
-"""Networks, and code of the user's in them, tried once before anything is computed."""
+"""Networks, and code of the user's in them, tried once before anything is computed.
+
+torch is imported where it is used: specs without any of these are checked without.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,7 @@
-"""Random networks whose signals leave what their numbers hold, told before any is drawn."""
+"""Random networks whose signals leave what their numbers hold, told before any is drawn.
+
+torch is imported where it is used: specs without such networks are checked without.
+"""
 
 from storage.campaign.data_spec import PLUGIN
 from storage.campaign.plugins import Plugins

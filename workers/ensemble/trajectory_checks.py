@@ -1,4 +1,7 @@
-"""The step of a trajectory, held against the fastest mode before anything is computed."""
+"""The step of a trajectory, held against the fastest mode before anything is computed.
+
+torch is imported where it is used: specs without trajectories are checked without.
+"""
 
 import math
 

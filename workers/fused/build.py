@@ -148,7 +148,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Wait for other processes; where files cannot be locked, all of them compile."""
-    import fcntl
+    import fcntl  # not known to every system
 
     with path.open("w") as file:
         with suppress(OSError):

@@ -1,4 +1,7 @@
-"""The 1797 handwritten digits of 8 x 8 pixels that come with scikit-learn."""
+"""The 1797 handwritten digits of 8 x 8 pixels that come with scikit-learn.
+
+It is imported where it is used: other data need none.
+"""
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""Fetching the official image files, only when asked to."""
+"""Fetching the official image files, only when asked to.
+
+pooch is imported where it is used: nothing else needs it.
+"""
 
 import tarfile
 import zlib
