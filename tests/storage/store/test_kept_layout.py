@@ -1,8 +1,8 @@
 """The layout of three small campaigns, as stores on users' disks have it.
 
-Names, types, chunks, codecs, dimensions and attributes of all groups and arrays, and the specs: none
-of it depends on the machine. A change that makes this fail gives stores that exist another layout:
-raise `SCHEMA_VERSION`, or keep it as it was.
+Names, types, chunks, codecs, dimensions and attributes of all groups and arrays, and the specs:
+none of it depends on the machine. A change that makes this fail gives stores that exist another
+layout: raise `SCHEMA_VERSION`, or keep it as it was.
 """
 
 import hashlib
