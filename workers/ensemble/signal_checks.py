@@ -3,11 +3,11 @@
 torch is imported where it is used: specs without such networks are checked without.
 """
 
-from storage.campaign.data_spec import PLUGIN
 from storage.campaign.plugins import Plugins
 from storage.campaign.resolved import Sampled
 from storage.errors import CampaignError
 from workers.data.dataset import Dataset
+from workers.ensemble.infinite_width import kernel_at
 
 FEW = 16  # points that are looked at
 
@@ -24,19 +24,10 @@ def check_signal(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
 
     from theory.kernels.fully_connected import nngp
 
-    name = network.activation
     precision = spec.sampler.precision
     limit = torch.finfo(getattr(torch, precision)).max
-    try:
-        kernel = nngp(
-            torch.as_tensor(data.x_test[:FEW], dtype=torch.float64),
-            depth=network.depth,
-            activation=plugins.get(name) if PLUGIN.fullmatch(name) else name,
-            weight_variance=network.physical_weight_variance,
-            bias_variance=network.bias_variance,
-        )
-    except ValueError as error:
-        raise CampaignError(f"random networks are not finite: {error}") from None
+    points, unknown = data.x_test[:FEW], "random networks are not finite"
+    kernel = kernel_at(nngp, points, spec, plugins, unknown)
     variance = float(kernel.diagonal().max())
     if not variance < limit:
         raise CampaignError(

@@ -5,12 +5,12 @@ torch is imported where it is used: specs without trajectories are checked witho
 
 import math
 
-from storage.campaign.data_spec import PLUGIN
 from storage.campaign.plugins import Plugins
 from storage.campaign.resolved import Sampled
 from storage.campaign.spec import is_trajectory
 from storage.errors import CampaignError
 from workers.data.dataset import Dataset
+from workers.ensemble.infinite_width import kernel_at
 
 STABLE_STEP = 1.0  # over the fastest time: twice the step is taken, too, and 2 is the end
 MOST_POINTS = 2048  # of which eigenvalues are computed; those of more points grow as their number
@@ -29,20 +29,10 @@ def check_step(spec: Sampled, data: Dataset, plugins: Plugins) -> None:
     from storage.arrays.coordinates import physical_temperature
     from theory.kernels.fully_connected import ntk
 
-    network, sampler = spec.network, spec.sampler
+    sampler, points = spec.sampler, data.x_train[:MOST_POINTS]
     assert isinstance(sampler.step_size, float)
-    name = network.activation
-    points = torch.as_tensor(data.x_train[:MOST_POINTS], dtype=torch.float64)
-    try:
-        tangent = ntk(
-            points,
-            depth=network.depth,
-            activation=plugins.get(name) if PLUGIN.fullmatch(name) else name,
-            weight_variance=network.physical_weight_variance,
-            bias_variance=network.bias_variance,
-        )
-    except ValueError as error:
-        raise CampaignError(f"the tangent kernel of the networks is not known: {error}") from None
+    unknown = "the tangent kernel of the networks is not known"
+    tangent = kernel_at(ntk, points, spec, plugins, unknown)
     count = len(data.x_train)
     largest = float(torch.linalg.eigvalsh(tangent)[-1]) * count / len(points)
     rate = largest / physical_temperature(spec)
